@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compiles requirements.in into bazel_requirements_lock.txt, or checks that the two agree.
 
-    tools/compile_lock.py            keeps every pin that still fits
-    tools/compile_lock.py --upgrade  takes the newest releases
-    tools/compile_lock.py --check    exit 1 if the lock is out of step, or if a package
-                                     has no wheel for Python 3.13 on Linux x86-64
+tools/compile_lock.py            keeps every pin that still fits
+tools/compile_lock.py --upgrade  takes the newest releases
+tools/compile_lock.py --check    exit 1 if the lock is out of step, or if a package
+                                 has no wheel for Python 3.13 on Linux x86-64
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def with_cpu_torch(lock: str) -> str:
         sys.exit("compile_lock: the lock holds no torch")
     version = stanza.group(2)
     lines = [line.split() for line in TORCH_WHEELS.read_text().splitlines() if line and line[0] != "#"]
-    hashes = sorted(digest for digest, wheel in lines if wheel.startswith((f"torch-{version}+cpu-", f"torch-{version}-")))
+    named = (f"torch-{version}+cpu-", f"torch-{version}-")
+    hashes = sorted(digest for digest, wheel in lines if wheel.startswith(named))
     if not hashes:
-        sys.exit(f"compile_lock: {TORCH_WHEELS.name} lists no wheel of torch {version}: add those of PyTorch's CPU index")
+        sys.exit(f"compile_lock: add the wheels of torch {version} on PyTorch's CPU index to {TORCH_WHEELS.name}")
     pinned = " \\\n".join([stanza.group(1), *(f"    --hash=sha256:{digest}" for digest in hashes)])
     return lock[: stanza.start()] + pinned + "\n" + lock[stanza.end() :]
 

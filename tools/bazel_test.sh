@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Test of tools/bazel: which Bazel it runs, with what, and what it says where it cannot.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$TEST_TMPDIR/a checkout"
+bin="$TEST_TMPDIR/bin"
+mkdir -p "$root/tools/airgap" "$root/.venv/bin" "$root/sub" "$bin"
+cp -L "$here/bazel" "$root/tools/bazel"
+echo 8.0.0 > "$root/.bazelversion"
+
+program() { # FILE BODY
+  printf '#!/bin/bash\n%s\n' "$2" > "$1"
+  chmod +x "$1"
+}
+# shellcheck disable=SC2016 # the programs expand these
+program "$bin/bazel-4" 'echo "four stamp=$AIRGAP_STAMP python=$AIRGAP_PYTHON args=$*"; exit 7'
+program "$bin/eight" 'echo "eight args=$*"; exit 5'
+program "$root/.venv/bin/python" 'echo stamped'
+
+run() { # WANTED_EXIT_CODE WANTED_TEXT ENVIRONMENT... -- ARGUMENT...
+  local code="$1" text="$2" environment=() status=0 output
+  shift 2
+  while [[ "$1" != -- ]]; do environment+=("$1") && shift; done
+  shift
+  output="$(cd "$root/sub" && env "${environment[@]}" ../tools/bazel "$@" 2>&1)" || status=$?
+  if [[ $status -ne $code || "$output" != *"$text"* ]]; then
+    echo "bazel $*: wanted $code, '$text'; got $status, '$output'" >&2
+    exit 1
+  fi
+}
+
+path="PATH=$bin:$PATH"
+run 7 "four stamp=stamped python=$root/.venv/bin/python args=test //a b" "$path" BAZEL_REAL= -- test //a b
+run 7 "four" "$path" BAZEL_REAL=/nowhere/bazel-8.0.0 -- info
+run 7 "four" "$path" "BAZEL_REAL=$bin/bazel-4" -- info
+run 7 "python=/bin/true" "$path" BAZEL_REAL= AIRGAP_PYTHON=/bin/true -- info
+run 5 "eight args=--bazelrc=$root/tools/online.bazelrc test //a b" "$path" "BAZEL_REAL=$bin/eight" -- test //a b
+run 5 "eight args=--version" "$path" "BAZEL_REAL=$bin/eight" -- --version
+
+program "$root/.venv/bin/python" 'exit 1'
+run 2 "does not run: remove .venv and run ./setup.sh" "$path" BAZEL_REAL= -- info
+rm "$root/.venv/bin/python"
+run 2 "run ./setup.sh" "$path" BAZEL_REAL= -- info
+rm "$bin/bazel-4"
+if ! command -v bazel-4 > /dev/null; then # elsewhere Debian's own is found
+  run 2 "neither Bazel 8.0.0 nor Debian's bazel-4 is here: run ./setup.sh" "$path" BAZEL_REAL= -- info
+fi

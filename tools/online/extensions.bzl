@@ -1,0 +1,46 @@
+"""Module extensions of the online lane. Bazel 4 never loads this file: it does not know module_extension.
+
+Not yet run: the project's machines reach neither the Bazel Central Registry nor GitHub.
+"""
+
+load("//tools:pypi_sdist.bzl", "pypi_sdist")
+
+_sdist = tag_class(
+    doc = "Source distribution of a locked package, as @name//:sdist.",
+    attrs = {
+        "name": attr.string(
+            doc = "the repository's name",
+            mandatory = True,
+        ),
+        "package": attr.string(
+            doc = "the package's name on PyPI",
+            mandatory = True,
+        ),
+        # A label of the tag is read in MODULE.bazel's scope: the interpreter's version stands there alone.
+        "python": attr.label(
+            doc = "interpreter with pip; without it python3 from PATH",
+        ),
+        "requirements_lock": attr.label(
+            doc = "holds the package's version and hashes",
+            mandatory = True,
+        ),
+    },
+)
+
+def _sdists_impl(module_ctx):
+    for module in module_ctx.modules:
+        for tag in module.tags.sdist:
+            pypi_sdist(
+                name = tag.name,
+                package = tag.package,
+                python = tag.python,
+                requirements_lock = tag.requirements_lock,
+            )
+
+    # The tags alone decide which repositories there are, so MODULE.bazel.lock need not hold them.
+    return module_ctx.extension_metadata(reproducible = True)
+
+sdists = module_extension(
+    implementation = _sdists_impl,
+    tag_classes = {"sdist": _sdist},
+)
