@@ -1,0 +1,104 @@
+"""Tokenised rows and the batches made of them, with little padding and a fair shuffle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from src.training.data import Rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Batches whose rows are sorted by length together. More: less padding, less chance in what meets what.
+_BATCHES_A_POOL = 50
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedRows:
+    """Token ids of all rows, end to end, without padding.
+
+    Attributes:
+        ids: int32 [tokens].
+        starts: int64 [rows + 1]; row i is ids[starts[i]:starts[i + 1]].
+        labels: int64 [rows].
+        pad_id: id that fills a batch up.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    labels: np.ndarray
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [rows]."""
+        return np.diff(self.starts)
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """Pads rows to the longest of them: input_ids and attention_mask int64 [rows, tokens], labels [rows]."""
+        lengths = self.lengths[rows]
+        taken = np.arange(int(lengths.max())) < lengths[:, None]
+        ids = np.full(taken.shape, self.pad_id, np.int64)
+        ids[taken] = np.concatenate([self.ids[self.starts[row] : self.starts[row + 1]] for row in rows])
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(taken.astype(np.int64)),
+            "labels": torch.from_numpy(self.labels[rows]),
+        }
+
+
+def encode(rows: Rows, *, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> EncodedRows:
+    """Tokenises every row once; a text of more than `max_seq_length` tokens is cut."""
+    encoded: list[list[int]] = []
+    if len(rows):
+        encoded = tokenizer(
+            list(rows.texts),
+            truncation=True,
+            max_length=max_seq_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+    return EncodedRows(
+        ids=np.fromiter((token for row in encoded for token in row), np.int32),
+        starts=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        labels=np.array(rows.labels, np.int64),
+        pad_id=tokenizer.pad_token_id,
+    )
+
+
+def epoch_batches(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Deals the rows of an epoch out to batches of like lengths.
+
+    A fair shuffle: rows are permuted first; only within a pool of 50 batches' rows are they sorted by
+    length, and the batches of the whole epoch are permuted again. So every row is seen once an epoch,
+    every order of batches is as likely as another, and what meets what changes from epoch to epoch.
+
+    Returns:
+        Row numbers of each batch: a pure function of the arguments.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(len(lengths))
+    pool = batch_size * _BATCHES_A_POOL
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches.extend(np.split(rows, range(batch_size, len(rows), batch_size)))
+    return [batches[at] for at in random.permutation(len(batches))]
+
+
+def scoring_batches(lengths: np.ndarray, *, batch_size: int) -> Iterator[np.ndarray]:
+    """Yields every row once in order of length; scores do not depend on the order."""
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,63 @@
+"""What a person reads while a run goes on: the tutorial's sections, on standard output."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from src.training.metrics import Metrics
+
+_RULE = "=" * 80
+
+log = logging.getLogger("finetune")
+
+
+def configure_logging() -> None:
+    """Sends the run's lines to standard output as they are. Standard error is for errors."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("finetune", "src"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def section(title: str) -> None:
+    """Prints a heading between rules."""
+    log.info("%s\n%s\n%s", _RULE, title, _RULE)
+
+
+def show_metrics(metrics: Metrics) -> None:
+    """Prints the scores of one split."""
+    low, high = metrics.accuracy_ci95
+    log.info("Examples: %s (%s)", f"{metrics.examples:,}", metrics.split)
+    log.info(
+        "Accuracy: %.4f (%.2f%%; 95%% interval %.1f%% to %.1f%%)",
+        metrics.accuracy,
+        100 * metrics.accuracy,
+        100 * low,
+        100 * high,
+    )
+    log.info("Loss: %.4f", metrics.loss)
+    log.info(
+        "Precision: %.4f  Recall: %.4f  F1: %.4f  (means over the classes)",
+        metrics.precision,
+        metrics.recall,
+        metrics.f1,
+    )
+    show_confusion(metrics)
+
+
+def show_confusion(metrics: Metrics) -> None:
+    """Prints the confusion matrix: rows true, columns predicted."""
+    names = [name[:16] for name in metrics.labels]
+    # Beyond this no terminal shows a row in one line; metrics.json has it whole.
+    if len(names) > 12:
+        log.info("Confusion matrix: %d classes, see metrics.json", len(names))
+        return
+    width = max(8, *(len(name) for name in names)) + 2
+    log.info("Confusion matrix (rows true, columns predicted):")
+    log.info("%s%s", " " * width, "".join(f"{name:>{width}}" for name in names))
+    for name, row in zip(names, metrics.confusion_matrix, strict=True):
+        log.info("%s%s", f"{name:<{width}}", "".join(f"{count:>{width},}" for count in row))

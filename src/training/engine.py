@@ -1,0 +1,217 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from src.training.batching import EncodedRows, epoch_batches
+from src.training.checkpoints import Checkpoints
+from src.training.errors import StopRequested
+from src.training.optim import build_optimizer, learning_rate
+from src.training.recipe import Recipe
+from src.training.runtime import StopSignal
+from src.training.scoring import evaluate, on_device
+
+# A killed run loses this much at the most.
+_CHECKPOINT_SECONDS = 300.0
+_CONSOLE_SECONDS = 5.0
+_EVENTS_A_RUN = 200
+
+log = logging.getLogger("finetune")
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run has come; what a checkpoint holds besides weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    examples: int = 0
+    tokens: int = 0
+    epochs_scored: int = 0
+    best_accuracy: float = -1.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """One run of the loop.
+
+    Attributes:
+        chooses: whether scores on `scored` decide which epoch's weights are kept.
+        record: takes one event, for events.jsonl.
+    """
+
+    model: torch.nn.Module
+    recipe: Recipe
+    train: EncodedRows
+    scored: EncodedRows
+    scored_split: str
+    class_names: Sequence[str]
+    chooses: bool
+    checkpoints: Checkpoints
+    stop: StopSignal
+    record: Callable[[dict[str, Any]], None]
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self.optimizer = build_optimizer(self.model, self.recipe)
+        self.steps_an_epoch = math.ceil(len(self.train) / self.recipe.per_device_train_batch_size)
+        self.steps = math.ceil(self.recipe.num_train_epochs * self.steps_an_epoch)
+        self._best: dict[str, torch.Tensor] = {}
+        self._device = next(self.model.parameters()).device
+        self._loss_sum, self._loss_count = 0.0, 0
+        self._started = self._saved = self._shown = 0.0
+
+    def fit(self) -> None:
+        """Trains from where `progress` stands to the end.
+
+        Raises:
+            StopRequested: a signal or the deadline came; a checkpoint is saved.
+        """
+        self._started = time.monotonic() - self.progress.seconds
+        self._saved, self._shown = time.monotonic(), self.progress.seconds
+        with self.stop.deferred():
+            try:
+                while self.progress.epochs_scored < math.ceil(self.steps / self.steps_an_epoch):
+                    self._train_epoch(self.progress.epochs_scored)
+                    self._end_epoch(self.progress.epochs_scored + 1)
+            except StopRequested:
+                self.save()
+                raise
+        self._keep_best()
+
+    def _train_epoch(self, epoch: int) -> None:
+        """Takes the steps of an epoch that are not taken yet."""
+        batches = self._batches(epoch)
+        first = epoch * self.steps_an_epoch
+        last = min(first + self.steps_an_epoch, self.steps)
+        self.model.train()
+        # A resumed run may stand between an epoch's last step and its scores.
+        for step in range(self.progress.step, last):
+            self.stop.check()
+            self._train_step(step, batches[step - first])
+            self.progress.step += 1
+            self.progress.seconds = time.monotonic() - self._started
+            self._report()
+            if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+                self.save()
+
+    def _batches(self, epoch: int) -> list[Any]:
+        return epoch_batches(
+            self.train.lengths,
+            batch_size=self.recipe.per_device_train_batch_size,
+            seed=self.recipe.seed,
+            epoch=epoch,
+        )
+
+    def _train_step(self, step: int, rows: Any) -> None:
+        batch = on_device(self.train.batch(rows), self._device)
+        # Dropout is a function of the seed and the step, so a resumed run needs no saved random state.
+        torch.manual_seed((self.recipe.seed << 32) + step)
+        rate = learning_rate(self.recipe, step=step, steps=self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = self.model(**batch).loss
+        loss.backward()
+        if self.recipe.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm, foreach=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._loss_sum += loss.item()
+        self._loss_count += 1
+        self.progress.examples += len(rows)
+        self.progress.tokens += int(self.train.lengths[rows].sum())
+
+    def _report(self) -> None:
+        """Records every so many steps, and tells a person every few seconds."""
+        now, step = self.progress, self.progress.step
+        if step % max(1, self.steps // _EVENTS_A_RUN) and step != self.steps:
+            return
+        loss = self._loss_sum / self._loss_count
+        self._loss_sum, self._loss_count = 0.0, 0
+        rate = now.examples / now.seconds
+        self.record(
+            {
+                "event": "step",
+                "step": step,
+                "epoch": round(step / self.steps_an_epoch, 4),
+                "loss": round(loss, 6),
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "seconds": round(now.seconds, 3),
+                "examples_per_second": round(rate, 1),
+            }
+        )
+        if now.seconds - self._shown < _CONSOLE_SECONDS and step != self.steps:
+            return
+        self._shown = now.seconds
+        log.info(
+            "step %s of %s  loss %.4f  %s examples a second  %.0f s left",
+            f"{step:,}",
+            f"{self.steps:,}",
+            loss,
+            f"{rate:,.0f}",
+            now.seconds * (self.steps / step - 1),
+        )
+
+    def _end_epoch(self, epoch: int) -> None:
+        metrics = evaluate(
+            self.model,
+            self.scored,
+            split=self.scored_split,
+            class_names=self.class_names,
+            batch_size=self.recipe.per_device_eval_batch_size,
+            check=self.stop.check,
+        )
+        log.info("epoch %d: %s accuracy %.4f, loss %.4f", epoch, metrics.split, metrics.accuracy, metrics.loss)
+        self.record(
+            {
+                "event": "evaluation",
+                "step": self.progress.step,
+                "epoch": epoch,
+                "split": metrics.split,
+                "accuracy": metrics.accuracy,
+                "loss": metrics.loss,
+            }
+        )
+        now = self.progress
+        now.epochs_scored = epoch
+        better = (metrics.accuracy, -metrics.loss) > (now.best_accuracy, -now.best_loss)
+        if self.chooses and better:
+            now.best_accuracy, now.best_loss, now.best_epoch = metrics.accuracy, metrics.loss, epoch
+            # The last epoch's weights are in the model already.
+            if now.step < self.steps:
+                self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def _keep_best(self) -> None:
+        """Puts the best epoch's weights into the model, unless it is the last one's."""
+        last = math.ceil(self.steps / self.steps_an_epoch)
+        if self.chooses and self._best and self.progress.best_epoch != last:
+            self.model.load_state_dict(self._best)
+            log.info("epoch %d had the best %s accuracy: it is kept", self.progress.best_epoch, self.scored_split)
+
+    def save(self) -> None:
+        """Saves a checkpoint of this moment."""
+        weights = {"model": self.model.state_dict()}
+        if self._best:
+            weights["best"] = self._best
+        self._saved = time.monotonic()
+        path = self.checkpoints.save(
+            self.progress.step, weights=weights, optimizer=self.optimizer, state=asdict(self.progress)
+        )
+        log.info("saved %s", path)
+
+    def resume(self, path: Any) -> None:
+        """Goes back to where a checkpoint was saved."""
+        weights, state = self.checkpoints.load(path, optimizer=self.optimizer)
+        self.model.load_state_dict(weights["model"])
+        self._best = weights.get("best", {})
+        self.progress = Progress(**{key: state[key] for key in asdict(self.progress)})

@@ -1,0 +1,52 @@
+"""What ends a run early, and the exit code it ends with."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_WRONG_REQUEST = 2
+EXIT_STOPPED = 3
+
+
+class RequestError(Exception):
+    """The request is wrong: a flag, a recipe, data, or something that cannot be had offline.
+
+    The message is one sentence that says what is wrong and what to do.
+    """
+
+
+class StopRequested(BaseException):
+    """SIGINT, SIGTERM or the deadline ended the run.
+
+    A BaseException, as KeyboardInterrupt is: no `except Exception` of a library may swallow it.
+    """
+
+
+def exit_code_of(program: str, work: Callable[[], int], *, debug: bool) -> int:
+    """Runs a program's work and returns its exit code.
+
+    An error is one sentence on standard error that says what is wrong and what to do.
+
+    Args:
+        program: its name, which the sentence begins with.
+        work: the program; returns its exit code.
+        debug: whether an error's traceback is shown too.
+    """
+    try:
+        return work()
+    except RequestError as error:
+        code, message = EXIT_WRONG_REQUEST, str(error)
+    except (StopRequested, KeyboardInterrupt) as stopped:
+        code, message = EXIT_STOPPED, f"stopped ({stopped}): run the same command again to go on"
+    except OSError as error:
+        code, message = EXIT_FAILED, f"{error}: nothing was put under the output folder's name"
+    except Exception as error:
+        code, message = EXIT_FAILED, f"{type(error).__name__}: {error} (--debug shows where)"
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+    return code

@@ -1,0 +1,39 @@
+"""events.jsonl: one line an event, flushed, so that a killed run leaves its history."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class EventLog:
+    """Appends events to a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file; what it holds stays."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = path.open("a", encoding="utf-8")
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Writes one line."""
+        self._file.write(json.dumps(event) + "\n")
+        self._file.flush()
+
+    def drop_after(self, step: int) -> None:
+        """Drops events of steps that are about to be done again."""
+        kept = [line for line in _whole_lines(self.path) if json.loads(line).get("step", 0) <= step]
+        self._file.close()
+        self.path.write_text("".join(kept), encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Returns the lines but for a last one that a kill cut short."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n")]

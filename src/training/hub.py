@@ -1,0 +1,64 @@
+"""Whether the hub can be asked for the default recipe's model and data, or its cache has them."""
+
+from __future__ import annotations
+
+import logging
+import urllib.error
+import urllib.request
+from typing import Any
+
+_ANSWER_SECONDS = 3.0
+
+log = logging.getLogger("finetune")
+
+
+def hub_has(recipe: dict[str, Any]) -> bool:
+    """Whether the hub answers, or its cache holds the recipe's model and dataset at their commits.
+
+    Args:
+        recipe: raw fields of a recipe whose model and dataset are on the hub, pinned to commits.
+    """
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT):
+        return True
+    return _is_cached(recipe)
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(endpoint, timeout=_ANSWER_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        # It answered, if only to say no to this page.
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _is_cached(recipe: dict[str, Any]) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    weights = "pytorch_model.bin" if recipe.get("model_weights_sha256") else "model.safetensors"
+    for file in ("config.json", weights):
+        found = try_to_load_from_cache(recipe["model_name_or_path"], file, revision=recipe["model_revision"])
+        if not isinstance(found, str):
+            return False
+    return _dataset_is_cached(recipe)
+
+
+def _dataset_is_cached(recipe: dict[str, Any]) -> bool:
+    import datasets
+
+    try:
+        # With no network this opens what was prepared before, or fails.
+        datasets.load_dataset(
+            recipe["dataset_name"],
+            recipe.get("dataset_config_name"),
+            revision=recipe.get("dataset_revision"),
+            download_config=datasets.DownloadConfig(local_files_only=True),
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        log.debug("the dataset is not cached: %s", error)
+        return False
+    return True

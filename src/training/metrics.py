@@ -1,0 +1,72 @@
+"""What a model is worth: counts, and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Scores on one split. Precision, recall and F1 are means over the classes (macro)."""
+
+    split: str
+    examples: int
+    loss: float
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    precision: float
+    recall: float
+    f1: float
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    labels: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the fields as metrics.json holds them."""
+        return dataclasses.asdict(self)
+
+
+def score(*, split: str, loss: float, predicted: np.ndarray, true: np.ndarray, class_names: Sequence[str]) -> Metrics:
+    """Scores predictions.
+
+    Args:
+        split: name of the rows.
+        loss: mean cross entropy, in nats.
+        predicted: class indices, int64 [rows].
+        true: class indices, int64 [rows].
+        class_names: names by index.
+
+    Returns:
+        The scores; the interval of the accuracy is Wilson's (1927), which holds for few rows and near 0 and 1.
+    """
+    from scipy.stats import binomtest
+
+    classes = len(class_names)
+    counts = np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    hits = np.diag(counts).astype(float)
+    precision = _ratio(hits, counts.sum(axis=0))
+    recall = _ratio(hits, counts.sum(axis=1))
+    # A class that no row has counts for nothing: scored as 0 it would pull the means down.
+    there = counts.sum(axis=1) > 0
+    interval = binomtest(int(hits.sum()), int(counts.sum())).proportion_ci(method="wilson")
+    return Metrics(
+        split=split,
+        examples=int(counts.sum()),
+        loss=loss,
+        accuracy=float(hits.sum() / counts.sum()),
+        accuracy_ci95=(float(interval.low), float(interval.high)),
+        precision=float(precision[there].mean()),
+        recall=float(recall[there].mean()),
+        f1=float(_ratio(2 * precision * recall, precision + recall)[there].mean()),
+        confusion_matrix=tuple(tuple(int(count) for count in row) for row in counts),
+        labels=tuple(class_names),
+    )
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divides; 0 where the denominator is."""
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)

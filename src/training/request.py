@@ -1,0 +1,228 @@
+"""What a user asked for: flags -> a recipe and run options, with every mistake told at once.
+
+Nothing heavy is imported here: a wrong request is answered before torch would have loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from src.training import recipe as recipes
+from src.training.embedded import locate
+from src.training.errors import RequestError
+from src.training.recipe import FIELDS, Recipe
+
+FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+_DATA_FILES = ("train_file", "validation_file", "test_file")
+# Under a test: time to save a checkpoint and to pack the outputs before the test is killed.
+_TEST_TIMEOUT_SHARE = 0.85
+
+_DESCRIPTION = """\
+Fine-tunes a text classifier on CPUs.
+
+  --recipe embedded                                a run that needs no network
+  --train_file my.csv --validation_file dev.csv    rows of your own
+  --model_name_or_path embedded:minilm-l6          another base model
+
+Exit codes: 0 done; 2 the request was wrong; 3 stopped with a checkpoint, the same command goes on; 1 anything else."""
+_OPTIONS = {
+    "recipe": f"the run to start from: {', '.join(recipes.shipped_recipes())}, or the path of a .yaml file",
+    "output_dir": "where the model goes (default: finetuned/<recipe>-<digest> in the current folder)",
+    "overwrite_output_dir": "replace a model of another recipe in output_dir; anything else there is never touched",
+    "resume_from_checkpoint": "auto: continue a stopped run of the same recipe; true: and fail if there is none; "
+    "false: start anew",
+    "deadline_seconds": "stop with a checkpoint after this time (default under a test: 85 %% of its time limit)",
+    "debug": "show the traceback of an error",
+}
+_SWITCHES = ("overwrite_output_dir", "debug")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run. None of this changes the model."""
+
+    output_dir: Path | None = None
+    overwrite_output_dir: bool = False
+    resume_from_checkpoint: str = "auto"
+    deadline_seconds: float | None = None
+    debug: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A checked request. `defaulted` tells what the user left open, for the line that says so."""
+
+    recipe_name: str
+    recipe: Recipe
+    options: RunOptions
+    defaulted: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}: see --help")
+
+
+def working_folder() -> Path:
+    """Returns the folder the user typed the command in; under `bazel run` that is not the current one."""
+    return Path(os.environ.get("BUILD_WORKING_DIRECTORY") or Path.cwd())
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Returns the parser behind --help. Values stay strings: they are judged with those of the recipe file."""
+    parser = _Parser(
+        prog="train_model",
+        usage="bazel run //src/training:train_model -- [--recipe NAME] [--FLAG VALUE ...]",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_DESCRIPTION,
+    )
+    options = parser.add_argument_group("options")
+    for name, doc in _OPTIONS.items():
+        _add_flag(options, name, doc=doc, switch=name in _SWITCHES)
+    fields = parser.add_argument_group("recipe")
+    for name, field in FIELDS.items():
+        doc = field.metadata["doc"] + ("" if field.default in (None, "") else f" (default: {field.default})")
+        _add_flag(fields, name, doc=doc.replace("%", "%%"), switch=field.type == "bool")
+    return parser
+
+
+def _add_flag(group: argparse._ArgumentGroup, name: str, *, doc: str, switch: bool) -> None:
+    # Optional values: a flag without one is told along with the other mistakes.
+    group.add_argument(
+        f"--{name}",
+        nargs="?",
+        const="true" if switch else None,
+        default=argparse.SUPPRESS,
+        metavar="true|false" if switch else "VALUE",
+        help=doc,
+    )
+
+
+def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]) -> Request:
+    """Turns a command line into a request.
+
+    Args:
+        arguments: the command line without the program's name.
+        default_recipe: names the recipe to start from when none is given; asked only then.
+
+    Raises:
+        RequestError: one sentence that names every mistake.
+    """
+    given, unknown = argument_parser().parse_known_args(arguments)
+    flags = vars(given)
+    mistakes = [_unknown_argument(argument) for argument in _without_values(unknown)]
+    options, option_mistakes = _parse_options({key: flags.pop(key) for key in list(flags) if key in _OPTIONS})
+    mistakes += option_mistakes
+    overrides, override_mistakes = recipes.parse_fields(flags)
+    mistakes += override_mistakes
+    name = options.pop("recipe", None)
+    if name is None and mistakes:
+        raise _told(mistakes)
+    try:
+        recipe_name, raw, defaulted = _base_recipe(name, overrides, default_recipe)
+    except RequestError as error:
+        raise _told([*mistakes, str(error)]) if mistakes else error from error
+    values, recipe_mistakes = recipes.parse_fields(raw)
+    recipe = Recipe(**recipes.merge(values, overrides))
+    mistakes += recipe_mistakes + cross_field_mistakes(recipe)
+    if mistakes:
+        raise _told(mistakes)
+    return Request(recipe_name=recipe_name, recipe=recipe, options=RunOptions(**options), defaulted=defaulted)
+
+
+def _base_recipe(
+    name: str | None, overrides: Mapping[str, Any], default_recipe: Callable[[], str]
+) -> tuple[str, dict[str, Any], bool]:
+    """Returns the recipe's name, its raw fields, and whether it was chosen for want of a word from the user."""
+    if name is not None:
+        return Path(name).stem, recipes.read_recipe(name, folder=working_folder()), False
+    model, data = overrides.get("model_name_or_path"), overrides.get("dataset_name") or overrides.get("train_file")
+    if model and data:
+        return "custom", {}, False
+    named = model or overrides.get("dataset_name")
+    if named is not None:
+        # What was named must be had. The other half goes with it: embedded with embedded, hub with hub.
+        base = "embedded" if named.startswith(locate.PREFIX) else "sst2_bert_tiny"
+        return "custom", recipes.read_recipe(base, folder=working_folder()), False
+    base = default_recipe()
+    return "custom" if data else base, recipes.read_recipe(base, folder=working_folder()), True
+
+
+def cross_field_mistakes(recipe: Recipe) -> list[str]:
+    """Returns one phrase for each thing that fields say wrongly together, or of files that are not there."""
+    mistakes = []
+    if not recipe.model_name_or_path:
+        mistakes.append("model_name_or_path is missing")
+    if recipe.dataset_name and recipe.train_file:
+        mistakes.append("dataset_name and train_file exclude each other")
+    if not recipe.dataset_name and not recipe.train_file:
+        mistakes.append("the rows to train on are missing (give train_file or dataset_name)")
+    for key in _DATA_FILES:
+        value = getattr(recipe, key)
+        if value is None:
+            continue
+        if key != "train_file" and not recipe.train_file:
+            mistakes.append(f"{key} goes with train_file")
+        if not value.lower().endswith(FILE_KINDS):
+            mistakes.append(f"{key} must end in {', '.join(FILE_KINDS)}, not {value!r}")
+        elif not (working_folder() / value).is_file():
+            mistakes.append(f"{key} {value} does not exist")
+    for key, valid in (("model_name_or_path", locate.MODELS), ("dataset_name", locate.DATASETS)):
+        value = getattr(recipe, key) or ""
+        if value.startswith(locate.PREFIX) and value.removeprefix(locate.PREFIX) not in valid:
+            names = [locate.PREFIX + name for name in valid]
+            near = recipes.did_you_mean(value, names)
+            mistakes.append(f"{key} {value} is unknown{near}: {', '.join(names)} are there")
+    return mistakes
+
+
+def _told(mistakes: list[str]) -> RequestError:
+    """Returns the error that names every mistake once."""
+    told = list(dict.fromkeys(mistakes))
+    head = f"{len(told)} mistakes in the request: " if len(told) > 1 else ""
+    return RequestError(head + "; ".join(told))
+
+
+def _without_values(unknown: list[str]) -> list[str]:
+    """Drops the words that follow an unknown flag: they are its values."""
+    return [word for at, word in enumerate(unknown) if at == 0 or word.startswith("-")]
+
+
+def _unknown_argument(argument: str) -> str:
+    if not argument.startswith("-"):
+        return f"{argument!r} stands alone: every argument is a --flag with its value"
+    flag = argument.lstrip("-").partition("=")[0].replace("-", "_")
+    return f"--{flag} is not a flag{recipes.did_you_mean(flag, [*FIELDS, *_OPTIONS])}"
+
+
+def _parse_options(raw: Mapping[str, str | None]) -> tuple[dict[str, Any], list[str]]:
+    """Converts the run options. Returns the values and one phrase for each mistake."""
+    options: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for key, value in raw.items():
+        if value is None or value == "":
+            mistakes.append(f"--{key} needs a value")
+        elif key == "output_dir":
+            options[key] = working_folder() / Path(value).expanduser()
+        elif key == "resume_from_checkpoint" and value not in ("auto", "true", "false"):
+            mistakes.append(f"--{key} must be auto, true or false, not {value!r}")
+        elif key in _SWITCHES:
+            if value.lower() not in ("true", "false"):
+                mistakes.append(f"--{key} must be true or false, not {value!r}")
+            options[key] = value.lower() == "true"
+        elif key == "deadline_seconds":
+            try:
+                options[key] = float(value)
+            except ValueError:
+                mistakes.append(f"--{key} must be a number of seconds, not {value!r}")
+        else:
+            options[key] = value
+    if "deadline_seconds" not in raw and os.environ.get("TEST_TIMEOUT"):
+        options["deadline_seconds"] = _TEST_TIMEOUT_SHARE * float(os.environ["TEST_TIMEOUT"])
+    return options, mistakes

@@ -1,0 +1,120 @@
+"""What a run may use and how it ends: cores, instruction set, determinism, signals and the deadline."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from src.training.errors import RequestError, StopRequested
+from src.training.recipe import Recipe
+
+# A count that laptops and executors alike have: unlike machines are to agree on the bits.
+_PORTABLE_THREADS = 2
+# The floor of `portable`: every x86-64 server since 2015 has AVX2. Each library reads its own name for it.
+_PORTABLE_ENVIRONMENT = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "AVX2",
+}
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+log = logging.getLogger(__name__)
+
+
+def available_cores() -> int:
+    """Returns how many cores this process may use: affinity mask and cgroup quota, not the host's count."""
+    # macOS has no affinity mask.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CGROUP_QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.floor(int(quota) / int(period))))
+
+
+def resolve_threads(recipe: Recipe) -> int:
+    """Returns the thread count of a run. It decides the order of sums, and with it the last bits."""
+    if recipe.threads is not None:
+        return recipe.threads
+    return _PORTABLE_THREADS if recipe.reproducible == "portable" else available_cores()
+
+
+def pin_instruction_set(recipe: Recipe) -> None:
+    """Pins the instruction set of `portable`. To be called before torch is loaded, which reads it once.
+
+    Raises:
+        RequestError: torch is loaded already, with another instruction set.
+    """
+    if recipe.reproducible != "portable":
+        return
+    wrong = {name for name, value in _PORTABLE_ENVIRONMENT.items() if os.environ.get(name) != value}
+    if wrong and "torch" in sys.modules:
+        settings = " ".join(f"{name}={value}" for name, value in _PORTABLE_ENVIRONMENT.items())
+        raise RequestError(f"reproducible=portable needs {settings} in the environment before torch is imported")
+    os.environ.update(_PORTABLE_ENVIRONMENT)
+
+
+def configure_torch(recipe: Recipe, *, threads: int) -> None:
+    """Sets thread counts and, unless `reproducible` is off, deterministic algorithms."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if recipe.reproducible != "off":
+        torch.use_deterministic_algorithms(True)
+        # Filling each new tensor with NaN finds reads of memory never written. It is work on every step, and every
+        # run of the tests that compares bits would notice such a read as well.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+class StopSignal:
+    """SIGINT, SIGTERM and the deadline as one question that the training loop asks.
+
+    Outside the loop a signal raises `StopRequested` where the program stands; inside `deferred` it is
+    only noted, so that the loop can save a checkpoint between two steps.
+    """
+
+    def __init__(self, *, deadline_seconds: float | None) -> None:
+        self._deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
+        self._signal: str | None = None
+        self._deferred = False
+
+    def install(self) -> None:
+        """Takes over SIGINT and SIGTERM of this process. Needs the main thread."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._signal = signal.Signals(number).name
+        if not self._deferred:
+            raise StopRequested(self.status)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Keeps signals from interrupting the block; `status` tells of them."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def check(self) -> None:
+        """Raises StopRequested when the run has to end."""
+        if (status := self.status) is not None:
+            raise StopRequested(status)
+
+    @property
+    def status(self) -> str | None:
+        """`interrupted`, `stopped_at_deadline`, or None while the run may go on."""
+        if self._signal is not None:
+            return "interrupted"
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return "stopped_at_deadline"
+        return None

