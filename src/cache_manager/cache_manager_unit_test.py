@@ -1,0 +1,106 @@
+"""The tutorial's names keep their meaning, without its mistakes; a model is trained once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.cache_manager.cache_manager import ModelCacheManager, NotCachedError
+from src.training.tiny_model import build_tiny_model
+
+ROWS = "text,label\n" + "".join(f"row {at} is {'good' if at % 2 else 'bad'},{at % 2}\n" for at in range(40))
+
+
+def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "src.cache_manager.cache_manager", *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "FINETUNE_CACHE_DIR": str(tmp_path / "cache"),
+            "BUILD_WORKING_DIRECTORY": str(tmp_path),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(tmp_path / "hub"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def run_flags(tmp_path: Path) -> list[str]:
+    build_tiny_model(tmp_path / "base")
+    (tmp_path / "rows.csv").write_text(ROWS)
+    return [
+        "--model_name_or_path",
+        str(tmp_path / "base"),
+        "--train_file",
+        "rows.csv",
+        "--num_train_epochs",
+        "1",
+        "--threads",
+        "1",
+        "--max_seq_length",
+        "32",
+    ]
+
+
+def test_names_that_join_alike_have_keys_of_their_own(tmp_path: Path) -> None:
+    manager = ModelCacheManager(tmp_path)
+    assert manager.get_cache_path("org/m_v1", "main") != manager.get_cache_path("org/m", "v1_main")
+    assert manager.get_cache_path("org/m") == manager.get_cache_path("org/m", "main")
+
+
+def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
+    manager = ModelCacheManager(str(tmp_path))
+    manager.get_cache_path("org/m").mkdir(parents=True)
+    assert not manager.is_cached_manually("org/m")
+    with pytest.raises(NotCachedError, match="org/m"):
+        manager.load_model("org/m")
+
+
+def test_a_trained_model_is_loaded_by_name(tmp_path: Path, run_flags: list[str]) -> None:
+    from src.training.train_model import train_classifier
+
+    manager = ModelCacheManager(tmp_path / "cache")
+    path = manager.get_cache_path("base")
+    train_classifier(
+        run_flags[1],
+        output_dir=str(path),
+        epochs=1,
+        max_seq_length=32,
+        train_file=str(tmp_path / "rows.csv"),
+        threads=1,
+    )
+    assert manager.is_cached_manually("base") and not manager.is_cached_manually("base", "other")
+    model, tokenizer = manager.load_model("base")
+    assert model.config.num_labels == 2 and tokenizer("good")["input_ids"]
+
+
+def test_the_demo_trains_once_and_then_hits(tmp_path: Path, run_flags: list[str]) -> None:
+    first = command(tmp_path, *run_flags)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("Was it in the cache: False") == first.stdout.count("Was it in the cache: True") == 1
+    assert command(tmp_path, *run_flags).stdout.count("Was it in the cache: True") == 2
+    entries = json.loads(command(tmp_path, "ls", "--json").stdout)
+    assert [entry["state"] for entry in entries] == ["ok"]
+
+
+def test_another_seed_or_other_rows_are_another_model(tmp_path: Path, run_flags: list[str]) -> None:
+    command(tmp_path, *run_flags)
+    assert "Was it in the cache: False" in command(tmp_path, *run_flags, "--seed", "7").stdout
+    (tmp_path / "rows.csv").write_text(ROWS.replace("row 3 ", "row three "))
+    assert "Was it in the cache: False" in command(tmp_path, *run_flags).stdout
+    assert len(json.loads(command(tmp_path, "ls", "--json").stdout)) == 3
+
+
+def test_a_wrong_request_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    refused = command(tmp_path, "--sed", "1")
+    assert refused.returncode == 2 and "did you mean seed" in refused.stderr and refused.stderr.count("\n") == 1
+    assert command(tmp_path, "ls", "--sed").returncode == 2

@@ -1,0 +1,41 @@
+"""What the Hugging Face cache holds, asked through its own API: HF_HOME, revisions and completeness count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def cached_snapshot(model_name: str, revision: str = "main", *, cache_dir: Path | None = None) -> Path | None:
+    """Returns the folder of a model in the hub cache if its config and all of its weights are there.
+
+    Args:
+        model_name: a hub name, `org/model` or `model`.
+        revision: branch, tag or commit.
+        cache_dir: the hub cache; by default where HF_HOME or HF_HUB_CACHE say.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(model_name, "config.json", revision=revision, cache_dir=cache_dir)
+    except HFValidationError:
+        return None
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return folder if _has_weights(folder) else None
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether one whole set of weights is there. A link to a blob that is gone does not count."""
+    if any((folder / name).is_file() for name in _WEIGHTS):
+        return True
+    for name in _INDEX:
+        if (folder / name).is_file():
+            shards = set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
+            return all((folder / shard).is_file() for shard in shards)
+    return False
