@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.training.embedded import locate
 from src.training.errors import RequestError
+from src.training.hub import hub_answers
 from src.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def _from_hub(name: str, *, revision: str | None, weights_sha256: str | None) ->
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    hub_answers()
     weights = (_PICKLE,) if weights_sha256 else (_SAFETENSORS, "model-*.safetensors")
     try:
         # Sub-folders hold the same weights for other programs.

@@ -1,8 +1,10 @@
-"""Whether the hub can be asked for the default recipe's model and data, or its cache has them."""
+"""Whether the hub answers, and whether its cache has what the default recipe needs."""
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import urllib.error
 import urllib.request
 from typing import Any
@@ -18,11 +20,25 @@ def hub_has(recipe: dict[str, Any]) -> bool:
     Args:
         recipe: raw fields of a recipe whose model and dataset are on the hub, pinned to commits.
     """
-    from huggingface_hub import constants
+    return hub_answers() or _is_cached(recipe)
 
+
+@functools.cache
+def hub_answers() -> bool:
+    """Whether the hub can be asked. Where not, its libraries are told so: they would try for half a minute.
+
+    To be called before anything is loaded from the hub or its cache.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
     if not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT):
         return True
-    return _is_cached(recipe)
+    # `datasets` reads the variable when it is imported, huggingface_hub has read it already.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True
+    return False
 
 
 def _answers(endpoint: str) -> bool:
@@ -50,6 +66,8 @@ def _is_cached(recipe: dict[str, Any]) -> bool:
 def _dataset_is_cached(recipe: dict[str, Any]) -> bool:
     import datasets
 
+    # It tells on standard error what it looks for and where.
+    datasets.utils.logging.set_verbosity_error()
     try:
         # With no network this opens what was prepared before, or fails.
         datasets.load_dataset(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.training.errors import RequestError
+from src.training.hub import hub_answers
 
 # Split names that hub datasets use for the same thing.
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
@@ -75,6 +76,7 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str
     Raises:
         RequestError: it cannot be had.
     """
+    hub_answers()
     import datasets
 
     datasets.utils.logging.set_verbosity_error()

@@ -57,9 +57,9 @@ def run(request: Request, *, stop: StopSignal) -> Path:
     # Imported here: a wrong request is answered, and the instruction set pinned, before torch is loaded.
     from src.training.artifact import check_output_folder
     from src.training.resolved import resolve_run
-    from src.training.runtime import pin_instruction_set
+    from src.training.runtime import prepare_environment
 
-    pin_instruction_set(request.recipe)
+    prepare_environment(request.recipe)
     if request.options.output_dir is not None:
         check_output_folder(request.options.output_dir, overwrite=request.options.overwrite_output_dir)
     resolved = resolve_run(request.recipe, folder=working_folder())

@@ -1,0 +1,122 @@
+"""Tokenised rows, their batches, and whether the shuffle is a fair one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.training.batching import EncodedRows, encode, epoch_batches, scoring_batches
+from src.training.data import Rows
+from src.training.tiny_model import build_tiny_model
+
+# Rows of 2, 0, 3 and 1 tokens.
+ROWS = EncodedRows(
+    ids=np.array([11, 12, 31, 32, 33, 41], np.int32), starts=np.array([0, 2, 2, 5, 6]), labels=np.arange(4), pad_id=9
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(build_tiny_model(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+def like_sst2(rows: int) -> np.ndarray:
+    """Token counts as of SST-2's train rows: 3 at least, 13 on average, a long tail."""
+    return np.clip(np.random.default_rng(0).gamma(1.2, 8.5, rows).astype(np.int64) + 3, 3, 66)
+
+
+def deal(lengths: np.ndarray, *, seed: int = 0, epoch: int = 0) -> list[list[int]]:
+    return [batch.tolist() for batch in epoch_batches(lengths, batch_size=16, seed=seed, epoch=epoch)]
+
+
+@pytest.mark.parametrize("rows", [1, 16, 17, 800, 801, 5000])
+def test_every_row_is_dealt_once_an_epoch_in_full_batches(rows: int) -> None:
+    batches = deal(like_sst2(rows))
+    assert sorted(row for batch in batches for row in batch) == list(range(rows))
+    assert len(batches) == -(-rows // 16)
+    assert sorted(map(len, batches))[1:] == [16] * (len(batches) - 1)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    lengths = like_sst2(2000)
+    first = deal(lengths)
+    assert first == deal(lengths)
+    assert first != deal(lengths, seed=1)
+    assert first != deal(lengths, epoch=1)
+    # Seed and epoch are not added up: the second epoch of one run is no other run's first.
+    assert deal(lengths, epoch=1) != deal(lengths, seed=1)
+
+
+def test_what_meets_what_changes_from_epoch_to_epoch() -> None:
+    lengths = like_sst2(2000)
+    met = [{frozenset(batch) for batch in deal(lengths, epoch=epoch)} for epoch in (0, 1)]
+    assert not met[0] & met[1]
+
+
+def test_little_of_a_batch_is_padding() -> None:
+    lengths = like_sst2(20_000)
+    padded = sum(len(batch) * lengths[batch].max() for batch in deal(lengths))
+    # A plain shuffle pads more than half of each batch.
+    assert 1 - lengths.sum() / padded < 0.05
+
+
+def test_long_and_short_rows_are_met_at_any_time_of_an_epoch() -> None:
+    lengths = like_sst2(1000)
+    ranks = np.zeros((200, len(lengths)))
+    for epoch in range(200):
+        ranks[epoch, np.concatenate(epoch_batches(lengths, batch_size=16, seed=3, epoch=epoch))] = np.arange(1000)
+    means = ranks.mean(axis=0)
+    # A rank is uniform on 0..999: 499.5 on average, and 20.4 is the standard deviation of a mean over 200 epochs.
+    assert abs(means - 499.5).max() < 5 * 20.4
+    for group in (lengths <= np.quantile(lengths, 0.1), lengths >= np.quantile(lengths, 0.9)):
+        # About 100 rows, hardly correlated; a batch of like rows moves together, hence the room.
+        assert abs(means[group].mean() - 499.5) < 20
+        assert ranks[:, group].std() == pytest.approx(1000 / np.sqrt(12), rel=0.05)
+
+
+def test_batches_are_not_sorted_by_length_over_the_epoch() -> None:
+    lengths = like_sst2(5000)
+    longest = np.array([lengths[batch].max() for batch in deal(lengths)])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.2
+
+
+def test_scoring_meets_every_row_once_from_short_to_long() -> None:
+    lengths = like_sst2(100)
+    rows = np.concatenate(list(scoring_batches(lengths, batch_size=16)))
+    assert sorted(rows) == list(range(100))
+    assert (np.diff(lengths[rows]) >= 0).all()
+
+
+def test_a_batch_is_padded_to_its_longest_row_and_masked() -> None:
+    batch = ROWS.batch([2, 0])
+    assert batch["input_ids"].tolist() == [[31, 32, 33], [11, 12, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [2, 0]
+    assert {str(values.dtype) for values in batch.values()} == {"torch.int64"}
+
+
+def test_a_row_without_tokens_is_all_padding() -> None:
+    assert ROWS.batch(np.array([1, 3]))["attention_mask"].tolist() == [[0], [1]]
+
+
+def test_texts_are_encoded_as_the_tokenizer_does(tokenizer: Any) -> None:
+    texts = ("the film was good", "dull", "a very great story!")
+    rows = encode(Rows(split="train", texts=texts, labels=(1, 0, 1)), tokenizer=tokenizer, max_seq_length=32)
+    wanted = tokenizer(list(texts), padding=True, return_tensors="pt")
+    batch = rows.batch([0, 1, 2])
+    assert batch["input_ids"].tolist() == wanted["input_ids"].tolist()
+    assert batch["attention_mask"].tolist() == wanted["attention_mask"].tolist()
+    assert (rows.pad_id, len(rows), rows.lengths.tolist()) == (tokenizer.pad_token_id, 3, [6, 3, 7])
+
+
+def test_a_long_text_is_cut_and_keeps_its_closing_token(tokenizer: Any) -> None:
+    rows = encode(Rows(split="train", texts=("good " * 50,), labels=(0,)), tokenizer=tokenizer, max_seq_length=8)
+    assert tokenizer.convert_ids_to_tokens(rows.ids.tolist()) == ["[CLS]", *["good"] * 6, "[SEP]"]
+
+
+def test_no_rows_can_be_encoded(tokenizer: Any) -> None:
+    assert len(encode(Rows(split="test", texts=(), labels=()), tokenizer=tokenizer, max_seq_length=8)) == 0

@@ -1,0 +1,47 @@
+"""events.jsonl after a kill and after a resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from src.training.events import EventLog
+
+
+def steps(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def test_an_event_is_in_the_file_as_soon_as_it_is_recorded(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "new" / "events.jsonl")
+    log.record({"event": "step", "step": 1, "loss": 0.5})
+    assert log.path.read_text() == '{"event": "step", "step": 1, "loss": 0.5}\n'
+    log.close()
+
+
+def test_what_the_file_holds_stays_when_it_is_opened_again(tmp_path: Path) -> None:
+    for step in (1, 2):
+        log = EventLog(tmp_path / "events.jsonl")
+        log.record({"step": step})
+        log.close()
+    assert steps(tmp_path / "events.jsonl") == [1, 2]
+
+
+def test_steps_that_are_done_again_are_dropped(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    for step in range(1, 6):
+        log.record({"step": step})
+    log.drop_after(3)
+    log.record({"step": 4})
+    log.close()
+    assert steps(log.path) == [1, 2, 3, 4]
+
+
+def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2, "lo')
+    log = EventLog(path)
+    log.drop_after(2)
+    log.record({"step": 2})
+    log.close()
+    assert steps(path) == [1, 2]

@@ -1,0 +1,211 @@
+"""The program from end to end: a tiny model, a small file, and the folder that comes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.training.errors import RequestError
+from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.train_model import main, print_model_performance, train_classifier
+
+ARGUMENTS = (
+    *("--model_name_or_path", "base", "--train_file", "train.csv", "--test_file", "test.csv"),
+    *("--max_seq_length", "16", "--per_device_train_batch_size", "8", "--learning_rate", "2e-2"),
+    *("--num_train_epochs", "4", "--threads", "1", "--output_dir", "out"),
+)
+REPRODUCIBLE = ("model.safetensors", "config.json", "recipe.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and rows."""
+    folder = tmp_path_factory.mktemp("material")
+    build_tiny_model(folder / "base")
+    write_sentences(folder / "train.csv", rows=80, seed=1)
+    write_sentences(folder / "test.csv", rows=20, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact folder of a run in a process of its own."""
+    folder = shutil.copytree(material, tmp_path_factory.mktemp("finished") / "here")
+    done = subprocess.run(
+        [sys.executable, "-m", "src.training.train_model", *ARGUMENTS],
+        env=_clean_environment() | {"BUILD_WORKING_DIRECTORY": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr.count("train_model:")) == (0, 0), done.stderr
+    assert done.stdout.rstrip().endswith(f"Model saved to {folder / 'out'}")
+    return folder / "out"
+
+
+@pytest.fixture
+def here(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's folder with a model and rows. The run in this process takes over signals: they are given back."""
+    folder = shutil.copytree(material, tmp_path / "elsewhere")
+    for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield folder
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without what Bazel says to a test: it would move the outputs and set a deadline."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in REPRODUCIBLE}
+
+
+def test_the_artifact_is_whole_and_nothing_else_is_left(finished: Path) -> None:
+    others = {"metrics.json", "README.md", "events.jsonl"}
+    assert {path.name for path in finished.iterdir()} == {*REPRODUCIBLE, *others}
+    assert {path.name for path in finished.parent.iterdir()} == {"base", "train.csv", "test.csv", "out"}
+
+
+def test_the_artifact_loads_and_knows_its_label_names(finished: Path) -> None:
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(finished))
+    told = classify(["the film was great", "the film was very awful"])
+    assert [answer["label"] for answer in told] == ["positive", "negative"]
+
+
+def test_metrics_have_the_documented_schema(finished: Path) -> None:
+    metrics = _read(finished / "metrics.json")
+    assert set(metrics) == {"schema", "before", "after", "train", "environment", "status"}
+    assert (metrics["schema"], metrics["status"]) == (1, "complete")
+    scores = {"split", "examples", "loss", "accuracy", "accuracy_ci95", "precision", "recall", "f1"}
+    for side in ("before", "after"):
+        assert set(metrics[side]) == scores | {"confusion_matrix", "labels"}
+        assert (metrics[side]["split"], metrics[side]["examples"]) == ("test", 20)
+        assert metrics[side]["labels"] == ["negative", "positive"]
+        assert sum(map(sum, metrics[side]["confusion_matrix"])) == 20
+        low, high = metrics[side]["accuracy_ci95"]
+        assert 0 <= low <= metrics[side]["accuracy"] <= high <= 1
+    train = metrics["train"]
+    rates = {"seconds", "examples_per_second", "tokens_per_second", "peak_rss_bytes"}
+    assert set(train) == rates | {"examples", "epochs", "steps", "threads", "device"}
+    # 80 rows, 8 of which are set aside to choose the epoch by: 72 in batches of 8, four times.
+    assert [train[name] for name in ("examples", "epochs", "steps", "threads")] == [288, 4.0, 36, 1]
+    assert all(train[name] > 0 for name in rates)
+    assert {"cpu", "python", "versions"} <= set(metrics["environment"])
+
+
+def test_training_learns_and_is_scored_on_rows_it_never_saw(finished: Path) -> None:
+    metrics = _read(finished / "metrics.json")
+    assert metrics["before"]["accuracy"] < 0.8 < metrics["after"]["accuracy"]
+    assert metrics["after"]["loss"] < metrics["before"]["loss"]
+
+
+def test_the_recipe_file_says_what_the_run_was_made_of(finished: Path) -> None:
+    recipe = _read(finished / "recipe.json")
+    assert recipe["recipe"]["learning_rate"] == 0.02
+    data = recipe["inputs"]["data"]
+    assert [data[role]["rows"] for role in ("train", "progress", "final")] == [72, 8, 20]
+    assert data["class_names"] == ["negative", "positive"]
+    assert len(recipe["inputs"]["model"]["sha256"]) == len(recipe["fingerprint"]) == 64
+
+
+def test_events_tell_every_step_and_epoch(finished: Path) -> None:
+    events = [json.loads(line) for line in (finished / "events.jsonl").read_text().splitlines()]
+    steps = [event for event in events if event["event"] == "step"]
+    assert [event["step"] for event in steps] == list(range(1, 37))
+    assert all(math.isfinite(event["loss"]) and event["learning_rate"] > 0 for event in steps)
+    assert [event["epoch"] for event in events if event["event"] == "evaluation"] == [1, 2, 3, 4]
+
+
+def test_the_same_recipe_in_another_folder_and_process_gives_the_same_bits(finished: Path, here: Path) -> None:
+    assert main([*ARGUMENTS]) == 0
+    assert _hashes(here / "out") == _hashes(finished)
+
+
+def test_another_seed_gives_other_weights(finished: Path, here: Path) -> None:
+    assert main([*ARGUMENTS, "--seed", "43"]) == 0
+    assert _hashes(here / "out")["model.safetensors"] != _hashes(finished)["model.safetensors"]
+
+
+def test_a_rerun_of_the_same_recipe_replaces_its_model(finished: Path, here: Path) -> None:
+    shutil.copytree(finished, here / "out")
+    old = (here / "out").stat().st_ino
+    assert main([*ARGUMENTS]) == 0
+    assert (here / "out").stat().st_ino != old
+    assert _hashes(here / "out") == _hashes(finished)
+
+
+def test_a_folder_with_another_model_is_refused_unless_told_otherwise(
+    finished: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, here / "out")
+    other = (*ARGUMENTS, "--seed", "43", "--num_train_epochs", "1")
+    assert main([*other]) == 2
+    assert "model of another recipe" in capsys.readouterr().err
+    assert _hashes(here / "out") == _hashes(finished)
+    assert main([*other, "--overwrite_output_dir"]) == 0
+    assert _read(here / "out" / "recipe.json")["recipe"]["seed"] == 43
+
+
+def test_a_folder_with_something_else_is_refused_even_with_overwrite(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "out").mkdir()
+    (here / "out" / "thesis.txt").write_text("dear to me")
+    assert main([*ARGUMENTS, "--overwrite_output_dir"]) == 2
+    assert "already holds something else" in capsys.readouterr().err
+    assert [path.name for path in (here / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_without_an_output_dir_the_folder_is_named_after_the_run(here: Path) -> None:
+    assert main([*ARGUMENTS[:-2], "--num_train_epochs", "1"]) == 0
+    [folder] = (here / "finetuned").iterdir()
+    assert folder.name == f"custom-{_read(folder / 'recipe.json')['fingerprint'][:8]}"
+
+
+def test_train_classifier_returns_the_folder_and_takes_any_field_of_a_recipe(here: Path) -> None:
+    fields: dict[str, Any] = {"train_file": "train.csv", "test_file": "test.csv", "max_seq_length": 16, "threads": 1}
+    folder = train_classifier("base", output_dir=here / "mine", epochs=1, batch_size=8, learning_rate=1e-2, **fields)
+    assert folder == str(here / "mine")
+    assert _read(here / "mine" / "metrics.json")["train"]["steps"] == 9
+
+
+def test_train_classifier_tells_a_misspelt_field(here: Path) -> None:
+    with pytest.raises(RequestError, match="learning_rates.*did you mean learning_rate"):
+        train_classifier("base", train_file="train.csv", output_dir=here / "mine", learning_rates=1e-3)
+
+
+def test_print_model_performance_scores_a_dataset_without_a_trainer(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import datasets
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(finished)
+    tokenizer = AutoTokenizer.from_pretrained(finished)
+    sentences = ["the film was great", "a dull story", "a very good film"]
+    rows = datasets.Dataset.from_dict({"sentence": sentences, "label": [1, 0, 0]})
+    metrics = print_model_performance(model, None, tokenizer, rows)
+    assert metrics.confusion_matrix == ((1, 1), (0, 1))
+    assert "Accuracy: 0.6667" in capsys.readouterr().out
