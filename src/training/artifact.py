@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,10 +59,12 @@ def staging_folder(final: Path) -> Path:
 
     What a killed run left there is removed, or put back if it was on its way out.
     """
-    for old in final.parent.glob(f".{final.name}.*-*"):
-        if _is_running(int(old.name.rpartition("-")[2])):
+    ours = re.compile(rf"\.{re.escape(final.name)}\.(partial|retired)-(\d+)")
+    for old in final.parent.glob(f".{glob.escape(final.name)}.*"):
+        name = ours.fullmatch(old.name)
+        if name is None or _is_running(int(name[2])):
             continue
-        if old.name.startswith(f".{final.name}.retired-") and not final.exists():
+        if name[1] == "retired" and not final.exists():
             old.rename(final)
         else:
             shutil.rmtree(old, ignore_errors=True)

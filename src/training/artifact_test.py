@@ -137,14 +137,12 @@ def test_a_retired_model_whose_successor_is_there_is_removed(tmp_path: Path, dea
     assert not (tmp_path / f".out.retired-{dead}").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="the name goes into glob() as it is, where [1] is a pattern")
 def test_leftovers_of_a_folder_with_brackets_in_its_name_are_removed(tmp_path: Path, dead: int) -> None:
     model(tmp_path / f".out[1].partial-{dead}")
     staging_folder(tmp_path / "out[1]")
     assert not (tmp_path / f".out[1].partial-{dead}").exists()
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="anything after the last - is taken for a process's number")
 def test_a_users_own_hidden_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".out.notes-old").write_text("dear to me")
     staging_folder(tmp_path / "out")

@@ -22,6 +22,8 @@ _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
 # What decides a model: files by these names, in the folder itself.
 _HASHED = (".safetensors", ".bin", ".json", ".txt", ".model")
+# Records of the run that made it: they hold times, and decide nothing.
+_RECORDS = ("metrics.json", "recipe.json")
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,8 @@ def find_base_model(recipe: Recipe, *, folder: Path) -> BaseModel:
     if name.startswith(locate.PREFIX):
         path = _embedded(name.removeprefix(locate.PREFIX))
         origin: dict[str, str] = {}
-    elif (folder / name).is_dir():
-        path, origin = folder / name, {}
+    elif (local := folder / Path(name).expanduser()).is_dir():
+        path, origin = local, {}
     elif name.startswith((".", "/", "~")):
         raise RequestError(f"the base model {name} is no folder: check the path")
     else:
@@ -105,6 +107,8 @@ def _check_weights(path: Path, *, name: str, expected: str | None) -> None:
             f"--model_weights_sha256 {file_sha256(path / _PICKLE)} if you trust them"
         )
     if expected is not None:
+        if len(safetensors) > 1:
+            raise RequestError(f"{name} has {len(safetensors)} weight files: model_weights_sha256 can name only one")
         weights = safetensors[0] if safetensors else path / _PICKLE
         found = file_sha256(weights)
         if found != expected.lower():
@@ -121,7 +125,7 @@ def _content_sha256(path: Path) -> str:
     """Hash over the names and hashes of the files that decide the model."""
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()):
-        if file.suffix in _HASHED and file.is_file():
+        if file.suffix in _HASHED and file.name not in _RECORDS and file.is_file():
             digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
     return digest.hexdigest()
 
@@ -135,6 +139,7 @@ def build_model(
         RequestError: the files hold no such model, or one that reads fewer tokens than asked for.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -156,7 +161,7 @@ def build_model(
             # Another head's shape is no obstacle: it is replaced.
             ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         words = " ".join(str(error).split())
         raise RequestError(f"{base.content['source']} is no text classifier's base model: {words[:300]}") from error
     _check_fit(model, tokenizer, name=base.content["source"], max_seq_length=max_seq_length)

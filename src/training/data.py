@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Rows], tuple[s
     }
     if "train" not in splits or len(set(splits["train"].labels)) < 2:
         raise RequestError(
-            f"{tables['train'].origin} has one class only ({label_column}: {', '.join(class_names)}): "
+            f"{tables['train'].origin} has one class only ({label_column}: {_only_class(named['train'])}): "
             "a classifier needs rows of at least two"
         )
     return splits, class_names
@@ -92,7 +93,7 @@ def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
         files = _embedded(name.removeprefix(locate.PREFIX))
     else:
         given = {"train": recipe.train_file, "validation": recipe.validation_file, "test": recipe.test_file}
-        files = {split: folder / path for split, path in given.items() if path is not None}
+        files = {split: folder / Path(path).expanduser() for split, path in given.items() if path is not None}
     return {split: read_file(path) for split, path in files.items()}
 
 
@@ -118,14 +119,28 @@ def _extract(table: Table, *, text_column: str, label_column: str) -> list[tuple
     for row, (text, label) in enumerate(zip(table.columns[text_column], table.columns[label_column], strict=True), 1):
         if not isinstance(text, str) or not text.strip():
             raise RequestError(f"{table.origin}, row {row}: {text_column} is empty: fill it in or remove the row")
-        hidden = names is not None and label == -1
-        label_name = None if hidden else names[label] if names is not None else _label_text(label)
+        label_name = _class_name(label, names)
         if label_name == "":
             raise RequestError(f"{table.origin}, row {row}: {label_column} is empty: fill it in or remove the row")
         pairs.append((text, label_name))
     if all(label is None for _, label in pairs):
         log.info("%s has no labels: it is left out", table.origin)
     return pairs
+
+
+def _only_class(pairs: list[tuple[str, str | None]]) -> str:
+    return ", ".join(sorted({label for _, label in pairs if label is not None}))
+
+
+def _class_name(label: Any, names: tuple[str, ...] | None) -> str | None:
+    """Returns the class of a row; empty where the row has none, None where the source hides it."""
+    if names is None:
+        return _label_text(label)
+    if label is None:
+        return ""
+    if not -1 <= label < len(names):
+        raise RequestError(f"the label {label} has no name: the source names {', '.join(names)}")
+    return None if label == -1 else names[label]
 
 
 def _label_text(label: Any) -> str:
@@ -147,9 +162,13 @@ def _class_names(table: Table, label_column: str, labels: list[str]) -> tuple[st
             "name a column with classes with --label_column_name"
         )
     try:
-        return tuple(sorted(found, key=float))
+        # The name breaks ties: 1 and 1.0 are two classes, and a set has no order of its own.
+        values = {name: float(name) for name in found}
     except ValueError:
-        return tuple(sorted(found))
+        values = {}
+    if any(map(math.isnan, values.values())):
+        values = {}
+    return tuple(sorted(found, key=lambda name: (values.get(name, 0.0), name)))
 
 
 def _labelled(origin: str, split: str, pairs: list[tuple[str, str | None]], class_names: tuple[str, ...]) -> Rows:

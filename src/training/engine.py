@@ -46,6 +46,7 @@ class Trainer:
     """One run of the loop.
 
     Attributes:
+        is_done: whether training has ended, and the weights to keep are in the model.
         chooses: whether scores on `scored` decide which epoch's weights are kept.
         record: takes one event, for events.jsonl.
     """
@@ -61,6 +62,8 @@ class Trainer:
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
     progress: Progress = field(default_factory=Progress)
+
+    is_done: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.optimizer = build_optimizer(self.model, self.recipe)
@@ -87,7 +90,8 @@ class Trainer:
             except StopRequested:
                 self.save()
                 raise
-        self._keep_best()
+            self._keep_best()
+            self.is_done = True
 
     def _train_epoch(self, epoch: int) -> None:
         """Takes the steps of an epoch that are not taken yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http.client
 import logging
 import os
 import urllib.error
@@ -48,7 +49,7 @@ def _answers(endpoint: str) -> bool:
     except urllib.error.HTTPError:
         # It answered, if only to say no to this page.
         return True
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 

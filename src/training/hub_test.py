@@ -99,7 +99,6 @@ def test_the_hub_is_not_asked_where_the_user_forbids_it(monkeypatch: pytest.Monk
         assert handler.asked == 0
 
 
-@pytest.mark.xfail(strict=True, reason="http.client.BadStatusLine is no OSError: exit 1 behind such a gateway")
 def test_something_that_does_not_speak_http_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def greet(server: socket.socket) -> None:
         connection, _ = server.accept()

@@ -29,6 +29,16 @@ DATA_FIELDS = (
 MODEL_FIELDS = ("model_name_or_path", "model_revision", "model_weights_sha256")
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads only true and false as such: in YAML 1.1 `reproducible: off` would be one too."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _field(
     default: Any,
     doc: str,
@@ -156,7 +166,7 @@ def read_recipe(name: str, *, folder: Path) -> dict[str, Any]:
             f"choose one of {', '.join(shipped_recipes())}, or give the path of a .yaml file"
         )
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise RequestError(f"the recipe {path} cannot be read ({error.strerror}): check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -216,8 +226,6 @@ def _to_kind(kind: type, value: Any, *, must: str) -> Any:
         # `1e-3` is a string in YAML 1.1, and `2.0` is a whole number to a user.
         number = float(value) if kind is not str else 0.0
         if kind is int and number != int(number):
-            raise ValueError
-        if number != number:
             raise ValueError
         return kind(number) if kind is not str else str(value)
     except (ValueError, OverflowError) as error:

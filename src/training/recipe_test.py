@@ -69,7 +69,6 @@ def test_values_take_the_type_of_their_field(key: str, raw: Any, wanted: Any) ->
     assert (converted, type(converted)) == (wanted, type(wanted))
 
 
-@pytest.mark.xfail(strict=True, reason="YAML 1.1 reads a bare off as false, and that is refused")
 def test_reproducible_off_can_be_written_without_quotes(tmp_path: Path) -> None:
     assert value("reproducible", read(tmp_path, "reproducible: off\n")["reproducible"]) == "off"
 

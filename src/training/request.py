@@ -6,6 +6,8 @@ Nothing heavy is imported here: a wrong request is answered before torch would h
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,8 +123,10 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
     mistakes += option_mistakes
     overrides, override_mistakes = recipes.parse_fields(flags)
     mistakes += override_mistakes
+    mistakes += file_mistakes(overrides)
     name = options.pop("recipe", None)
     if name is None and mistakes:
+        # Which recipe would be the default is asked of the hub, and may take seconds.
         raise _told(mistakes)
     try:
         recipe_name, raw, defaulted = _base_recipe(name, overrides, default_recipe)
@@ -163,18 +167,25 @@ def cross_field_mistakes(recipe: Recipe) -> list[str]:
         mistakes.append("dataset_name and train_file exclude each other")
     if not recipe.dataset_name and not recipe.train_file:
         mistakes.append("the rows to train on are missing (give train_file or dataset_name)")
+    for key in _DATA_FILES[1:]:
+        if getattr(recipe, key) is not None and not recipe.train_file:
+            mistakes.append(f"{key} goes with train_file")
+    return mistakes + file_mistakes(dataclasses.asdict(recipe))
+
+
+def file_mistakes(values: Mapping[str, Any]) -> list[str]:
+    """Returns one phrase for each named file that cannot be read from, and each unknown embedded name."""
+    mistakes = []
     for key in _DATA_FILES:
-        value = getattr(recipe, key)
+        value = values.get(key)
         if value is None:
             continue
-        if key != "train_file" and not recipe.train_file:
-            mistakes.append(f"{key} goes with train_file")
         if not value.lower().endswith(FILE_KINDS):
             mistakes.append(f"{key} must end in {', '.join(FILE_KINDS)}, not {value!r}")
-        elif not (working_folder() / value).is_file():
+        elif not (working_folder() / Path(value).expanduser()).is_file():
             mistakes.append(f"{key} {value} does not exist")
     for key, valid in (("model_name_or_path", locate.MODELS), ("dataset_name", locate.DATASETS)):
-        value = getattr(recipe, key) or ""
+        value = values.get(key) or ""
         if value.startswith(locate.PREFIX) and value.removeprefix(locate.PREFIX) not in valid:
             names = [locate.PREFIX + name for name in valid]
             near = recipes.did_you_mean(value, names)
@@ -197,8 +208,9 @@ def _without_values(unknown: list[str]) -> list[str]:
 def _unknown_argument(argument: str) -> str:
     if not argument.startswith("-"):
         return f"{argument!r} stands alone: every argument is a --flag with its value"
-    flag = argument.lstrip("-").partition("=")[0].replace("-", "_")
-    return f"--{flag} is not a flag{recipes.did_you_mean(flag, [*FIELDS, *_OPTIONS])}"
+    flag = argument.partition("=")[0]
+    near = recipes.did_you_mean(flag.lstrip("-").replace("-", "_"), [*FIELDS, *_OPTIONS])
+    return f"{flag} is not a flag{near}"
 
 
 def _parse_options(raw: Mapping[str, str | None]) -> tuple[dict[str, Any], list[str]]:
@@ -220,7 +232,9 @@ def _parse_options(raw: Mapping[str, str | None]) -> tuple[dict[str, Any], list[
             try:
                 options[key] = float(value)
             except ValueError:
-                mistakes.append(f"--{key} must be a number of seconds, not {value!r}")
+                options[key] = math.nan
+            if not 0 <= options[key] < math.inf:
+                mistakes.append(f"--{key} must be a number of seconds, 0 or more, not {value!r}")
         else:
             options[key] = value
     if "deadline_seconds" not in raw and os.environ.get("TEST_TIMEOUT"):

@@ -104,7 +104,6 @@ def test_what_is_no_part_of_a_model_does_not_matter(here: Path) -> None:
     assert resolve(here).fingerprint == before
 
 
-@pytest.mark.xfail(strict=True, reason="metrics.json of a model of ours counts, and holds the seconds of its run")
 def test_the_records_of_the_run_that_made_the_base_model_do_not_matter(here: Path) -> None:
     (here / "base" / "metrics.json").write_text('{"train": {"seconds": 1.0}}')
     before = resolve(here).fingerprint

@@ -81,7 +81,7 @@ class Session:
         torch.nn.Module.to(model, self.device)
         train, progress, final = (self._encode(rows, tokenizer) for rows in self._splits())
         section("Model Performance Before Fine Tuning")
-        before = self._measure(model, final)
+        before = self._measure(model, final, after_training=False)
         self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
         trainer = self._trainer(model, train=train, progress=progress)
         section("Training The Model")
@@ -89,7 +89,9 @@ class Session:
             self._train(trainer)
             return self._finish(trainer, tokenizer, final=final, before=before)
         except StopRequested as stopped:
-            trainer.save()
+            # The loop has saved its own checkpoint; what comes after it would be lost.
+            if trainer.is_done:
+                trainer.save()
             self._write_records(
                 self.checkpoints.folder, self._metrics(trainer, before=before, after=None, status=str(stopped))
             )
@@ -121,13 +123,15 @@ class Session:
     def _encode(self, rows: Rows, tokenizer: Any) -> EncodedRows:
         return encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length)
 
-    def _measure(self, model: torch.nn.Module, rows: EncodedRows) -> Metrics:
+    def _measure(self, model: torch.nn.Module, rows: EncodedRows, *, after_training: bool) -> Metrics:
         metrics = evaluate(
             model,
             rows,
             split=self.task.final.split,
             class_names=self.task.class_names,
             batch_size=self.recipe.per_device_eval_batch_size,
+            # Before training there is nothing to save, and a deadline is met by the loop, which saves.
+            check=self.stop.check if after_training else lambda: None,
         )
         show_metrics(metrics)
         return metrics
@@ -147,12 +151,12 @@ class Session:
         )
 
     def _train(self, trainer: Trainer) -> None:
-        step = 0
-        if self.resume_from is not None:
-            trainer.resume(self.resume_from)
-            step = trainer.progress.step
-            log.info("Resuming from %s, step %d of %d", self.resume_from, step, trainer.steps)
-        self.events.drop_after(step)
+        # A signal in the middle would leave half of the checkpoint's state in the trainer.
+        with self.stop.deferred():
+            if self.resume_from is not None:
+                trainer.resume(self.resume_from)
+                log.info("Resuming from %s, step %d of %d", self.resume_from, trainer.progress.step, trainer.steps)
+            self.events.drop_after(trainer.progress.step)
         trainer.fit()
         log.info("Model trained in %.1f seconds", trainer.progress.seconds)
 
@@ -164,7 +168,7 @@ class Session:
         section("A sample test inference before saving")
         prediction = self._predict_sample(model, tokenizer)
         section("Model Performance After Fine Tuning")
-        after = self._measure(model, final)
+        after = self._measure(model, final, after_training=True)
         staging = artifact.staging_folder(self.output)
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)

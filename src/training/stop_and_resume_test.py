@@ -174,7 +174,6 @@ def test_a_deadline_saves_a_checkpoint_and_says_so(here: Path, uninterrupted: by
     assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
-@pytest.mark.xfail(strict=True, reason="Session.run saves what a half-done resume has put together over the checkpoint")
 def test_a_stop_while_a_checkpoint_is_read_keeps_it(
     here: Path, uninterrupted: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,9 @@ def read_file(path: Path) -> Table:
     import pyarrow as pa
 
     try:
-        columns = _read_arrow(path).to_pydict()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        json_rows = path.suffix.lower() in (".json", ".jsonl")
+        columns = _read_json(path) if json_rows else _read_arrow(path).to_pydict()
+    except (pa.ArrowException, OSError, ValueError) as error:
         words = " ".join(str(error).split())
         raise RequestError(f"{path.name} cannot be read as {path.suffix.lstrip('.')}: {words}") from error
     if not columns or not len(next(iter(columns.values()))):
@@ -52,19 +54,30 @@ def read_file(path: Path) -> Table:
     return Table(origin=path.name, columns=columns, class_names={})
 
 
+def _read_json(path: Path) -> dict[str, list[Any]]:
+    """Reads objects, one a line or in one array. Not by pyarrow, which turns strings like dates into dates."""
+    text = path.read_text(encoding="utf-8-sig")
+    array = text.lstrip().startswith("[")
+    rows = json.loads(text) if array else [json.loads(line) for line in text.splitlines() if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("every row must be an object with a value for each column")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
 def _read_arrow(path: Path) -> Any:
-    from pyarrow import csv, json, parquet
+    from pyarrow import csv, parquet
 
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return parquet.read_table(path)
-    if suffix in (".json", ".jsonl"):
-        return json.read_json(path)
     import pyarrow as pa
 
     parse = csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
     with csv.open_csv(path, parse_options=parse) as reader:
         names = reader.schema.names
+    if len(set(names)) < len(names):
+        raise ValueError(f"two columns have one name in {', '.join(names)}")
     # Every value stays as written: guessing would turn the text `1999` into a number and `NA` into nothing.
     convert = csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
     return csv.read_csv(path, parse_options=parse, convert_options=convert)

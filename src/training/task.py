@@ -52,7 +52,12 @@ def load_task(recipe: Recipe, *, folder: Path) -> Task:
         RequestError: the rows cannot be had, or cannot be learnt from.
     """
     splits, class_names = load_rows(recipe, folder=folder)
-    return _limit(_assign(splits, class_names, recipe), recipe)
+    task = _limit(_assign(splits, class_names, recipe), recipe)
+    if len(set(task.train.labels)) < 2:
+        raise RequestError(
+            f"--max_train_samples {recipe.max_train_samples} leaves rows of one class only: raise it, or change --seed"
+        )
+    return task
 
 
 def _assign(splits: dict[str, Rows], class_names: tuple[str, ...], recipe: Recipe) -> Task:

@@ -134,7 +134,6 @@ def test_too_few_rows_to_set_any_aside_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="_limit looks at no labels: a run is made that can only learn one class")
 def test_a_limit_that_leaves_one_class_only_is_refused(here: Path) -> None:
     with pytest.raises(RequestError, match="class"):
         load(here, "validation", max_train_samples=1)

@@ -71,7 +71,7 @@ def run(request: Request, *, stop: StopSignal) -> Path:
 def train_classifier(
     model_name: str = "prajjwal1/bert-tiny",
     dataset_name: str = "glue",
-    dataset_config: str | None = "sst2",
+    dataset_config: str | None = None,
     output_dir: str | Path | None = None,
     batch_size: int = 16,
     learning_rate: float = 5e-5,
@@ -83,7 +83,7 @@ def train_classifier(
     Args:
         model_name: base model: a hub name, a folder, or embedded:NAME.
         dataset_name: hub dataset, or embedded:NAME. `glue` with `sst2` is the tutorial's job, pinned to commits.
-        dataset_config: configuration of the hub dataset.
+        dataset_config: configuration of the hub dataset; by default `sst2` for `glue`.
         output_dir: where the model goes; by default a folder in finetuned/ named after the run.
         batch_size: rows a step.
         learning_rate: peak learning rate.
@@ -97,13 +97,13 @@ def train_classifier(
     raw: dict[str, Any] = {"model_name_or_path": model_name}
     if model_name == pinned["model_name_or_path"]:
         raw |= {key: pinned[key] for key in ("model_revision", "model_weights_sha256")}
+    if dataset_name == "glue" and dataset_config is None:
+        dataset_config = pinned["dataset_config_name"]
     if "train_file" not in fields:
         raw |= {"dataset_name": dataset_name, "dataset_config_name": dataset_config}
         if (dataset_name, dataset_config) == ("glue", pinned["dataset_config_name"]):
             data = ("dataset_", "text_", "label_", "train_fraction", "split_", "validation_")
             raw |= {key: value for key, value in pinned.items() if key.startswith(data)}
-        elif dataset_name.startswith("embedded:"):
-            raw["dataset_config_name"] = None
     raw |= {"per_device_train_batch_size": batch_size, "learning_rate": learning_rate, "num_train_epochs": epochs}
     values, mistakes = parse_fields({**raw, **fields})
     recipe = Recipe(**values)
