@@ -3,25 +3,29 @@
 
 : "${root:?}" "${scratch:?}" # set by setup.sh
 
-# Refuses what cannot become a new repository. Sets `target`, its absolute path, and `parent`, the nearest folder that
-# is there already.
-check_target() { # DIR
-  [[ ! -e "$1" || -d "$1" ]] || fail 2 "$1 is a file, not a folder"
-  [[ ! -L "$1" || -d "$1" ]] || fail 2 "$1 is a link that leads nowhere"
+# Sets `target`, the absolute path of a folder, and `parent`, the nearest folder above it that is there already.
+resolve_target() { # DIR
   target="$1"
   [[ "$target" == /* ]] || target="$PWD/$target"
   if [[ -d "$target" ]]; then
     target="$(cd "$target" && pwd -P)"
-    [[ -z "$(ls -A "$target")" ]] || fail 2 "$1 is not empty"
     parent="$target"
   else
     parent="$(dirname "$target")"
     while [[ ! -e "$parent" ]]; do parent="$(dirname "$parent")"; done
     [[ -d "$parent" ]] || fail 2 "$parent is a file, not a folder"
-    target="${target#"$parent"}"
+    target="${target#"${parent%/}"}" # below the root folder the slash is all of the parent's name
     parent="$(cd "$parent" && pwd -P)"
     target="${parent%/}${target%/}"
   fi
+}
+
+# Refuses what cannot become a new repository; sets what resolve_target does.
+check_target() { # DIR
+  [[ ! -e "$1" || -d "$1" ]] || fail 2 "$1 is a file, not a folder"
+  [[ ! -L "$1" || -d "$1" ]] || fail 2 "$1 is a link that leads nowhere"
+  resolve_target "$1"
+  [[ ! -d "$target" || -z "$(ls -A "$target")" ]] || fail 2 "$1 is not empty"
   [[ -w "$parent" && -x "$parent" ]] || fail 2 "$parent may not be written to"
   [[ "$target/" != "$root/"* ]] || fail 2 "$1 lies inside this checkout, whose builds would take it in"
   [[ "$target" != *[[:space:]]* ]] || fail 2 "Bazel does not work below a folder with a space in its name: $target"

@@ -56,6 +56,9 @@ accepted() { # DIR TARGET PARENT
   equal "$target in $parent" "$2 in $3"
 }
 here="$(pwd -P)"
+
+resolve_target /no-such-folder/new/
+equal "$target in $parent" "/no-such-folder/new in /"
 accepted empty "$here/empty" "$here/empty"
 accepted ./new/er/ "$here/new/er" "$here/new"
 accepted a/b/c "$here/a/b/c" "$here"
