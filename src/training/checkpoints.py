@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from src.training.artifact import flush_to_disk
 from src.training.errors import RequestError
+from src.training.optim import Optimizer
 
 _PREFIX = "checkpoint-"
 _PARTIAL = ".partial-"
@@ -48,9 +49,7 @@ class Checkpoints:
             )
         return found[-1]
 
-    def save(
-        self, step: int, *, weights: dict[str, WeightSet], optimizer: torch.optim.Optimizer, state: dict[str, Any]
-    ) -> Path:
+    def save(self, step: int, *, weights: dict[str, WeightSet], optimizer: Optimizer, state: dict[str, Any]) -> Path:
         """Writes a checkpoint and then removes the older ones.
 
         Args:
@@ -76,7 +75,7 @@ class Checkpoints:
         shutil.rmtree(partial, ignore_errors=True)
         return final
 
-    def load(self, path: Path, *, optimizer: torch.optim.Optimizer) -> tuple[dict[str, WeightSet], dict[str, Any]]:
+    def load(self, path: Path, *, optimizer: Optimizer) -> tuple[dict[str, WeightSet], dict[str, Any]]:
         """Reads a checkpoint back. Returns the weights by set, and the state; fills the optimizer."""
         weights = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
         optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.training.optim import build_optimizer, learning_rate
+from src.training.optim import Optimizer, learning_rate
 from src.training.recipe import Recipe
 
 
@@ -57,16 +57,92 @@ def test_the_course_is_that_of_transformers(kind: str, make: str) -> None:
     assert course(20, lr_scheduler_type=kind) == pytest.approx(wanted)
 
 
-def test_neither_biases_nor_norms_decay_and_every_weight_is_in_one_group() -> None:
-    model = torch.nn.ModuleDict({"dense": torch.nn.Linear(2, 2), "LayerNorm": torch.nn.LayerNorm(2)})
-    decayed, plain = build_optimizer(model, Recipe(weight_decay=0.3)).param_groups
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
-    assert [weight.shape for weight in decayed["params"]] == [(2, 2)]
-    assert len(plain["params"]) == 3
+class Classifier(torch.nn.Module):
+    """As much of a model of transformers as the optimizer asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(10, 4)
+        self.dense = torch.nn.Linear(4, 4)
+        self.LayerNorm = torch.nn.LayerNorm(4)
+
+    def get_input_embeddings(self) -> torch.nn.Embedding:
+        return self.embedding
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.dense(self.embedding(ids).mean(1))).pow(3).sum()
+
+
+def train(model: Classifier, recipe: Recipe, *, steps: int, of: int) -> Optimizer:
+    optimizer = Optimizer(model, recipe, steps=of)
+    for step in range(steps):
+        ids = torch.tensor([[step % 9, (step * step) % 9]])
+        optimizer.read(ids)
+        model(ids).backward()
+        optimizer.step(step)
+    optimizer.settle()
+    return optimizer
+
+
+def test_neither_biases_nor_norms_decay() -> None:
+    model = Classifier()
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    # With a gradient of 0, decay alone moves a weight.
+    recipe = Recipe(weight_decay=0.5, learning_rate=0.1, max_grad_norm=1e-30, lr_scheduler_type="constant")
+    train(model, recipe, steps=1, of=1)
+    kept = {name for name, weight in model.named_parameters() if torch.allclose(weight, before[name], atol=1e-4)}
+    assert kept == {"dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
+    assert torch.allclose(model.embedding.weight, before["embedding.weight"] * 0.95, atol=1e-4)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
+def test_training_goes_where_dense_adamw_with_clipping_goes(max_grad_norm: float) -> None:
+    recipe = Recipe(learning_rate=0.01, max_grad_norm=max_grad_norm, weight_decay=0.01)
+    ours, wanted = Classifier(), Classifier()
+    train(ours, recipe, steps=30, of=30)
+    groups = [{"params": [weight], "weight_decay": 0.01 * ("bias" not in name and "Norm" not in name)}
+              for name, weight in wanted.named_parameters()]  # fmt: skip
+    dense = torch.optim.AdamW(groups)
+    for step in range(30):
+        wanted(torch.tensor([[step % 9, (step * step) % 9]])).backward()
+        if max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(wanted.parameters(), max_grad_norm)
+        for group in dense.param_groups:
+            group["lr"] = learning_rate(recipe, step=step, steps=30)
+        dense.step()
+        dense.zero_grad()
+    for mine, exact in zip(ours.parameters(), wanted.parameters(), strict=True):
+        assert torch.allclose(mine, exact, atol=5e-5)
+
+
+def test_a_run_goes_on_from_its_state_to_the_same_bits() -> None:
+    recipe = Recipe(learning_rate=0.01)
+    whole, halves = Classifier(), Classifier()
+    train(whole, recipe, steps=8, of=8)
+    first = Optimizer(halves, recipe, steps=8)
+    for step in range(4):
+        _take(halves, first, step)
+    second = Optimizer(halves, recipe, steps=8)
+    second.load_state_dict(first.state_dict())
+    for step in range(4, 8):
+        _take(halves, second, step)
+    second.settle()
+    for one, other in zip(whole.parameters(), halves.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def _take(model: Classifier, optimizer: Optimizer, step: int) -> None:
+    ids = torch.tensor([[step % 9, (step * step) % 9]])
+    optimizer.read(ids)
+    model(ids).backward()
+    optimizer.step(step)
 
 
 def test_frozen_weights_are_left_alone() -> None:
-    model = torch.nn.Linear(2, 2)
-    model.weight.requires_grad = False
-    decayed, plain = build_optimizer(model, Recipe()).param_groups
-    assert (len(decayed["params"]), len(plain["params"])) == (0, 1)
+    model = Classifier()
+    model.embedding.weight.requires_grad = False
+    model.dense.weight.requires_grad = False
+    before = model.embedding.weight.clone(), model.dense.weight.clone()
+    train(model, Recipe(learning_rate=0.1), steps=3, of=3)
+    assert torch.equal(model.embedding.weight, before[0]) and torch.equal(model.dense.weight, before[1])

@@ -41,8 +41,8 @@ def choose_default_recipe() -> str:
     if hub_has(read_recipe(_DEFAULT, folder=working_folder())):
         return _DEFAULT
     sys.stdout.write(
-        f"*** The hub does not answer and its cache does not hold {_DEFAULT}: using the recipe {_OFFLINE_DEFAULT}, "
-        "with the model and sentences that come with the packages. ***\n"
+        f"*** The hub does not answer and its cache does not hold {_DEFAULT}: starting from the recipe "
+        f"{_OFFLINE_DEFAULT}, whose model and sentences come with the packages. ***\n"
     )
     return _OFFLINE_DEFAULT
 

@@ -1,0 +1,136 @@
+"""AdamW for an embedding, at the cost of the rows a step touches.
+
+A batch of bert-tiny touches some 200 of 30,522 rows, but dense AdamW (Loshchilov and Hutter 2019) walks over all of
+them three times a step: a row without a gradient still moves, by its decaying momentum, and decays. Here such a row
+waits. It moves when it is next read, by the sum of all the steps it has missed, which has a closed form: without one
+m_{s+j} = b1^j m_s and v_{s+j} = b2^j v_s, so step s+j moves it by
+
+    -c_{s+j} r^j m_s / (sqrt(v_s) + eps),   c_i = lr_i sqrt(1 - b2^i) / (1 - b1^i),   r = b1 / sqrt(b2).
+
+The course of the learning rate is known in advance, hence so are the tails q_s = sum_{j>=1} c_{s+j} r^j, and what a row
+missed between s and t is q_s - r^(t-s) q_t. The difference to dense AdamW is in how eps and weight decay of at most
+lr * weight_decay meet the missed moves: second-order terms, which deferred_adamw_test compares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_BETA1, _BETA2 = 0.9, 0.999
+_EPS = 1e-8
+_DECAY_RATIO = _BETA1 / math.sqrt(_BETA2)
+
+
+class DeferredAdamW:
+    """AdamW over one embedding whose gradients are sparse (`torch.nn.Embedding.sparse`).
+
+    `read` before each forward pass, `step` after each backward pass, `settle` before anything else reads the weights.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, *, learning_rate: Callable[[int], float], steps: int, weight_decay: float
+    ) -> None:
+        """Takes the weights, float32 [rows, width], and the whole course of the run.
+
+        Args:
+            weight: the embedding.
+            learning_rate: learning rate of a step, from 0.
+            steps: how many steps there will be at the most.
+            weight_decay: AdamW's, applied to every row at every step.
+        """
+        self.weight = weight
+        self._mean = torch.zeros_like(weight)
+        self._square = torch.zeros_like(weight)
+        # Steps that a row has gone through, int64 [rows].
+        self._seen = torch.zeros(weight.shape[0], dtype=torch.int64)
+        self._done = 0
+        rates = [learning_rate(step) for step in range(steps)]
+        self._moves, self._tails, self._decays = _courses(rates, weight_decay)
+
+    def read(self, ids: torch.Tensor) -> None:
+        """Brings the rows that a batch reads up to now.
+
+        Args:
+            ids: row numbers, any shape; a row may stand more than once.
+        """
+        self._catch_up(torch.unique(ids))
+
+    def step(self, scale: torch.Tensor) -> None:
+        """Takes one step with the gradient that stands in `weight.grad`; clears it.
+
+        Args:
+            scale: what the gradient is multiplied by, a scalar: gradient clipping.
+        """
+        if self.weight.grad is None:
+            raise ValueError("there is no gradient: call backward first")
+        gradient = self.weight.grad.coalesce()
+        rows, values = gradient.indices()[0], gradient.values() * scale
+        self._done += 1
+        decay = float(self._decays[self._done] / self._decays[self._done - 1])
+        mean = self._mean[rows].mul_(_BETA1).add_(values, alpha=1 - _BETA1)
+        square = self._square[rows].mul_(_BETA2).addcmul_(values, values, value=1 - _BETA2)
+        with torch.no_grad():
+            moved = self.weight[rows].mul_(decay)
+            moved.addcdiv_(mean, square.sqrt().add_(self._eps()), value=-float(self._moves[self._done]))
+            self.weight.index_copy_(0, rows, moved)
+        self._mean.index_copy_(0, rows, mean)
+        self._square.index_copy_(0, rows, square)
+        self._seen[rows] = self._done
+        self.weight.grad = None
+
+    def settle(self) -> None:
+        """Brings every row up to now."""
+        self._catch_up(torch.arange(len(self._seen)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, for a checkpoint; settle first."""
+        return {"mean": self._mean, "square": self._square, "seen": self._seen, "done": self._done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to a state."""
+        self._mean.copy_(state["mean"])
+        self._square.copy_(state["square"])
+        self._seen.copy_(state["seen"])
+        self._done = int(state["done"])
+
+    def _eps(self) -> float:
+        # torch divides by sqrt(v) / sqrt(1 - b2^t) + eps; here the first factor stands in `_moves`.
+        return _EPS * math.sqrt(1 - _BETA2 ** max(1, self._done))
+
+    def _catch_up(self, rows: torch.Tensor) -> None:
+        rows = rows[self._seen[rows] < self._done]
+        if not len(rows):
+            return
+        seen = self._seen[rows]
+        missed = (self._done - seen).double()
+        moves = self._tails[seen] - _DECAY_RATIO**missed * self._tails[self._done]
+        decays = self._decays[self._done] / self._decays[seen]
+        mean, square = self._mean[rows], self._square[rows]
+        with torch.no_grad():
+            moved = self.weight[rows] * decays.float().unsqueeze(1)
+            moved -= moves.float().unsqueeze(1) * mean / (square.sqrt() + self._eps())
+            self.weight.index_copy_(0, rows, moved)
+        self._mean.index_copy_(0, rows, mean * (_BETA1**missed).float().unsqueeze(1))
+        self._square.index_copy_(0, rows, square * (_BETA2**missed).float().unsqueeze(1))
+        self._seen[rows] = self._done
+
+
+def _courses(rates: list[float], weight_decay: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns c_i, q_i and the product of decays up to step i, each float64 [steps + 1], from step 0: none taken."""
+    moves = [0.0]
+    decays = [1.0]
+    for step, rate in enumerate(rates, 1):
+        moves.append(rate * math.sqrt(1 - _BETA2**step) / (1 - _BETA1**step))
+        decays.append(decays[-1] * (1 - rate * weight_decay))
+    tails = [0.0]
+    for move in reversed(moves[1:]):
+        tails.append(_DECAY_RATIO * (move + tails[-1]))
+    return (
+        torch.tensor(moves, dtype=torch.float64),
+        torch.tensor(tails[::-1], dtype=torch.float64),
+        torch.tensor(decays, dtype=torch.float64),
+    )
