@@ -23,7 +23,13 @@ VOCABULARY = (
 
 
 def build_tiny_model(
-    folder: Path, *, seed: int = 0, head: int | None = None, dtype: torch.dtype | None = None, pickled: bool = False
+    folder: Path,
+    *,
+    seed: int = 0,
+    head: int | None = None,
+    dtype: torch.dtype | None = None,
+    pickled: bool = False,
+    positions: int = POSITIONS,
 ) -> Path:
     """Writes a model and its tokenizer as `from_pretrained` reads them; returns the folder.
 
@@ -33,6 +39,7 @@ def build_tiny_model(
         head: classes of a classification head; None: there is none, as in a base model.
         dtype: what the weights are stored as (default: float32).
         pickled: store them as pytorch_model.bin, without safetensors.
+        positions: tokens it can read.
     """
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertModel
@@ -44,7 +51,7 @@ def build_tiny_model(
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=32,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
     )
     config.num_labels = head or 2
     # The tests' own random numbers stay as they were.

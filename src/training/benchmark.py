@@ -1,0 +1,141 @@
+"""Measures the training loop against the tutorial's and against transformers' best: one JSON object.
+
+    bazel run //src/training:benchmark -- [--steps 40] [--rounds 3] [--full]
+        [--train_file F --validation_file F --test_file F --text_column_name C --label_column_name C]
+
+The loops take turns, so that a noisy neighbour slows all of them; medians are told. --full also does the whole job of
+each: tokenising, scoring before, training with scores after each epoch, scoring after, saving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from src.training.errors import EXIT_DONE, RequestError, exit_code_of
+from src.training.recipe import Recipe
+from src.training.request import cross_field_mistakes, working_folder
+from src.training.runtime import StopSignal, configure_torch, prepare_environment, resolve_threads
+
+_WARM_UP_STEPS = 5
+_EMBEDDED = {"dataset_name": "embedded:movie_reviews"}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code_of("benchmark", lambda: _run(arguments), debug="--debug" in arguments)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("train_file", "validation_file", "test_file", "text_column_name"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--label_column_name", default="label")
+    parser.add_argument("--model_name_or_path", default="embedded:bert_tiny_minilm")
+    parser.add_argument("--steps", type=int, default=40, help="steps of each loop in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--learning_rate", type=float, default=5e-5)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--max_train_samples", type=int)
+    parser.add_argument("--full", action="store_true", help="the whole job of each loop as well")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(arguments)
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    files = {name: getattr(options, name) for name in ("train_file", "validation_file", "test_file")}
+    recipe = Recipe(
+        model_name_or_path=options.model_name_or_path,
+        text_column_name=options.text_column_name or (None if options.train_file else "text"),
+        label_column_name=options.label_column_name,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        max_train_samples=options.max_train_samples,
+        threads=options.threads,
+        **(files if options.train_file else _EMBEDDED),
+    )
+    mistakes = cross_field_mistakes(recipe)
+    if options.steps <= _WARM_UP_STEPS or options.rounds < 1:
+        mistakes.append(f"--steps must be above {_WARM_UP_STEPS} and --rounds above 0")
+    if mistakes:
+        raise RequestError("; ".join(mistakes))
+    return recipe
+
+
+def _run(arguments: list[str]) -> int:
+    options = _parse(arguments)
+    recipe = _recipe(options)
+    prepare_environment(recipe)
+    # torch is loaded here, after the environment that it reads.
+    from src.training.contestants import Contest
+    from src.training.environment import describe_environment
+    from src.training.machine_limit import peak_flops, training_flops_a_token
+
+    configure_torch(recipe, threads=resolve_threads(recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        contest = Contest(
+            recipe, data_folder=working_folder(), scratch=Path(folder), stop=StopSignal(deadline_seconds=None)
+        )
+        times = _take_turns(contest, rounds=options.rounds, steps=options.steps)
+        result: dict[str, Any] = {
+            "batch_size": recipe.per_device_train_batch_size,
+            "threads": resolve_threads(recipe),
+            "train_rows": len(contest.task.train),
+            "tokens_a_row": contest.tokens_a_row(),
+            "padding_share": contest.padding_shares(),
+            "sample": _summary(times, contest=contest),
+            "environment": describe_environment(),
+        }
+        peak = peak_flops()
+        tokens = recipe.per_device_train_batch_size * contest.tokens_a_row()
+        work = training_flops_a_token(contest.model) * tokens
+        result["peak_gflops"] = round(peak / 1e9, 1)
+        result["fraction_of_peak"] = {
+            name: round(work / statistics.median(all_) / peak, 4) for name, all_ in times.items()
+        }
+        if options.full:
+            result["full"] = {name: contest.whole_job(name) for name in contest.names}
+            _add_ratios(result["full"], key="seconds")
+    json.dump(result, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+    return EXIT_DONE
+
+
+def _take_turns(contest: Any, *, rounds: int, steps: int) -> dict[str, list[float]]:
+    """Returns seconds a step by loop, without each round's warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in contest.names}
+    for _ in range(rounds):
+        for name in contest.names:
+            times[name] += contest.sample(name, steps=steps, skip=_WARM_UP_STEPS)
+    return times
+
+
+def _summary(times: dict[str, list[float]], *, contest: Any) -> dict[str, dict[str, float]]:
+    tokens = contest.recipe.per_device_train_batch_size * contest.tokens_a_row()
+    summary = {
+        name: {
+            "ms_a_step": round(1000 * statistics.median(all_), 2),
+            "tokens_per_second": round(tokens / statistics.median(all_)),
+        }
+        for name, all_ in times.items()
+    }
+    _add_ratios(summary, key="ms_a_step")
+    return summary
+
+
+def _add_ratios(results: dict[str, dict[str, float]], *, key: str) -> None:
+    """Adds how many times as long as ours each loop takes."""
+    for result in results.values():
+        result["times_ours"] = round(result[key] / results["ours"][key], 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""The benchmark runs every loop on the same rows and tells one JSON object."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.training.benchmark import main
+from src.training.tiny_model import build_tiny_model, write_sentences
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> list[str]:
+    build_tiny_model(tmp_path / "base", positions=128)
+    files = [f"--{role}_file={write_sentences(tmp_path / f'{role}.csv', rows=rows, seed=rows)}"
+             for role, rows in (("train", 160), ("validation", 20), ("test", 30))]  # fmt: skip
+    return ["--model_name_or_path", str(tmp_path / "base"), *files, "--threads", "1", "--steps", "8", "--rounds", "2"]
+
+
+def test_a_sample_and_the_whole_job_are_told_for_each_loop(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*flags, "--full"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    loops = {"tutorial", "transformers_best", "ours"}
+    assert set(told["sample"]) == set(told["full"]) == set(told["fraction_of_peak"]) == loops
+    assert told["sample"]["ours"]["times_ours"] == 1
+    assert all(result["ms_a_step"] > 0 for result in told["sample"].values())
+    assert all(0 <= result["accuracy"] <= 1 for result in told["full"].values())
+    assert told["padding_share"]["ours"] < told["padding_share"]["tutorial"] < 1
+    assert all(0 < share < 1 for share in told["fraction_of_peak"].values())
+
+
+def test_a_missing_file_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*flags, "--test_file", "no.csv"]) == 2
+    assert "no.csv does not exist" in capsys.readouterr().err

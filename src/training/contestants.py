@@ -1,0 +1,164 @@
+"""The loops of the benchmark on one task: a sample of steps, or the whole job."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.training.base_model import build_model, find_base_model
+from src.training.batching import encode, epoch_batches
+from src.training.checkpoints import Checkpoints
+from src.training.engine import Trainer
+from src.training.metrics import Metrics
+from src.training.recipe import Recipe
+from src.training.reference_loops import (
+    TRANSFORMERS_BEST,
+    TUTORIAL,
+    EncodedDataset,
+    ReferenceLoop,
+    build_trainer,
+    seconds_a_step,
+)
+from src.training.runtime import StopSignal
+from src.training.scoring import evaluate
+from src.training.task import load_task
+
+_LOOPS = {loop.name: loop for loop in (TUTORIAL, TRANSFORMERS_BEST)}
+
+
+def _forget(event: dict[str, Any]) -> None:
+    """Takes the place of an event log."""
+    del event
+
+
+class _StepClock(StopSignal):
+    """Notes when the loop asks whether to stop: once before each step."""
+
+    def __init__(self, *, deadline_seconds: float | None) -> None:
+        super().__init__(deadline_seconds=deadline_seconds)
+        self.checks: list[float] = []
+
+    def check(self) -> None:
+        self.checks.append(time.perf_counter())
+        super().check()
+
+
+class Contest:
+    """Every loop starts from the same weights and reads the same rows."""
+
+    names = (*_LOOPS, "ours")
+
+    def __init__(self, recipe: Recipe, *, data_folder: Path, scratch: Path, stop: StopSignal) -> None:
+        """Loads rows and model.
+
+        Args:
+            recipe: the run.
+            data_folder: what relative paths are relative to.
+            scratch: for checkpoints and saved models.
+            stop: ends our loop early.
+        """
+        self.recipe, self.scratch, self.stop = recipe, scratch, stop
+        self.task = load_task(recipe, folder=data_folder)
+        self.model, self.tokenizer = build_model(
+            find_base_model(recipe, folder=data_folder),
+            class_names=self.task.class_names,
+            seed=recipe.seed,
+            max_seq_length=recipe.max_seq_length,
+        )
+        self.encoded = self._encode(self.task.train)
+
+    def _encode(self, rows: Any) -> Any:
+        return encode(rows, tokenizer=self.tokenizer, max_seq_length=self.recipe.max_seq_length)
+
+    def tokens_a_row(self) -> float:
+        """Mean tokens of a train row, padding aside."""
+        return round(float(self.encoded.lengths.mean()), 2)
+
+    def padding_shares(self) -> dict[str, float]:
+        """Share of the positions of an epoch that are padding, for the tutorial's loop and ours."""
+        lengths, size = self.encoded.lengths, self.recipe.per_device_train_batch_size
+        ours = sum(
+            len(rows) * int(lengths[rows].max())
+            for rows in epoch_batches(lengths, batch_size=size, seed=self.recipe.seed, epoch=0)
+        )
+        pad_to = TUTORIAL.pad_to or 0
+        return {
+            "tutorial": round(1 - float(np.mean(lengths)) / pad_to, 4),
+            "ours": round(1 - int(lengths.sum()) / ours, 4),
+        }
+
+    def sample(self, name: str, *, steps: int, skip: int) -> list[float]:
+        """Takes some steps from the start; returns the seconds of each, without the first `skip`."""
+        if name in _LOOPS:
+            trainer = self._reference(_LOOPS[name], scored=None, max_steps=steps)
+            return seconds_a_step(trainer, skip=skip)
+        clock = _StepClock(deadline_seconds=None)
+        steps_an_epoch = math.ceil(len(self.encoded) / self.recipe.per_device_train_batch_size)
+        few = dataclasses.replace(self.recipe, num_train_epochs=(steps - 0.5) / steps_an_epoch)
+        self._ours(
+            copy.deepcopy(self.model), scored=self._encode(self.task.progress.take([0])), recipe=few, stop=clock
+        ).fit()
+        starts = clock.checks[skip:steps]
+        return [after - before for before, after in itertools.pairwise(starts)]
+
+    def _reference(self, loop: ReferenceLoop, *, scored: Any, **arguments: Any) -> Any:
+        train = EncodedDataset(self.task.train, tokenizer=self.tokenizer, loop=loop)
+        return build_trainer(
+            loop, model=copy.deepcopy(self.model), tokenizer=self.tokenizer, train=train, scored=scored,
+            folder=self.scratch / loop.name, per_device_train_batch_size=self.recipe.per_device_train_batch_size,
+            per_device_eval_batch_size=self.recipe.per_device_train_batch_size,
+            learning_rate=self.recipe.learning_rate, num_train_epochs=self.recipe.num_train_epochs, **arguments,
+        )  # fmt: skip
+
+    def _ours(self, model: Any, *, scored: Any, recipe: Recipe, stop: StopSignal) -> Trainer:
+        return Trainer(
+            model=model, recipe=recipe, train=self.encoded, scored=scored, scored_split=self.task.progress.split,
+            class_names=self.task.class_names, chooses=self.task.chooses, stop=stop, record=_forget,
+            checkpoints=Checkpoints(self.scratch / "checkpoints", fingerprint="benchmark"),
+        )  # fmt: skip
+
+    def whole_job(self, name: str) -> dict[str, float]:
+        """Does everything from texts to a saved model; returns seconds and accuracy on the final rows."""
+        started = time.perf_counter()
+        accuracy = self._whole_reference(_LOOPS[name]) if name in _LOOPS else self._whole_ours()
+        return {"seconds": round(time.perf_counter() - started, 1), "accuracy": round(accuracy, 4)}
+
+    def _whole_reference(self, loop: ReferenceLoop) -> float:
+        progress, final = (
+            EncodedDataset(rows, tokenizer=self.tokenizer, loop=loop) for rows in (self.task.progress, self.task.final)
+        )
+        trainer = self._reference(
+            loop,
+            scored=progress,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            load_best_model_at_end=self.task.chooses,
+        )
+        trainer.predict(final)
+        trainer.train()
+        trainer.model.save_pretrained(self.scratch / loop.name / "model")
+        predicted = trainer.predict(final).predictions.argmax(axis=1)
+        return float(np.mean(predicted == np.array(self.task.final.labels)))
+
+    def _whole_ours(self) -> float:
+        self.encoded = self._encode(self.task.train)
+        progress, final = self._encode(self.task.progress), self._encode(self.task.final)
+        trainer = self._ours(copy.deepcopy(self.model), scored=progress, recipe=self.recipe, stop=self.stop)
+        self._score(trainer.model, final)
+        trainer.fit()
+        saved: Any = trainer.model
+        saved.save_pretrained(self.scratch / "ours")
+        return self._score(trainer.model, final).accuracy
+
+    def _score(self, model: Any, rows: Any) -> Metrics:
+        return evaluate(
+            model, rows, split=self.task.final.split, class_names=self.task.class_names,
+            batch_size=self.recipe.per_device_eval_batch_size,
+        )  # fmt: skip
