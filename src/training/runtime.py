@@ -22,7 +22,9 @@ _PORTABLE_THREADS = 2
 _PORTABLE_ENVIRONMENT = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_CBWR": "AVX2",
+    # Not AVX2: on other makers' CPUs MKL takes that for AUTO, without a word, and only this gives the same bits on all
+    # (oneMKL Developer Guide, "Specifying Code Branches"). Its SSE2 products cost a fifth to a third of a step.
+    "MKL_CBWR": "COMPATIBLE",
 }
 # libgomp's threads wait for one another by spinning, by default 300,000 times. With a neighbour on one of 2 cores a
 # step of bert-tiny then took 613 ms; with this count it took 35 to 46, and on quiet cores 16 instead of 14.5.
