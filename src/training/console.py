@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from src.training.comparison import Comparison
 from src.training.metrics import Metrics
 
 _RULE = "=" * 80
+_LOGGERS = ("finetune", "src")
 
 log = logging.getLogger("finetune")
 
@@ -16,11 +20,37 @@ def configure_logging() -> None:
     """Sends the run's lines to standard output as they are. Standard error is for errors."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name in ("finetune", "src"):
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+@contextmanager
+def lines_above(write: Callable[[str], None]) -> Iterator[None]:
+    """Hands the run's lines to `write` for as long as something else, such as a progress bar, holds the last line."""
+    handler = _LineHandler(write)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    usual = [logger.handlers for logger in loggers]
+    for logger in loggers:
+        logger.handlers = [handler]
+    try:
+        yield
+    finally:
+        for logger, handlers in zip(loggers, usual, strict=True):
+            logger.handlers = handlers
+
+
+class _LineHandler(logging.Handler):
+    """Hands each line to a function."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(record.getMessage())
 
 
 def section(title: str) -> None:
@@ -61,3 +91,14 @@ def show_confusion(metrics: Metrics) -> None:
     log.info("%s%s", " " * width, "".join(f"{name:>{width}}" for name in names))
     for name, row in zip(names, metrics.confusion_matrix, strict=True):
         log.info("%s%s", f"{name:<{width}}", "".join(f"{count:>{width},}" for count in row))
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Prints, in one line, whether what changed is more than noise."""
+    log.info(
+        "Before against after: %s rows right that were wrong, %s wrong that were right: %s (McNemar's test, p %s)",
+        f"{comparison.better:,}",
+        f"{comparison.worse:,}",
+        comparison.verdict,
+        comparison.p_in_words,
+    )

@@ -21,7 +21,6 @@ from src.training.scoring import evaluate, on_device
 
 # A killed run loses this much at the most.
 _CHECKPOINT_SECONDS = 300.0
-_CONSOLE_SECONDS = 5.0
 _EVENTS_A_RUN = 200
 
 log = logging.getLogger("finetune")
@@ -72,20 +71,23 @@ class Trainer:
         self._best: dict[str, torch.Tensor] = {}
         self._device = next(self.model.parameters()).device
         self._loss_sum, self._loss_count = 0.0, 0
-        self._started = self._saved = self._shown = self._rate = 0.0
+        self._started = self._saved = self._rate = 0.0
 
-    def fit(self) -> None:
+    def fit(self, show: Callable[[Progress, float], None] = lambda _progress, _loss: None) -> None:
         """Trains from where `progress` stands to the end.
+
+        Args:
+            show: told of `progress` and the loss after each step.
 
         Raises:
             StopRequested: a signal or the deadline came; a checkpoint is saved.
         """
-        self._started = time.monotonic() - self.progress.seconds
-        self._saved, self._shown = time.monotonic(), self.progress.seconds
+        self._saved = time.monotonic()
+        self._started = self._saved - self.progress.seconds
         with self.stop.deferred():
             try:
                 while self.progress.epochs_scored < math.ceil(self.steps / self.steps_an_epoch):
-                    self._train_epoch(self.progress.epochs_scored)
+                    self._train_epoch(self.progress.epochs_scored, show)
                     self._end_epoch(self.progress.epochs_scored + 1)
             except StopRequested:
                 self.save()
@@ -93,7 +95,7 @@ class Trainer:
             self._keep_best()
             self.is_done = True
 
-    def _train_epoch(self, epoch: int) -> None:
+    def _train_epoch(self, epoch: int, show: Callable[[Progress, float], None]) -> None:
         """Takes the steps of an epoch that are not taken yet."""
         batches = self._batches(epoch)
         first = epoch * self.steps_an_epoch
@@ -102,10 +104,11 @@ class Trainer:
         # A resumed run may stand between an epoch's last step and its scores.
         for step in range(self.progress.step, last):
             self.stop.check()
-            self._train_step(step, batches[step - first])
+            loss = self._train_step(step, batches[step - first])
             self.progress.step += 1
             self.progress.seconds = time.monotonic() - self._started
-            self._report()
+            self._report(loss)
+            show(self.progress, loss)
             if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
                 self.save()
 
@@ -117,7 +120,8 @@ class Trainer:
             epoch=epoch,
         )
 
-    def _train_step(self, step: int, rows: Any) -> None:
+    def _train_step(self, step: int, rows: Any) -> float:
+        """Takes one step; returns its loss."""
         batch = on_device(self.train.batch(rows), self._device)
         # Dropout is a function of the seed and the step, so a resumed run needs no saved random state.
         seed_dropout((self.recipe.seed << 32) + step, device=self._device)
@@ -125,40 +129,29 @@ class Trainer:
         loss = self.model(**batch).loss
         loss.backward()
         self._rate = self.optimizer.step(step)
-        self._loss_sum += loss.item()
-        self._loss_count += 1
         self.progress.examples += len(rows)
         self.progress.tokens += int(self.train.lengths[rows].sum())
+        return float(loss.item())
 
-    def _report(self) -> None:
-        """Records every so many steps, and tells a person every few seconds."""
+    def _report(self, loss: float) -> None:
+        """Records every so many steps."""
         now, step = self.progress, self.progress.step
+        self._loss_sum += loss
+        self._loss_count += 1
         if step % max(1, self.steps // _EVENTS_A_RUN) and step != self.steps:
             return
-        loss = self._loss_sum / self._loss_count
+        mean = self._loss_sum / self._loss_count
         self._loss_sum, self._loss_count = 0.0, 0
-        rate = now.examples / now.seconds
         self.record(
             {
                 "event": "step",
                 "step": step,
                 "epoch": round(step / self.steps_an_epoch, 4),
-                "loss": round(loss, 6),
+                "loss": round(mean, 6),
                 "learning_rate": self._rate,
                 "seconds": round(now.seconds, 3),
-                "examples_per_second": round(rate, 1),
+                "examples_per_second": round(now.examples / now.seconds, 1),
             }
-        )
-        if now.seconds - self._shown < _CONSOLE_SECONDS and step != self.steps:
-            return
-        self._shown = now.seconds
-        log.info(
-            "step %s of %s  loss %.4f  %s examples a second  %.0f s left",
-            f"{step:,}",
-            f"{self.steps:,}",
-            loss,
-            f"{rate:,.0f}",
-            now.seconds * (self.steps / step - 1),
         )
 
     def _end_epoch(self, epoch: int) -> None:
@@ -170,7 +163,7 @@ class Trainer:
             class_names=self.class_names,
             batch_size=self.recipe.per_device_eval_batch_size,
             check=self.stop.check,
-        )
+        ).metrics
         log.info("epoch %d: %s accuracy %.4f, loss %.4f", epoch, metrics.split, metrics.accuracy, metrics.loss)
         self.record(
             {

@@ -101,6 +101,25 @@ def test_an_epoch_and_a_part_of_one_are_trained_and_scored(base: Path, tmp_path:
     assert made.progress.tokens > 3 * made.train.starts[-1]
 
 
+def test_every_step_is_shown_with_its_loss(base: Path, tmp_path: Path) -> None:
+    shown = []
+    made = trainer(base, tmp_path)
+    made.fit(lambda progress, loss: shown.append((progress.step, round(loss, 6))))
+    assert shown == [(event["step"], event["loss"]) for event in made.events if event["event"] == "step"]  # type: ignore[attr-defined]
+
+
+def test_scored_rows_have_a_class_and_its_probability(base: Path, tmp_path: Path) -> None:
+    made = trainer(base, tmp_path)
+    chosen = rows(20, seed=2)
+    scored = evaluate(made.model, chosen, split="test", class_names=("bad", "good"), batch_size=8)
+    with torch.inference_mode():
+        logits = torch.cat([made.model(**chosen.batch([row])).logits for row in range(20)])
+    assert scored.predicted.tolist() == logits.argmax(dim=1).tolist()
+    expected = logits.softmax(dim=1).max(dim=1).values.tolist()
+    assert scored.confidence.tolist() == pytest.approx(expected, abs=1e-5)
+    assert scored.metrics.accuracy == np.mean(scored.predicted == chosen.labels)
+
+
 def test_the_loop_learns(base: Path, tmp_path: Path) -> None:
     made = trainer(base, tmp_path, recipe=dataclasses.replace(RECIPE, num_train_epochs=20))
     made.fit()
@@ -120,7 +139,8 @@ def test_scores_do_not_depend_on_the_batch_size(base: Path, tmp_path: Path) -> N
     made.fit()
     noisy = rows(20, seed=3, noise=0.3)
     eight, all_at_once = (
-        evaluate(made.model, noisy, split="test", class_names=("bad", "good"), batch_size=size) for size in (8, 20)
+        evaluate(made.model, noisy, split="test", class_names=("bad", "good"), batch_size=size).metrics
+        for size in (8, 20)
     )
     assert eight.loss == pytest.approx(all_at_once.loss, rel=1e-5)
     assert eight.confusion_matrix == all_at_once.confusion_matrix

@@ -33,6 +33,11 @@ class EventLog:
         self._file.close()
 
 
+def read_events(path: Path) -> tuple[dict[str, Any], ...]:
+    """Returns what an event log holds."""
+    return tuple(json.loads(line) for line in _whole_lines(path))
+
+
 def _whole_lines(path: Path) -> list[str]:
     """Returns the lines but for a last one that a kill cut short."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from src.training.events import EventLog
+from src.training.events import EventLog, read_events
 
 
 def steps(path: Path) -> list[int]:
@@ -45,3 +45,10 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
     log.record({"step": 2})
     log.close()
     assert steps(path) == [1, 2]
+
+
+def test_events_are_read_back_as_they_were_told(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.record({"event": "step", "loss": 0.5})
+    log.close()
+    assert read_events(log.path) == ({"event": "step", "loss": 0.5},)

@@ -41,10 +41,8 @@ def score(*, split: str, loss: float, predicted: np.ndarray, true: np.ndarray, c
         class_names: names by index.
 
     Returns:
-        The scores; the interval of the accuracy is Wilson's (1927), which holds for few rows and near 0 and 1.
+        The scores.
     """
-    from scipy.stats import binomtest
-
     classes = len(class_names)
     counts = np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
     hits = np.diag(counts).astype(float)
@@ -52,19 +50,26 @@ def score(*, split: str, loss: float, predicted: np.ndarray, true: np.ndarray, c
     recall = _ratio(hits, counts.sum(axis=1))
     # A class that no row has counts for nothing: scored as 0 it would pull the means down.
     there = counts.sum(axis=1) > 0
-    interval = binomtest(int(hits.sum()), int(counts.sum())).proportion_ci(method="wilson")
     return Metrics(
         split=split,
         examples=int(counts.sum()),
         loss=loss,
         accuracy=float(hits.sum() / counts.sum()),
-        accuracy_ci95=(float(interval.low), float(interval.high)),
+        accuracy_ci95=wilson_interval(int(hits.sum()), int(counts.sum())),
         precision=float(precision[there].mean()),
         recall=float(recall[there].mean()),
         f1=float(_ratio(2 * precision * recall, precision + recall)[there].mean()),
         confusion_matrix=tuple(tuple(int(count) for count in row) for row in counts),
         labels=tuple(class_names),
     )
+
+
+def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share: Wilson's (1927), which holds for few rows and near 0 and 1."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, rows).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

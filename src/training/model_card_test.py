@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-import numpy as np
+import pytest
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
-from src.training.metrics import Metrics, score
+from src.training.example_run import example_run
 from src.training.model_card import model_card
-from src.training.recipe import Recipe
 
-NAMES = ("bad", "good")
-
-
-def metrics(right: int, names: tuple[str, ...] = NAMES) -> Metrics:
-    true = np.zeros(1000, np.int64)
-    return score(
-        split="test", loss=0.25, predicted=(np.arange(1000) >= right).astype(int), true=true, class_names=names
-    )
+HUB: dict[str, Any] = {
+    **{"dataset_name": "nyu-mll/glue", "dataset_config_name": "sst2", "dataset_revision": "abc", "train_file": None},
+    **{"model_name_or_path": "prajjwal1/bert-tiny", "model_revision": "def"},
+}
 
 
-def card(names: tuple[str, ...] = NAMES, **fields: Any) -> str:
-    recipe = Recipe(**{"model_name_or_path": "embedded:minilm-l6", "train_file": "my.csv", **fields})
-    document = {"recipe": dataclasses.asdict(recipe)}
-    return model_card(document, title="mine", before=metrics(500, names), after=metrics(875, names), train_rows=9000)
+def card(**given: Any) -> str:
+    return model_card(example_run(**given))
 
 
 def header(text: str) -> dict[str, Any]:
@@ -37,14 +30,27 @@ def header(text: str) -> dict[str, Any]:
 
 
 def test_the_header_names_what_the_hub_can_link_to() -> None:
-    fields: dict[str, Any] = {"dataset_name": "nyu-mll/glue", "dataset_revision": "abc", "train_file": None}
-    told = header(card(model_name_or_path="prajjwal1/bert-tiny", model_revision="def", **fields))
+    told = header(card(**HUB))
     assert (told["base_model"], told["datasets"]) == ("prajjwal1/bert-tiny", ["nyu-mll/glue"])
     assert (told["pipeline_tag"], told["library_name"]) == ("text-classification", "transformers")
 
 
 def test_the_header_names_nothing_that_is_not_on_the_hub() -> None:
-    assert not {"base_model", "datasets"} & set(header(card()))
+    told = header(card())
+    assert not {"base_model", "datasets"} & set(told)
+    # A colon cannot stand in a repository's name.
+    assert told["model-index"][0]["results"][0]["dataset"]["type"] == "file:my.csv"
+
+
+def test_the_hubs_own_reader_finds_the_results() -> None:
+    told = ModelCard(card(**HUB)).data
+    assert isinstance(told, ModelCardData)
+    assert told.model_name == "mine"
+    assert told.eval_results is not None
+    accuracy, f1 = told.eval_results
+    assert (accuracy.metric_type, accuracy.metric_value, f1.metric_type) == ("accuracy", 0.875, "f1")
+    assert (accuracy.dataset_type, accuracy.dataset_config, accuracy.dataset_split) == ("nyu-mll/glue", "sst2", "test")
+    assert accuracy.dataset_revision == "abc"
 
 
 def test_numbers_before_and_after_are_in_the_table() -> None:
@@ -54,6 +60,17 @@ def test_numbers_before_and_after_are_in_the_table() -> None:
     assert "| 95 % interval | 0.4691 to 0.5309 | 0.8531 to 0.8941 |" in text
 
 
+@pytest.mark.parametrize(
+    ("right", "told"),
+    [
+        (875, "375 are right that were wrong, and 0 wrong that were right: better, by more than noise"),
+        (503, "3 are right that were wrong, and 0 wrong that were right: the difference may well be noise"),
+    ],
+)
+def test_the_card_says_whether_the_difference_is_noise(right: int, told: str) -> None:
+    assert told in card(right_after=right)
+
+
 def test_the_card_says_what_was_trained_on_what() -> None:
     text = card(learning_rate=1e-3, num_train_epochs=1.5, reproducible="portable")
     assert "A text classifier (bad, good), fine-tuned on CPUs from embedded:minilm-l6 on my.csv." in text
@@ -61,11 +78,20 @@ def test_the_card_says_what_was_trained_on_what() -> None:
 
 
 def test_of_many_classes_ten_are_named() -> None:
-    text = card(tuple(f"c{number}" for number in range(30)))
+    text = card(names=tuple(f"c{number}" for number in range(30)))
     assert "(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 …)" in text
+
+
+def test_names_out_of_the_data_are_no_markup() -> None:
+    text = card(names=("<script>alert(1)</script>", "a\n# [heading](x)"))
+    assert "(\\<script\\>alert(1)\\</script\\>, a # \\[heading\\](x))" in text
 
 
 def test_every_place_in_the_card_is_filled_in() -> None:
     text = card()
     assert "{{" not in text
     assert "None" not in text
+
+
+def test_the_same_run_gives_the_same_card() -> None:
+    assert card() == card()

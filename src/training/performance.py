@@ -20,12 +20,12 @@ def print_performance(
     """Prints and returns the scores of a model on texts with class indices."""
     configure_logging()
     rows = Rows(split="test", texts=tuple(texts), labels=tuple(labels))
-    metrics = evaluate(
+    scored = evaluate(
         model,
         encode(rows, tokenizer=tokenizer, max_seq_length=max_seq_length),
         split=rows.split,
         class_names=tuple(model.config.id2label[at] for at in range(model.config.num_labels)),
         batch_size=_EVAL_BATCH_SIZE,
     )
-    show_metrics(metrics)
-    return metrics
+    show_metrics(scored.metrics)
+    return scored.metrics

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from src.training import artifact
 from src.training.base_model import build_model
 from src.training.batching import EncodedRows, encode
 from src.training.checkpoints import Checkpoints
-from src.training.console import configure_logging, section, show_metrics
+from src.training.comparison import compare
+from src.training.console import configure_logging, section, show_comparison, show_metrics
 from src.training.data import Rows
 from src.training.engine import Trainer
-from src.training.environment import describe_environment, peak_rss_bytes
+from src.training.environment import describe_environment
 from src.training.errors import RequestError, StopRequested
-from src.training.events import EventLog
-from src.training.metrics import Metrics
-from src.training.model_card import model_card
+from src.training.events import EventLog, read_events
+from src.training.finished_run import FinishedRun
 from src.training.request import Request, working_folder
 from src.training.resolved import ResolvedRun
+from src.training.run_records import training_effort, write_finished_run, write_stopped_run
 from src.training.runtime import StopSignal, configure_torch
-from src.training.scoring import evaluate
+from src.training.scoring import Scored, evaluate
+from src.training.step_display import step_display
 
 _SAMPLE = "This movie was really good!"
 
@@ -92,9 +96,20 @@ class Session:
             # The loop has saved its own checkpoint; what comes after it would be lost.
             if trainer.is_done:
                 trainer.save()
-            self._write_records(
-                self.checkpoints.folder, self._metrics(trainer, before=before, after=None, status=str(stopped))
+            write_stopped_run(
+                self.checkpoints.folder,
+                resolved=self.resolved.document,
+                before=before.metrics,
+                effort=self._effort(trainer),
+                status=str(stopped),
             )
+            raise
+        except Exception:
+            # Trained, and then no room on the disk, say: the same command is to go on from here, not to train again.
+            # Where the checkpoint does not fit either, the first error is the one to tell.
+            if trainer.is_done:
+                with contextlib.suppress(OSError):
+                    trainer.save()
             raise
         finally:
             self.events.close()
@@ -123,8 +138,8 @@ class Session:
     def _encode(self, rows: Rows, tokenizer: Any) -> EncodedRows:
         return encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length)
 
-    def _measure(self, model: torch.nn.Module, rows: EncodedRows, *, after_training: bool) -> Metrics:
-        metrics = evaluate(
+    def _measure(self, model: torch.nn.Module, rows: EncodedRows, *, after_training: bool) -> Scored:
+        scored = evaluate(
             model,
             rows,
             split=self.task.final.split,
@@ -133,8 +148,8 @@ class Session:
             # Before training there is nothing to save, and a deadline is met by the loop, which saves.
             check=self.stop.check if after_training else lambda: None,
         )
-        show_metrics(metrics)
-        return metrics
+        show_metrics(scored.metrics)
+        return scored
 
     def _trainer(self, model: torch.nn.Module, *, train: EncodedRows, progress: EncodedRows) -> Trainer:
         return Trainer(
@@ -157,10 +172,11 @@ class Session:
                 trainer.resume(self.resume_from)
                 log.info("Resuming from %s, step %d of %d", self.resume_from, trainer.progress.step, trainer.steps)
             self.events.drop_after(trainer.progress.step)
-        trainer.fit()
+        with step_display(trainer.steps) as show:
+            trainer.fit(show)
         log.info("Model trained in %.1f seconds", trainer.progress.seconds)
 
-    def _finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Metrics) -> Path:
+    def _finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Scored) -> Path:
         """Measures the trained model and commits the artifact."""
         model: Any = trainer.model
         section("Model architecture")
@@ -172,11 +188,7 @@ class Session:
         staging = artifact.staging_folder(self.output)
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
-        self._write_records(staging, self._metrics(trainer, before=before, after=after, status="complete"))
-        card = model_card(
-            self.resolved.document, title=self.name, before=before, after=after, train_rows=len(self.task.train)
-        )
-        (staging / "README.md").write_text(card, encoding="utf-8")
+        write_finished_run(staging, self._finished(trainer, before=before, after=after))
         (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
         section("Loading saved model to verify")
         self._verify(staging, prediction)
@@ -184,6 +196,26 @@ class Session:
             artifact.commit(staging, self.output)
             self.checkpoints.remove()
         return self.output
+
+    def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
+        true = np.array(self.task.final.labels)
+        comparison = compare(before=before.predicted, after=after.predicted, true=true)
+        show_comparison(comparison)
+        return FinishedRun(
+            title=self.name,
+            resolved=self.resolved.document,
+            final=self.task.final,
+            before=before,
+            after=after,
+            comparison=comparison,
+            events=read_events(self.events.path),
+            kept_epoch=trainer.progress.best_epoch or trainer.progress.epochs_scored,
+            effort=self._effort(trainer),
+            environment=describe_environment(),
+        )
+
+    def _effort(self, trainer: Trainer) -> dict[str, Any]:
+        return training_effort(trainer, threads=self.resolved.threads, device=str(self.device))
 
     def _show_architecture(self, model: Any) -> None:
         log.info("Model type: %s", type(model).__name__)
@@ -208,30 +240,3 @@ class Session:
         if not torch.allclose(logits, expected, atol=1e-5):
             raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
         log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")
-
-    def _metrics(self, trainer: Trainer, *, before: Metrics, after: Metrics | None, status: str) -> dict[str, Any]:
-        """Returns the content of metrics.json."""
-        now = trainer.progress
-        seconds = max(now.seconds, 1e-9)
-        return {
-            "schema": 1,
-            "before": before.as_json(),
-            "after": None if after is None else after.as_json(),
-            "train": {
-                "seconds": now.seconds,
-                "examples": now.examples,
-                "examples_per_second": now.examples / seconds,
-                "tokens_per_second": now.tokens / seconds,
-                "epochs": now.step / trainer.steps_an_epoch,
-                "steps": now.step,
-                "peak_rss_bytes": peak_rss_bytes(),
-                "threads": self.resolved.threads,
-                "device": str(self.device),
-            },
-            "environment": describe_environment(),
-            "status": status,
-        }
-
-    def _write_records(self, folder: Path, metrics: dict[str, Any]) -> None:
-        artifact.write_json(folder / artifact.RECIPE_FILE, self.resolved.document)
-        artifact.write_json(folder / artifact.METRICS_FILE, metrics)

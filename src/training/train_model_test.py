@@ -50,6 +50,7 @@ def finished(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=120,
     )
     assert (done.returncode, done.stderr.count("train_model:")) == (0, 0), done.stderr
+    assert "more than noise (McNemar's test, p " in done.stdout
     assert done.stdout.rstrip().endswith(f"Model saved to {folder / 'out'}")
     return folder / "out"
 
@@ -81,7 +82,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def test_the_artifact_is_whole_and_nothing_else_is_left(finished: Path) -> None:
-    others = {"metrics.json", "README.md", "events.jsonl"}
+    others = {"metrics.json", "README.md", "report.html", "events.jsonl"}
     assert {path.name for path in finished.iterdir()} == {*REPRODUCIBLE, *others}
     assert {path.name for path in finished.parent.iterdir()} == {"base", "train.csv", "test.csv", "out"}
 
@@ -96,7 +97,7 @@ def test_the_artifact_loads_and_knows_its_label_names(finished: Path) -> None:
 
 def test_metrics_have_the_documented_schema(finished: Path) -> None:
     metrics = _read(finished / "metrics.json")
-    assert set(metrics) == {"schema", "before", "after", "train", "environment", "status"}
+    assert set(metrics) == {"schema", "before", "after", "comparison", "train", "environment", "status"}
     assert (metrics["schema"], metrics["status"]) == (1, "complete")
     scores = {"split", "examples", "loss", "accuracy", "accuracy_ci95", "precision", "recall", "f1"}
     for side in ("before", "after"):
@@ -113,6 +114,21 @@ def test_metrics_have_the_documented_schema(finished: Path) -> None:
     assert [train[name] for name in ("examples", "epochs", "steps", "threads")] == [288, 4.0, 36, 1]
     assert all(train[name] > 0 for name in rates)
     assert {"cpu", "python", "versions"} <= set(metrics["environment"])
+
+
+def test_before_and_after_are_compared_row_by_row(finished: Path) -> None:
+    metrics = _read(finished / "metrics.json")
+    comparison = metrics["comparison"]
+    gained = round(20 * (metrics["after"]["accuracy"] - metrics["before"]["accuracy"]))
+    assert comparison["better"] - comparison["worse"] == gained
+    assert comparison["test"] == "mcnemar_exact"
+    assert 0 < comparison["p_value"] < 0.05
+
+
+def test_the_report_and_the_card_tell_of_this_run(finished: Path) -> None:
+    accuracy = _read(finished / "metrics.json")["after"]["accuracy"]
+    assert f"{100 * accuracy:.1f}\u00a0%</b>" in (finished / "report.html").read_text(encoding="utf-8")
+    assert f"{accuracy:.4f} |" in (finished / "README.md").read_text(encoding="utf-8")
 
 
 def test_training_learns_and_is_scored_on_rows_it_never_saw(finished: Path) -> None:
