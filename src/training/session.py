@@ -90,6 +90,14 @@ class Session:
         trainer = self._trainer(model, train=train, progress=progress)
         section("Training The Model")
         try:
+            return self._train_and_finish(trainer, tokenizer, final=final, before=before)
+        finally:
+            self.events.close()
+            artifact.remove_staging(self.output)
+
+    def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Scored) -> Path:
+        """Trains and commits; whatever ends it early, the same command can go on from there."""
+        try:
             self._train(trainer)
             return self._finish(trainer, tokenizer, final=final, before=before)
         except StopRequested as stopped:
@@ -111,9 +119,6 @@ class Session:
                 with contextlib.suppress(OSError):
                     trainer.save()
             raise
-        finally:
-            self.events.close()
-            artifact.remove_staging(self.output)
 
     def _splits(self) -> tuple[Rows, Rows, Rows]:
         return self.task.train, self.task.progress, self.task.final
