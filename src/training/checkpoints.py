@@ -60,20 +60,28 @@ class Checkpoints:
         """
         final = self.folder / f"{_PREFIX}{step}"
         partial = self.folder / f"{_PARTIAL}{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, tensors in weights.items():
-            save_file({key: value.contiguous() for key, value in tensors.items()}, partial / f"{name}.safetensors")
-        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-        (partial / _STATE).write_text(json.dumps({**state, "fingerprint": self._fingerprint}))
-        flush_to_disk(partial)
-        if not final.exists():
-            partial.rename(final)
+        try:
+            self._write(partial, weights=weights, optimizer=optimizer, state=state)
+            if not final.exists():
+                partial.rename(final)
+        finally:
+            # On a full disk what was written is in the way of everything.
+            shutil.rmtree(partial, ignore_errors=True)
         for old in self.folder.glob(f"{_PREFIX}*"):
             if old != final:
                 shutil.rmtree(old)
-        shutil.rmtree(partial, ignore_errors=True)
         return final
+
+    def _write(
+        self, folder: Path, *, weights: dict[str, WeightSet], optimizer: Optimizer, state: dict[str, Any]
+    ) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name, tensors in weights.items():
+            save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
+        torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+        (folder / _STATE).write_text(json.dumps({**state, "fingerprint": self._fingerprint}))
+        flush_to_disk(folder)
 
     def load(self, path: Path, *, optimizer: Optimizer) -> tuple[dict[str, WeightSet], dict[str, Any]]:
         """Reads a checkpoint back. Returns the weights by set, and the state; fills the optimizer."""

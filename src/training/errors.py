@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -46,6 +48,9 @@ def exit_code_of(program: str, work: Callable[[], int], *, debug: bool) -> int:
         code, message = EXIT_FAILED, f"{error}: nothing was put under the output folder's name"
     except Exception as error:
         code, message = EXIT_FAILED, f"{type(error).__name__}: {error} (--debug shows where)"
+    # Libraries wrap it in errors of their own.
+    if code == EXIT_FAILED and os.strerror(errno.ENOSPC) in message:
+        message = "the disk is full: free some space, and the same command goes on from the last checkpoint there is"
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
