@@ -135,7 +135,7 @@ def _only_class(pairs: list[tuple[str, str | None]]) -> str:
 def _class_name(label: Any, names: tuple[str, ...] | None) -> str | None:
     """Returns the class of a row; empty where the row has none, None where the source hides it."""
     if names is None:
-        return _label_text(label)
+        return label_text(label)
     if label is None:
         return ""
     if not -1 <= label < len(names):
@@ -143,7 +143,8 @@ def _class_name(label: Any, names: tuple[str, ...] | None) -> str | None:
     return None if label == -1 else names[label]
 
 
-def _label_text(label: Any) -> str:
+def label_text(label: Any) -> str:
+    """Returns a class's name as rows of any kind of file give it; empty where they give none."""
     if label is None:
         return ""
     if isinstance(label, float) and label.is_integer():

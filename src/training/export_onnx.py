@@ -1,0 +1,144 @@
+"""Exports a trained classifier to ONNX, checked on real rows: bazel run //src/training:export_onnx -- --help"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from src.training.artifact import flush_to_disk, write_json
+from src.training.command_line import Parser, share
+from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.training.recipe import Recipe
+from src.training.request import FILE_KINDS, working_folder
+from src.training.runtime import StopSignal, prepare_environment
+from src.training.trained_model import TrainedModel, find_trained_model
+
+_PROGRAM = "export_onnx"
+_MIN_AGREEMENT = 0.99
+# protobuf's limit for one file, less what is no weight.
+_MOST_WEIGHT_BYTES = 2_000_000_000
+_DESCRIPTION = f"""\
+Exports a trained model to ONNX and compares the two on real rows.
+
+  --model finetuned/embedded-1a2b3c4d --output film.onnx --check_file my_rows.csv
+
+Written are film.onnx and, beside it, film.onnx.json with what the comparison found; a file there is replaced.
+Nothing is written if one prediction or score differs, or, with --int8, more than {1 - _MIN_AGREEMENT:.0%} of the
+predictions.
+
+Exit codes: 0 done; 2 the request was wrong; 1 the models differ, or anything else."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code_of(_PROGRAM, lambda: _export(arguments), debug="--debug" in arguments)
+
+
+def argument_parser() -> Parser:
+    """Returns the parser behind --help."""
+    parser = Parser(_PROGRAM, usage="--model DIR --output FILE.onnx [--FLAG VALUE ...]", description=_DESCRIPTION)
+    parser.add_argument("--output", metavar="FILE.onnx", help="the file to write")
+    parser.add_argument("--int8", action="store_true", help="store weights in 8 bits: a quarter of the size")
+    parser.add_argument("--check_file", metavar="FILE", help="rows to compare on (default: 1,057 movie reviews)")
+    parser.add_argument("--text_column_name", metavar="NAME", help="its text column (default: the only one with text)")
+    parser.add_argument("--label_column_name", metavar="NAME", help="its label column (default: label, if there)")
+    parser.add_argument(
+        "--min_agreement",
+        metavar="SHARE",
+        type=share,
+        help=f"share of predictions that must be the same with --int8 ({_MIN_AGREEMENT})",
+    )
+    return parser
+
+
+def _export(arguments: list[str]) -> int:
+    given, _ = argument_parser().parse(arguments)
+    source = find_trained_model(working_folder() / Path(given.model).expanduser(), max_seq_length=given.max_seq_length)
+    output = _output_file(given.output)
+    _check_options(given, source)
+    # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
+    StopSignal(deadline_seconds=None).install()
+    prepare_environment(Recipe(reproducible="off"))
+    from src.training.checked_export import export_checked
+    from src.training.onnx_check import Disagreement, read_check_rows
+
+    check_file = None if given.check_file is None else working_folder() / Path(given.check_file).expanduser()
+    rows = read_check_rows(
+        check_file, text=given.text_column_name, label=given.label_column_name, class_names=source.class_names
+    )
+    least = _MIN_AGREEMENT if given.min_agreement is None else given.min_agreement
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.partial-", dir=output.parent) as folder:
+            staged = Path(folder) / output.name
+            report = export_checked(staged, source=source, rows=rows, int8_agreement=least if given.int8 else None)
+            write_json(_report_file(staged), report)
+            flush_to_disk(staged.parent)
+            staged.replace(output)
+            # Last: it tells the hash of the model it belongs to.
+            _report_file(staged).replace(_report_file(output))
+    except Disagreement as error:
+        sys.stderr.write(f"{_PROGRAM}: {error}: nothing was written\n")
+        return EXIT_FAILED
+    _show(report, output)
+    return EXIT_DONE
+
+
+def _output_file(name: str | None) -> Path:
+    if not name:
+        raise RequestError("--output is missing: name the file to write, such as model.onnx")
+    output = working_folder() / Path(name).expanduser()
+    if output.suffix != ".onnx":
+        raise RequestError(f"--output must end in .onnx, not {name!r}")
+    if output.is_dir():
+        raise RequestError(f"--output {output} is a folder: name a file")
+    existing = next(parent for parent in output.parents if parent.exists())
+    if not existing.is_dir():
+        raise RequestError(f"--output {output} cannot be written: {existing} is a file")
+    if not os.access(existing, os.W_OK):
+        raise RequestError(f"--output {output} cannot be written: {existing} allows no new files")
+    return output
+
+
+def _check_options(given: argparse.Namespace, source: TrainedModel) -> None:
+    if given.check_file is None:
+        for flag in ("text_column_name", "label_column_name"):
+            if getattr(given, flag) is not None:
+                raise RequestError(f"--{flag} goes with --check_file")
+    elif not given.check_file.lower().endswith(FILE_KINDS):
+        raise RequestError(f"--check_file must end in {', '.join(FILE_KINDS)}, not {given.check_file!r}")
+    elif not (working_folder() / Path(given.check_file).expanduser()).is_file():
+        raise RequestError(f"--check_file {given.check_file} does not exist")
+    if given.min_agreement is not None and not given.int8:
+        raise RequestError("--min_agreement goes with --int8: without it the models must agree")
+    if given.int8 and not source.is_classifier:
+        raise RequestError("--int8 is judged by the classes it predicts, and this model predicts none: leave it out")
+    if source.weight_bytes > _MOST_WEIGHT_BYTES:
+        raise RequestError(f"{source.folder} has {source.weight_bytes:,} bytes of weights: an ONNX file holds 2 GB")
+
+
+def _report_file(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _show(report: dict[str, Any], output: Path) -> None:
+    check, size = report["check"], report["bytes"]
+    lines = [
+        f"{check['rows']:,} rows of {check['rows_of']}: {check['same_predictions']:.2%} predicted the same, "
+        f"scores off by at most {check['max_score_difference']:.1e}",
+        f"size      {size['original'] / 1e6:.1f} MB -> {size['onnx'] / 1e6:.1f} MB ({report['weights']})",
+        f"a row     {check['seconds_a_row']['original'] * 1e3:.2f} ms -> {check['seconds_a_row']['onnx'] * 1e3:.2f} ms "
+        "(alone, 1 thread, median)",
+    ]
+    if check["accuracy"] is not None:
+        before, after = check["accuracy"]["original"], check["accuracy"]["onnx"]
+        lines.append(f"accuracy  {before:.2%} -> {after:.2%} ({check['labelled_rows']:,} labelled rows)")
+    sys.stdout.write("\n".join([*lines, f"Model exported to {output}\n"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""Says what a trained classifier makes of texts: bazel run //src/training:predict -- --help"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from src.training.command_line import Parser, whole_number
+from src.training.errors import EXIT_DONE, RequestError, exit_code_of
+from src.training.recipe import Recipe
+from src.training.request import working_folder
+from src.training.runtime import available_cores, prepare_environment
+from src.training.text_lines import text_windows
+from src.training.trained_model import TrainedModel, find_trained_model
+
+if TYPE_CHECKING:
+    from src.training.classifier import Classifier
+
+_PROGRAM = "predict"
+_BATCH_SIZE = 64
+# Texts that are sorted by length together: enough for little padding, few enough to answer soon.
+_BATCHES_A_WINDOW = 16
+_DESCRIPTION = """\
+Says which class a trained model gives to each text, as JSON lines:
+
+  --model finetuned/embedded-1a2b3c4d "a fine film" "a dull film"
+  --model finetuned/embedded-1a2b3c4d < texts.txt            one text a line
+  --model finetuned/embedded-1a2b3c4d -- "-3 of 10"          texts that begin with a dash
+
+{"text": ..., "label": the class with the highest score, "score": its score, "scores": {class: score}}
+
+Exit codes: 0 done; 2 the request was wrong; 1 anything else."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code_of(_PROGRAM, lambda: _predict(arguments), debug="--debug" in arguments)
+
+
+def argument_parser() -> Parser:
+    """Returns the parser behind --help."""
+    parser = Parser(_PROGRAM, usage='--model DIR ["text" ...]', description=_DESCRIPTION)
+    parser.add_argument(
+        "--batch_size", metavar="N", type=whole_number, default=_BATCH_SIZE, help=f"texts at once ({_BATCH_SIZE})"
+    )
+    parser.add_argument("--threads", metavar="N", type=whole_number, help="CPU threads (default: every core)")
+    return parser
+
+
+def _predict(arguments: list[str]) -> int:
+    given, texts = argument_parser().parse(arguments, takes_texts=True)
+    source = find_trained_model(working_folder() / Path(given.model).expanduser(), max_seq_length=given.max_seq_length)
+    for at, text in enumerate(texts, 1):
+        if not text.strip():
+            raise RequestError(f"text {at} is empty: leave it out")
+    if not texts and sys.stdin.isatty():
+        sys.stderr.write(f"{_PROGRAM}: reading texts, one a line; Ctrl-D ends them\n")
+    size = given.batch_size * _BATCHES_A_WINDOW
+    try:
+        _print_all(_windows(texts, size), source=source, batch_size=given.batch_size, threads=given.threads)
+    except BrokenPipeError:
+        # The reader has seen enough. Python would complain once more when it flushes standard output at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_DONE
+
+
+def _windows(texts: list[str], size: int) -> Iterator[list[str]]:
+    if texts:
+        return (texts[start : start + size] for start in range(0, len(texts), size))
+    stdin: BinaryIO = sys.stdin.buffer
+    return text_windows(stdin, size=size)
+
+
+def _print_all(windows: Iterator[list[str]], *, source: TrainedModel, batch_size: int, threads: int | None) -> None:
+    # Before the model is loaded: what is wrong with the first lines is told at once.
+    first = next(windows, None)
+    if first is None:
+        return
+    prepare_environment(Recipe(reproducible="off"))
+    import torch
+
+    from src.training.classifier import load_classifier
+
+    torch.set_num_threads(threads or available_cores())
+    classifier = load_classifier(source)
+    _print_window(first, classifier=classifier, batch_size=batch_size)
+    for window in windows:
+        _print_window(window, classifier=classifier, batch_size=batch_size)
+
+
+def _print_window(texts: list[str], *, classifier: Classifier, batch_size: int) -> None:
+    names = classifier.source.class_names
+    for text, scores in zip(texts, classifier.scores(texts, batch_size=batch_size).tolist(), strict=True):
+        best = max(range(len(names)), key=scores.__getitem__)
+        line = {
+            "text": text,
+            "label": names[best],
+            "score": scores[best],
+            "scores": dict(zip(names, scores, strict=True)),
+        }
+        sys.stdout.buffer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    # Nothing is lost by Ctrl-C: end as other filters do, without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(main(sys.argv[1:]))

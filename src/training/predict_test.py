@@ -1,0 +1,133 @@
+"""The program from its arguments or standard input to JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import pipeline
+
+from src.training.predict import main
+from src.training.tables import read_file
+from src.training.tiny_model import build_tiny_model, write_sentences
+
+# Runs the program, then tells on standard error what it did not need.
+_TELLS_WHAT_IT_LOADED = """
+import sys
+from src.training.predict import main
+code = main(sys.argv[1:])
+sys.stderr.write(f"loaded: {sorted({'torch', 'transformers', 'numpy'} & sys.modules.keys())}")
+sys.exit(code)
+"""
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder with a model."""
+    folder = tmp_path_factory.mktemp("here")
+    build_tiny_model(folder / "model", head=2)
+    return folder
+
+
+def _environment(here: Path) -> dict[str, str]:
+    return os.environ | {"BUILD_WORKING_DIRECTORY": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def _run(
+    here: Path, *arguments: str, lines: bytes = b"", code: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    command = ["-m", "src.training.predict"] if code is None else ["-c", code]
+    return subprocess.run(
+        [sys.executable, *command, *arguments], env=_environment(here), input=lines, capture_output=True, timeout=120
+    )
+
+
+def _rows(output: bytes) -> list[Any]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_lines_come_back_in_order_with_the_pipelines_scores(here: Path, tmp_path: Path) -> None:
+    texts = read_file(write_sentences(tmp_path / "rows.csv", rows=200, seed=3)).columns["text"]
+    arguments = ("--model", "model", "--batch_size", "4", "--threads", "1")
+    done = _run(here, *arguments, lines="\n".join(texts).encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    rows = _rows(done.stdout)
+    assert [row["text"] for row in rows] == texts
+    classify: Any = pipeline("text-classification", model=str(here / "model"), device="cpu")
+    for row, said in zip(rows, classify(texts), strict=True):
+        assert row["score"] == pytest.approx(said["score"], abs=1e-6)
+        assert row["label"] == said["label"] or row["score"] == pytest.approx(0.5, abs=1e-6)
+        assert row["scores"][row["label"]] == row["score"] == max(row["scores"].values())
+        assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_texts_may_be_arguments_and_are_not_escaped(here: Path) -> None:
+    done = _run(here, "--model", "model", "schön", "--threads", "1", "two\nlines")
+    assert [row["text"] for row in _rows(done.stdout)] == ["schön", "two\nlines"]
+    assert "schön".encode() in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines", "words"),
+    [
+        ((), b"", b"predict: --model is missing"),
+        (("--model", "nowhere"), b"", b"nowhere does not exist"),
+        (("--model", "model", "good", " "), b"", b"text 2 is empty"),
+        (("--model", "model"), b"\ngood\n", b"line 1 is empty"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence_before_anything_heavy_is_loaded(
+    here: Path, arguments: tuple[str, ...], lines: bytes, words: bytes
+) -> None:
+    done = _run(here, *arguments, lines=lines, code=_TELLS_WHAT_IT_LOADED)
+    assert (done.returncode, done.stdout) == (2, b"")
+    sentence, loaded = done.stderr.splitlines()
+    assert words in sentence
+    assert loaded == b"loaded: []"
+
+
+def test_what_stands_before_an_empty_line_is_answered(here: Path) -> None:
+    done = _run(here, "--model", "model", "--threads", "1", lines=b"good\nbad\n\nfine\n")
+    assert done.returncode == 2
+    assert [row["text"] for row in _rows(done.stdout)] == ["good", "bad"]
+    assert done.stderr == b"predict: line 3 is empty: every line must hold a text\n"
+
+
+def test_no_lines_are_no_texts(here: Path) -> None:
+    done = _run(here, "--model", "model")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(here: Path) -> None:
+    command = [sys.executable, "-m", "src.training.predict", "--model", "model", "--threads", "1", "--batch_size", "8"]
+    process = subprocess.Popen(
+        command, env=_environment(here), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    with process:
+        process.stdin.write(b"the film was good\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b'{"text": "the film was good"')
+        process.stdout.close()
+        process.stdin.write(b"the film was bad\n" * 100)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_refusal_takes_less_than_two_seconds(here: Path) -> None:
+    began = time.monotonic()
+    assert _run(here, "--model", "model", "--max_seq_length", "33", "good").returncode == 2
+    assert time.monotonic() - began < 2
+
+
+def test_it_can_be_called(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(here))
+    assert main(["--model", "model", "--threads", "1", "good"]) == 0
+    assert json.loads(capfd.readouterr().out)["text"] == "good"
