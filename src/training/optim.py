@@ -17,8 +17,8 @@ _NO_DECAY = ("bias", "norm")
 class Optimizer:
     """AdamW (Loshchilov and Hutter 2019): fused where every weight has a gradient, deferred for the word embedding.
 
-    Measured on bert-tiny, batch 16, ms a step on 2 cores: clipping, update and clearing took 5.0 fused over all weights
-    and take 1.6 so; the backward pass no longer fills a gradient of 3.9 M rows and took 3.6 instead of 5.1.
+    Measured on bert-tiny, batch 16, 2 threads, medians of 300 interleaved steps: 16.5 ms a step fused over all weights,
+    13.8 so (0.4 of the difference is seed_dropout's).
     """
 
     def __init__(self, model: Any, recipe: Recipe, *, steps: int) -> None:
