@@ -15,8 +15,20 @@ from src.training.tiny_model import build_tiny_model, write_sentences
 def flags(tmp_path: Path) -> list[str]:
     build_tiny_model(tmp_path / "base", positions=128)
     files = [f"--{role}_file={write_sentences(tmp_path / f'{role}.csv', rows=rows, seed=rows)}"
-             for role, rows in (("train", 160), ("validation", 20), ("test", 30))]  # fmt: skip
-    return ["--model_name_or_path", str(tmp_path / "base"), *files, "--threads", "1", "--steps", "8", "--rounds", "2"]
+             for role, rows in (("train", 640), ("validation", 20), ("test", 30))]  # fmt: skip
+    return [
+        "--model_name_or_path",
+        str(tmp_path / "base"),
+        *files,
+        "--threads",
+        "1",
+        "--steps",
+        "8",
+        "--rounds",
+        "2",
+        "--learning_rate",
+        "0.005",
+    ]
 
 
 def test_a_sample_and_the_whole_job_are_told_for_each_loop(
@@ -28,7 +40,8 @@ def test_a_sample_and_the_whole_job_are_told_for_each_loop(
     assert set(told["sample"]) == set(told["full"]) == set(told["fraction_of_peak"]) == loops
     assert told["sample"]["ours"]["times_ours"] == 1
     assert all(result["ms_a_step"] > 0 for result in told["sample"].values())
-    assert all(0 <= result["accuracy"] <= 1 for result in told["full"].values())
+    # The words of these sentences give the class away, so a loop that is scored on its own labels learns them all.
+    assert all(result["accuracy"] > 0.9 for result in told["full"].values())
     assert told["padding_share"]["ours"] < told["padding_share"]["tutorial"] < 1
     assert all(0 < share < 1 for share in told["fraction_of_peak"].values())
 

@@ -144,8 +144,9 @@ class Contest:
         trainer.predict(final)
         trainer.train()
         trainer.model.save_pretrained(self.scratch / loop.name / "model")
-        predicted = trainer.predict(final).predictions.argmax(axis=1)
-        return float(np.mean(predicted == np.array(self.task.final.labels)))
+        # With the labels that come back: group_by_length reorders the rows of a prediction too.
+        scored = trainer.predict(final)
+        return float(np.mean(scored.predictions.argmax(axis=1) == scored.label_ids))
 
     def _whole_ours(self) -> float:
         self.encoded = self._encode(self.task.train)
