@@ -25,7 +25,8 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
         RequestError: the request is wrong.
         StopRequested: a signal or the deadline came; the next call goes on from the checkpoint.
     """
-    key = run_key(resolve_run(request.recipe, folder=working_folder()))
+    resolved = resolve_run(request.recipe, folder=working_folder())
+    key = run_key(resolved)
     if (hit := store.lookup(key.digest)) is not None:
         return hit, True
     with store.lock(key.digest):
@@ -33,7 +34,7 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
             return hit, True
         workspace = store.workspace(key.digest)
         options = dataclasses.replace(request.options, output_dir=workspace)
-        run(dataclasses.replace(request, options=options), stop=stop)
+        run(dataclasses.replace(request, options=options), stop=stop, resolved=resolved)
         committed = store.commit(
             workspace,
             key=key.digest,

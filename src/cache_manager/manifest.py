@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from src.training.base_model import file_sha256
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
@@ -48,8 +49,7 @@ def describe(folder: Path, *, key: str, key_document: dict[str, Any], model_name
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"size": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def write(manifest: Manifest, folder: Path) -> None:

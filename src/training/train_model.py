@@ -16,6 +16,7 @@ from src.training.runtime import StopSignal
 
 if TYPE_CHECKING:
     from src.training.metrics import Metrics
+    from src.training.resolved import ResolvedRun
 
 _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
 
@@ -47,8 +48,13 @@ def choose_default_recipe() -> str:
     return _OFFLINE_DEFAULT
 
 
-def run(request: Request, *, stop: StopSignal) -> Path:
+def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = None) -> Path:
     """Trains what was asked for; returns the artifact folder.
+
+    Args:
+        request: what was asked for.
+        stop: ends the run early.
+        resolved: the request's inputs, where the caller has found and hashed them already.
 
     Raises:
         RequestError: the request turns out to be wrong.
@@ -62,7 +68,8 @@ def run(request: Request, *, stop: StopSignal) -> Path:
     prepare_environment(request.recipe)
     if request.options.output_dir is not None:
         check_output_folder(request.options.output_dir, overwrite=request.options.overwrite_output_dir)
-    resolved = resolve_run(request.recipe, folder=working_folder())
+    if resolved is None:
+        resolved = resolve_run(request.recipe, folder=working_folder())
     from src.training.session import Session
 
     return Session(request, resolved=resolved, stop=stop).run()
