@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./setup.sh      makes this checkout ready for `bazel run` and `bazel test`: finds or installs Bazel, and in the
 #                 air-gapped lane fills .venv from bazel_requirements_lock.txt. Again at any time: it does what is missing.
+# ./setup.sh --executor  makes ready what //src/remote:executor needs as well: its programs and the pinned image.
 # ./setup.sh DIR  starts a new repository in DIR from the files that git tracks here, and makes that ready.
 set -euo pipefail
 
@@ -34,6 +35,8 @@ usage() { sed -n '2,/^set/{/^# /s/^# //p;}' "$root/setup.sh"; }
 . "$root/tools/setup/bazel.sh"
 # shellcheck source=tools/setup/python.sh
 . "$root/tools/setup/python.sh"
+# shellcheck source=tools/setup/executor.sh
+. "$root/tools/setup/executor.sh"
 # shellcheck source=tools/setup/scaffold.sh
 . "$root/tools/setup/scaffold.sh"
 
@@ -51,6 +54,11 @@ make_ready() {
   say "ready: bazel run //src/training:train_model, bazel test //..."
 }
 
+if [[ "${1-}" == --executor ]]; then
+  make_ready
+  make_executor "${@:2}"
+  exit
+fi
 [[ $# -le 1 ]] || fail 2 "one folder at most, not $#: see ./setup.sh --help"
 case "${1-}" in
   -h | --help) usage ;;

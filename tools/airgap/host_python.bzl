@@ -1,4 +1,9 @@
-"""Python toolchain of the air-gapped lane: the interpreter of .venv, or of AIRGAP_PYTHON."""
+"""Python toolchain of the air-gapped lane: the interpreter of .venv, or of AIRGAP_PYTHON.
+
+Where //docker:executor is the execution platform it is the image's interpreter.
+"""
+
+load("//docker:platform.bzl", "EXECUTOR_IMAGE")
 
 # Set by tools/bazel. The stamp changes whenever a package of the environment does.
 ENVIRON = [
@@ -28,6 +33,26 @@ toolchain(
     toolchain = ":py_runtime_pair",
     toolchain_type = "@bazel_tools//tools/python:toolchain_type",
 )
+
+# For actions that run in the executor image: its own interpreter, which has the locked packages.
+py_runtime(
+    name = "executor_runtime",
+    interpreter_path = "{executor_python}",
+    python_version = "PY3",
+    stub_shebang = "#!{executor_python}",
+)
+
+py_runtime_pair(
+    name = "executor_runtime_pair",
+    py3_runtime = ":executor_runtime",
+)
+
+toolchain(
+    name = "executor_toolchain",
+    exec_compatible_with = ["@finetune_repo//docker:executor_image"],
+    toolchain = ":executor_runtime_pair",
+    toolchain_type = "@bazel_tools//tools/python:toolchain_type",
+)
 """
 
 def host_interpreter(rctx):
@@ -50,6 +75,7 @@ def _host_python_impl(rctx):
     if found.return_code:
         fail("%s does not run (run ./setup.sh): %s" % (python, found.stderr))
     rctx.file("BUILD", _BUILD.format(
+        executor_python = EXECUTOR_IMAGE["python"],
         launcher = found.stdout.strip(),
         python = python,
     ))

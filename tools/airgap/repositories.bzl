@@ -58,7 +58,9 @@ def airgap_repositories(requirements_lock):
         requirements_lock = requirements_lock,
     )
     host_python(name = "host_python")
-    native.register_toolchains("@host_python//:toolchain")
+
+    # The first that fits is taken.
+    native.register_toolchains("@host_python//:executor_toolchain", "@host_python//:toolchain")
 
 def _bazel_tools_stubs():
     """What Bazel 4's own @bazel_tools loads, and would download."""
