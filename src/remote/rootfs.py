@@ -27,6 +27,9 @@ _WHEELS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_26_x86
 )
 # Weight that nothing reads: a third of Debian's minimal system.
 _DOCUMENTS = (
+    *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"),
+    *("var/lib/apt/lists", "var/cache", "var/log"),
+)
     "usr/share/doc",
     "usr/share/man",
     "usr/share/locale",
