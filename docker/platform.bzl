@@ -11,7 +11,7 @@ EXEC_PROPERTIES = {
     "OSFamily": "linux",
     # Written by src/remote/docker_files.py: the image's name and the digest of all that it is built from, so that a
     # worker of an older image cannot match; or a published image by its own digest (--published NAME@DIGEST).
-    "container-image": "docker://finetune-repo-executor:inputs-89369cdfad413d8d",
+    "container-image": "docker://finetune-repo-executor:inputs-232d986bb9c82299",
     # What an action reserves, and what a worker has: one training run a worker.
     "cpu_count": "2",
 }
@@ -20,7 +20,7 @@ EXECUTOR_IMAGE = {
     # debian:bookworm-slim of 2026-01-12, all architectures. Pinned by this digest in grafana/mcp-grafana, Dockerfile.
     "base": "debian:bookworm-20260112-slim@sha256:56ff6d36d4eb3db13a741b342ec466f121480b5edded42e4b7ee850ce7a418ee",
     # Written by src/remote/docker_files.py: the digest of the files that the image is built from.
-    "inputs_sha256": "89369cdfad413d8da13dfc04d73a184e61dedcd54104a2d2b8e13ba247a504d9",
+    "inputs_sha256": "232d986bb9c822998e4216ced91f79e28e6d5110106b7d07fd02b81a81ef9cbf",
     "name": "finetune-repo-executor",
     # The interpreter in the image that has the locked packages.
     "python": "/opt/finetune/bin/python",
