@@ -18,7 +18,7 @@ FUNCTION_LINES = 40
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 # A mirror is set where the tools look for it (pip's, npm's and apt's own configuration), never in this repository.
-_REGISTRY = re.compile(r"\b(?:pypi|pythonhosted|npmjs|yarnpkg|deb[.]debian|crates)[.](?:org|com|io)\b")
+_REGISTRY = re.compile(r"\b(?:pypi|pythonhosted|npmjs|yarnpkg|deb[.]debian|crates|docker|ghcr|quay)[.](?:org|com|io)\b")
 _MACHINE_PATH = re.compile(r"(?<![\w.~}/-])/(?:work|root)\b(?!\w)")
 _SHELL_FUNCTION = re.compile(r"^(\w+)\(\) \{.*?^\}$", re.MULTILINE | re.DOTALL)
 

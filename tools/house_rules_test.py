@@ -8,6 +8,7 @@ from tools import house_rules
 
 # Spelt in pieces: this file has to keep the rules too.
 HOST = "files.python" + "hosted.org"
+IMAGES = "ghcr" + ".io"
 FOLDER = "/wo" + "rk/main"
 
 
@@ -16,6 +17,7 @@ FOLDER = "/wo" + "rk/main"
     [
         ("a/utils.py", "", "name the file for what is in it"),
         ("a.md", f"see {HOST}", "host of a package registry"),
+        ("Dockerfile", f"FROM {IMAGES}/x/y", "host of a package registry"),
         ("a.toml", f'path = "{FOLDER}/x"', "path of one machine"),
         ("a.py", "x = 1\n" * 250, "has 250 lines, 249 at most"),
         ("a.bzl", "def f():\n" + "    pass\n" * 39, "f has 40 lines"),

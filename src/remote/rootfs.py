@@ -30,14 +30,6 @@ _DOCUMENTS = (
     *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"),
     *("var/lib/apt/lists", "var/cache", "var/log"),
 )
-    "usr/share/doc",
-    "usr/share/man",
-    "usr/share/locale",
-    "usr/share/info",
-    "var/lib/apt/lists",
-    "var/cache",
-    "var/log",
-)
 
 
 class BuildError(Exception):

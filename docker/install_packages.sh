@@ -1,0 +1,41 @@
+#!/bin/sh
+# install_packages.sh PREFIX LOCK OMITTED: makes the Python environment PREFIX of the locked packages, but for those
+# that OMITTED lists. Run as root in a Debian 12 that has python3-venv. pip's own configuration sets its mirrors.
+set -eu
+
+prefix="$1" lock="$2" omitted="$3"
+torch_index=https://download.pytorch.org/whl/cpu
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+
+# The lock is complete (--no-deps), and nothing is built, so no package's code runs here (--only-binary).
+install() { # REQUIREMENTS [PIP_FLAG...]
+  "$prefix/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --no-cache-dir --no-deps \
+    --require-hashes --only-binary=:all: --no-compile -r "$@"
+}
+
+# A package's lines go from its name to the next one's. torch is asked for by its full name: only that index has it,
+# so pip does not first download the CUDA build of another, to find that the lock has another hash.
+awk -v folder="$scratch" '
+  NR == FNR { if ($0 ~ /^[a-z0-9]/) omitted[$1] = 1; next }
+  /^[A-Za-z0-9]/ {
+    split($0, name, "==")
+    file = folder "/" (name[1] == "torch" ? "torch.txt" : name[1] in omitted ? "omitted.txt" : "others.txt")
+    if (name[1] == "torch") sub(/^torch==[^ +]+/, "&+cpu")
+  }
+  file { print > file }' "$omitted" "$lock"
+
+python3 -m venv "$prefix"
+install "$scratch/torch.txt" --extra-index-url "$torch_index"
+install "$scratch/others.txt"
+
+# No action compiles C++ or tests these packages; pip has done its work.
+site="$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+rm -rf "$site/torch/include" "$site/torch/bin/protoc"* "$site/torch/bin"/*Test "$site/pandas/tests" "$site/pyarrow/tests" \
+  "$site/pyarrow/include"
+"$prefix/bin/python" -m pip --disable-pip-version-check uninstall --quiet --yes pip
+
+# Actions cannot write here: without this each of them would compile all it imports. Some packages ship files for
+# other Pythons, which do not compile.
+"$prefix/bin/python" -m compileall -q -j 0 "$site" > /dev/null 2>&1 || true
+"$prefix/bin/python" -c 'import datasets, torch, transformers'

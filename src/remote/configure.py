@@ -1,0 +1,145 @@
+"""bazel run //src/remote:configure: from .env to user.bazelrc, which --config=remote needs.
+
+The key goes from one git-ignored file into another, readable by its owner alone, and is never shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn, get_args
+
+from dotenv import dotenv_values
+
+from src.remote import user_bazelrc
+from src.remote.endpoints import SETTINGS, Endpoints, read_endpoints
+from src.remote.user_bazelrc import Lane
+from src.training.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_REQUEST, RequestError
+
+_DESCRIPTION = """\
+Writes user.bazelrc for --config=remote, from .env (see .env.example) and the environment.
+
+Exit codes: 0 done; 2 a setting is wrong or missing, nothing was written; 1 anything else."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}: see --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="configure",
+        usage="bazel run //src/remote:configure -- [--remove] [--env_file FILE] [--lane online|airgap]",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_DESCRIPTION,
+    )
+    parser.add_argument("--env_file", metavar="FILE", help="settings (default: .env in the repository)")
+    parser.add_argument("--lane", choices=get_args(Lane), help="whose flags to write (default: of the Bazel that runs)")
+    parser.add_argument("--remove", action="store_true", help="take endpoints and key out of user.bazelrc again")
+    return parser
+
+
+def configure(arguments: Sequence[str], *, environment: Mapping[str, str]) -> int:
+    """Does what the command line asks for.
+
+    Args:
+        arguments: without the program's name.
+        environment: its NATIVELINK_* variables go before those of the file.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        RequestError: a setting is wrong, or git would take up the key.
+        OSError: a file cannot be read or written.
+    """
+    given = _parser().parse_args(arguments)
+    root = Path(environment.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd())
+    target = root / "user.bazelrc"
+    before = target.read_text(encoding="utf-8") if target.exists() else ""
+    if given.remove:
+        user_bazelrc.write_privately(target, user_bazelrc.with_block(before, []))
+        print("user.bazelrc holds no endpoints and no key any more")
+        return EXIT_DONE
+    env_file = _env_file(given.env_file, root=root, environment=environment)
+    endpoints = read_endpoints(_settings(env_file, environment), folder=root)
+    _check_git(root, env_file)
+    # tools/bazel sets this variable where it runs Debian's Bazel.
+    lane: Lane = given.lane or ("airgap" if environment.get("AIRGAP_PYTHON") else "online")
+    text = user_bazelrc.with_block(before, user_bazelrc.flags(endpoints, lane=lane))
+    user_bazelrc.write_privately(target, text)
+    _report(endpoints, lane=lane, env_file=env_file)
+    return EXIT_DONE
+
+
+def _env_file(named: str | None, *, root: Path, environment: Mapping[str, str]) -> Path | None:
+    folder = Path(environment.get("BUILD_WORKING_DIRECTORY") or root)
+    path = folder / Path(named).expanduser() if named else root / ".env"
+    if path.is_file():
+        return path
+    if named:
+        raise RequestError(f"--env_file: there is no file {path}")
+    return None
+
+
+def _settings(env_file: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
+    # A dollar sign in a value is one.
+    read = dotenv_values(env_file, interpolate=False) if env_file else {}
+    settings = {name: value or "" for name, value in read.items() if name.startswith("NATIVELINK_")}
+    return settings | {name: environment[name] for name in SETTINGS if environment.get(name)}
+
+
+def _check_git(root: Path, env_file: Path | None) -> None:
+    """Refuses to write a key where git would commit it."""
+    if _git(root, "rev-parse", "--is-inside-work-tree") != 0:
+        return
+    if _git(root, "check-ignore", "--quiet", "user.bazelrc") != 0:
+        raise RequestError("git does not ignore user.bazelrc: add the line /user.bazelrc* to .gitignore first")
+    if env_file is not None and _git(root, "ls-files", "--error-unmatch", str(env_file)) == 0:
+        raise RequestError(f"git tracks {env_file.name}, key and all: git rm --cached {env_file.name}")
+
+
+def _git(root: Path, *arguments: str) -> int:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
+    except FileNotFoundError:
+        return 1
+    return done.returncode
+
+
+def _report(endpoints: Endpoints, *, lane: Lane, env_file: Path | None) -> None:
+    print(f"wrote user.bazelrc, readable by you alone; in use with --config=remote ({lane} lane)")
+    print(f"  executor  {endpoints.executor or 'none: actions run here'}")
+    print(f"  cache     {endpoints.cache or endpoints.executor}")
+    print(f"  key       {'set' if endpoints.api_key else 'none'}")
+    if endpoints.bes and endpoints.api_key and lane == "airgap":
+        print("  events    none: Debian's Bazel cannot send a key with them")
+    elif endpoints.bes:
+        print(f"  events    {endpoints.bes}")
+    if lane == "airgap" and any(address.startswith("grpcs://") for address in endpoints.addresses()):
+        print("Debian's Bazel needs one more library for grpcs://: see docs/remote.md")
+    if env_file is not None and env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        print(f"others on this machine can read {env_file.name}: chmod 600 {env_file.name}")
+
+
+def main(arguments: Sequence[str] | None = None, *, environment: Mapping[str, str] = os.environ) -> int:
+    """Entry point; returns the exit code."""
+    try:
+        return configure(sys.argv[1:] if arguments is None else arguments, environment=environment)
+    except RequestError as error:
+        sys.stderr.write(f"configure: {error}\n")
+        return EXIT_WRONG_REQUEST
+    except (OSError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"configure: {error}: user.bazelrc is as it was\n")
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

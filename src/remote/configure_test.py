@@ -1,0 +1,239 @@
+"""Tests of configure.py, endpoints.py, user_bazelrc.py and of tools/online/credential_helper."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from src.remote import configure
+from src.remote.endpoints import SETTINGS, Endpoints, read_endpoints
+from src.remote.user_bazelrc import BEGIN, END
+
+REPOSITORY = Path(__file__).parents[2]
+KEY = "k3y-0f-a-test-0123456789"
+CLOUD = f"NATIVELINK_ACCOUNT=jane-doe-x1\nNATIVELINK_API_KEY={KEY}\n"
+SELF_HOSTED = "NATIVELINK_CACHE=grpc://127.0.0.1:50051\nNATIVELINK_EXECUTOR=grpc://127.0.0.1:50052\n"
+
+
+def run(root: Path, env: str | None, *arguments: str, **environment: str) -> int:
+    """Runs configure in a repository, as `bazel run` does; returns its exit code."""
+    if env is not None:
+        (root / ".env").write_text(env)
+        (root / ".env").chmod(0o600)
+    return configure.main(arguments, environment={"BUILD_WORKSPACE_DIRECTORY": str(root)} | environment)
+
+
+def written(root: Path) -> list[str]:
+    return (root / "user.bazelrc").read_text().splitlines()
+
+
+def test_the_account_of_the_cloud_becomes_its_endpoints(tmp_path: Path) -> None:
+    assert run(tmp_path, CLOUD) == 0
+    domain = "build-faster.nativelink.net"
+    helper = "%workspace%/tools/online/credential_helper"
+    assert written(tmp_path) == [
+        BEGIN,
+        f"build:remote --remote_executor=grpcs://scheduler-jane-doe-x1.{domain}:443",
+        f"build:remote --remote_cache=grpcs://cas-jane-doe-x1.{domain}",
+        f"build:remote --bes_backend=grpcs://bes-jane-doe-x1.{domain}",
+        "build:remote --bes_results_url=https://app.nativelink.com/a/jane-doe/build",
+        *(
+            f"build:remote --credential_helper={name}-jane-doe-x1.{domain}={helper}"
+            for name in ("cas", "scheduler", "bes")
+        ),
+        f"# x-nativelink-api-key: {KEY}",
+        END,
+    ]
+
+
+def test_on_bazel_8_the_key_is_no_flag_that_build_events_would_carry(tmp_path: Path) -> None:
+    assert run(tmp_path, CLOUD) == 0
+    assert [line for line in written(tmp_path) if KEY in line] == [f"# x-nativelink-api-key: {KEY}"]
+
+
+def test_bazel_8_gets_the_key_from_the_credential_helper(tmp_path: Path) -> None:
+    (tmp_path / "tools/online").mkdir(parents=True)
+    helper = shutil.copy(REPOSITORY / "tools/online/credential_helper", tmp_path / "tools/online/")
+    request = '{"uri": "https://cas-jane-doe-x1.build-faster.nativelink.net"}'
+    assert run(tmp_path, CLOUD) == 0
+    answer = subprocess.run([helper, "get"], input=request, capture_output=True, text=True, check=True, cwd="/")
+    assert json.loads(answer.stdout) == {"headers": {"x-nativelink-api-key": [KEY]}}
+    assert run(tmp_path, None, "--remove") == 0
+    refused = subprocess.run([helper, "get"], input=request, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "bazel run //src/remote:configure" in refused.stderr
+
+
+def test_debians_bazel_gets_the_flags_that_it_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, CLOUD, AIRGAP_PYTHON="/usr/bin/python3") == 0
+    text = "\n".join(written(tmp_path))
+    assert f"build:remote --remote_header=x-nativelink-api-key={KEY}" in text
+    assert "bes" not in text and "credential_helper" not in text
+    assert "events    none" in capsys.readouterr().out
+
+
+def test_self_hosted_endpoints_need_neither_account_nor_key(tmp_path: Path) -> None:
+    assert run(tmp_path, SELF_HOSTED + "NATIVELINK_BES=grpc://localhost:50053\n", AIRGAP_PYTHON="x") == 0
+    assert written(tmp_path)[1:-1] == [
+        "build:remote --remote_executor=grpc://127.0.0.1:50052",
+        "build:remote --remote_cache=grpc://127.0.0.1:50051",
+        "build:remote --bes_backend=grpc://localhost:50053",
+    ]
+
+
+def test_a_cache_alone_leaves_the_actions_here(tmp_path: Path) -> None:
+    assert run(tmp_path, CLOUD + "NATIVELINK_EXECUTOR=none\nNATIVELINK_BES=none\n") == 0
+    assert "build:remote --remote_executor=" in written(tmp_path)
+    assert not any("scheduler" in line or "bes" in line for line in written(tmp_path))
+
+
+def test_the_environment_goes_before_the_file_and_does_without_one(tmp_path: Path) -> None:
+    assert run(tmp_path, None, NATIVELINK_ACCOUNT="ci-z9", NATIVELINK_API_KEY=KEY) == 0
+    assert any("cas-ci-z9." in line for line in written(tmp_path))
+    assert run(tmp_path, CLOUD, NATIVELINK_ACCOUNT="other-z9") == 0
+    assert any("cas-other-z9." in line for line in written(tmp_path))
+
+
+def test_certificates_are_named_by_absolute_paths(tmp_path: Path) -> None:
+    (tmp_path / "my ca.pem").touch()
+    env = "NATIVELINK_EXECUTOR=grpcs://build.example:443\nNATIVELINK_TLS_CERTIFICATE='my ca.pem'\n"
+    assert run(tmp_path, env) == 0
+    assert f'build:remote "--tls_certificate={tmp_path}/my ca.pem"' in written(tmp_path)
+
+
+def test_what_else_stands_in_user_bazelrc_stays(tmp_path: Path) -> None:
+    before, after = "build --jobs=3\n", "\n# mine\nbuild:remote --jobs=50"
+    (tmp_path / "user.bazelrc").write_text(before)
+    assert run(tmp_path, CLOUD) == 0
+    with (tmp_path / "user.bazelrc").open("a") as file:
+        file.write(after)
+    for _ in range(2):
+        assert run(tmp_path, SELF_HOSTED) == 0
+    text = (tmp_path / "user.bazelrc").read_text()
+    assert text.startswith(before + BEGIN) and text.endswith(END + "\n" + after)
+    assert text.count(BEGIN) == 1 and KEY not in text
+    assert run(tmp_path, None, "--remove") == 0
+    assert (tmp_path / "user.bazelrc").read_text() == before + after
+
+
+def test_nobody_else_can_read_what_was_written(tmp_path: Path) -> None:
+    target = tmp_path / "user.bazelrc"
+    target.touch(mode=0o644)
+    assert run(tmp_path, CLOUD) == 0
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "user.bazelrc"]
+
+
+def test_the_key_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for lane in ("online", "airgap"):
+        assert run(tmp_path, CLOUD, f"--lane={lane}") == 0
+    for env in (
+        CLOUD.replace("-x1", "_X"),
+        CLOUD + "NATIVELINK_CACHE=grpc://far.example:1\n",
+        f"NATIVELINK_API_KEY=#{KEY}",
+    ):
+        assert run(tmp_path, env) == 2
+    output = capsys.readouterr()
+    assert KEY not in output.out + output.err
+    endpoints = read_endpoints({"NATIVELINK_ACCOUNT": "a", "NATIVELINK_API_KEY": KEY}, folder=tmp_path)
+    assert KEY not in f"{endpoints!r} {endpoints}"
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (None, "cp .env.example .env"),
+        ("", "cp .env.example .env"),
+        ("NATIVELINK_ACCOUNT=jane\n", "goes with NATIVELINK_API_KEY"),
+        (CLOUD.replace("jane-doe-x1", "grpcs://cas-jane.build-faster.nativelink.net"), "the account alone"),
+        (CLOUD.replace(KEY, f"x-nativelink-api-key={KEY}"), "the key alone"),
+        (CLOUD.replace(KEY, "short"), "is no key"),
+        (CLOUD.replace(KEY, f'"{KEY}\\nbuild --remote_cache=grpc://evil.example"'), "is no key"),
+        (CLOUD + "NATIVELINK_CACHE=https://x.example\n", "NATIVELINK_CACHE must be like grpcs://HOST:PORT"),
+        (CLOUD + "NATIVELINK_CACHE='grpcs://x.example --jobs=1'\n", "NATIVELINK_CACHE must be like"),
+        (CLOUD + "NATIVELINK_CACHE=grpcs://user:secret@x.example\n", "NATIVELINK_CACHE must be like"),
+        (CLOUD + "NATIVELINK_CACHE=grpc://x.example:1\n", "unencrypted to grpc://x.example:1: use grpcs://"),
+        (CLOUD + "NATIVELINK_URL=grpcs://x.example\n", "the https:// page of build results"),
+        (CLOUD + "NATIVELINK_ENDPOINT=grpcs://x.example\n", "NATIVELINK_ENDPOINT is no setting"),
+        (CLOUD + "NATIVELINK_CASHE=grpcs://x.example\n", "did you mean NATIVELINK_CACHE?"),
+        ("NATIVELINK_CACHE=grpc://127.0.0.1:1\n", "NATIVELINK_EXECUTOR is missing"),
+        (CLOUD + "NATIVELINK_TLS_CERTIFICATE=no.pem\n", "there is no file"),
+        (CLOUD + "NATIVELINK_TLS_CLIENT_KEY=.env\n", "go together"),
+        (SELF_HOSTED + "NATIVELINK_TLS_CERTIFICATE=.env\n", "no effect on grpc://127.0.0.1:50051"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], env: str | None, said: str
+) -> None:
+    assert run(tmp_path, env) == 2
+    output = capsys.readouterr()
+    assert said in output.err and output.err.count("\n") == 1 and output.out == ""
+    assert not (tmp_path / "user.bazelrc").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--env_file=nowhere"], "there is no file"),
+        (["--lane=moon"], "see --help"),
+        (["stray"], "see --help"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run(tmp_path, CLOUD, *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_block_that_lost_a_marker_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "user.bazelrc").write_text(f"{BEGIN}\nbuild --jobs=1\n")
+    assert run(tmp_path, CLOUD) == 2
+    assert "has lost one of the lines" in capsys.readouterr().err
+    assert KEY not in (tmp_path / "user.bazelrc").read_text()
+
+
+def test_a_folder_that_cannot_be_written_keeps_the_file_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "user.bazelrc").write_text("build --jobs=1\n")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert run(tmp_path, CLOUD) == 1
+    assert "user.bazelrc is as it was" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "user.bazelrc"]
+    assert written(tmp_path) == ["build --jobs=1"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
+def test_no_key_is_written_where_git_would_commit_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    git = ["git", "-c", "safe.directory=*", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    assert run(tmp_path, CLOUD) == 2
+    assert "git does not ignore user.bazelrc" in capsys.readouterr().err
+    shutil.copyfile(REPOSITORY / ".gitignore", tmp_path / ".gitignore")
+    subprocess.run([*git, "add", "--force", ".env"], check=True)
+    assert run(tmp_path, CLOUD) == 2
+    assert "git tracks .env" in capsys.readouterr().err
+    subprocess.run([*git, "rm", "--quiet", "--cached", ".env"], check=True)
+    assert run(tmp_path, CLOUD) == 0
+    seen = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    assert seen.stdout == "?? .gitignore\n"
+
+
+def test_the_example_names_every_setting_and_no_value(tmp_path: Path) -> None:
+    example = (REPOSITORY / ".env.example").read_text()
+    rows = [line for line in example.splitlines() if line and not line.startswith("#")]
+    assert {row.removesuffix("=") for row in rows} >= set(SETTINGS)
+    assert all(row.endswith("=") for row in rows)
+    assert (
+        run(tmp_path, example.replace("ACCOUNT=\n", "ACCOUNT=a\n", 1).replace("API_KEY=\n", f"API_KEY={KEY}\n", 1)) == 0
+    )
+
+
+def test_an_address_counts_once() -> None:
+    assert Endpoints(cache="grpc://a:1", executor="grpc://a:1").addresses() == ["grpc://a:1"]
