@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from src.training.errors import RequestError
 
@@ -74,6 +76,7 @@ class Casd:
         if len(str(settings.socket)) > 107:
             raise RequestError(f"{settings.state} is too long a path for a socket: name another with --state_dir")
         settings.state.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(settings.state / "lock")
         settings.socket.unlink(missing_ok=True)
         self.log = settings.state / "casd.log"
         # It looks for buildbox-fuse and bwrap on PATH.
@@ -118,6 +121,18 @@ class Casd:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._lock.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """Takes a lock that lasts as long as this program; two servers would spoil one cache."""
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise RequestError(f"another executor is at work in {path.parent}: end it, or name a --state_dir") from error
+    return file
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:

@@ -6,104 +6,38 @@ for build events. It shows how NativeLink will treat a build, without an account
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
 import signal
+import socket
 import sys
 import threading
 from concurrent import futures
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from src.remote.admission import Offer
+from src.remote.bazel_config import KEY_HEADER
 from src.remote.build_events import BuildEventSink
 from src.remote.casd import HOST_FOLDERS, Casd, CasdSettings
 from src.remote.execution_platform import read_platform
+from src.remote.executor_settings import DEFAULT_PORT, Settings, parse
 from src.remote.gateway import NO_SIZE_LIMIT, Door, Gateway
 from src.remote.image_server import ImageServer
 from src.remote.loopback_certificate import Certificate, make_certificate
+from src.remote.remote_client import Endpoint, RemoteClient, TinyAction
 from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 
-DEFAULT_PORT = 8980
-KEY_HEADER = "x-nativelink-api-key"
 # Each waiting action holds a thread.
 _THREADS = 128
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS, _TRIAL_SECONDS = 0.2, 600.0
 
 log = logging.getLogger("finetune.executor")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What was asked for on the command line; the key comes from the environment."""
-
-    port: int
-    slots: int
-    image: str
-    folder: Path
-    state_dir: Path
-    tls: bool
-    api_key: str | None
-    queue_strangers: bool
-    idle_minutes: float
-    cache_gb: float
-    ready_file: Path | None
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     return exit_code_of("executor", lambda: serve(parse(arguments)), debug="--debug" in arguments)
-
-
-def parse(arguments: list[str]) -> Settings:
-    """Reads the command line.
-
-    Raises:
-        RequestError: a flag is wrong.
-    """
-    given = vars(_parser().parse_args(arguments))
-    if given["slots"] < 1:
-        raise RequestError("--slots has to be at least 1")
-    key = os.environ.get("NATIVELINK_API_KEY", "") if given.pop("demand_key") else None
-    if key == "":
-        raise RequestError("--demand_key needs the key in the environment: set NATIVELINK_API_KEY")
-    folder = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd()) / ".executor"
-    given["state_dir"] = (given["state_dir"] or folder / "state").absolute()
-    del given["debug"]
-    return Settings(folder=folder, api_key=key, **given)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="executor",
-        usage="bazel run //src/remote:executor -- [FLAGS]",
-        description="A remote executor on this machine, on loopback. Ctrl-C ends it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes any free one")
-    parser.add_argument("--slots", type=int, default=2, help="actions at once; more wait")
-    parser.add_argument(
-        *("--image",),
-        choices=("pinned", "host"),
-        default="pinned",
-        help="pinned: actions run chrooted in the image of docker/platform.bzl; host: with this machine's programs",
-    )
-    parser.add_argument("--tls", action="store_true", help="serve TLS, with a certificate made for this start")
-    parser.add_argument("--demand_key", action="store_true", help="demand the key in NATIVELINK_API_KEY of every call")
-    parser.add_argument(
-        *("--queue_strangers",),
-        action="store_true",
-        help="let an action for which no worker fits wait for ever, as NativeLink does, instead of refusing it",
-    )
-    parser.add_argument("--idle_minutes", type=float, default=120.0, help="end after this time without a call")
-    parser.add_argument("--cache_gb", type=float, default=20.0, help="drop old blobs above this size")
-    parser.add_argument("--state_dir", type=Path, help="where its files go; .executor/state if not given")
-    parser.add_argument("--ready_file", type=Path, help="a file to write the port to, once it serves")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
 
 
 def serve(settings: Settings) -> int:
@@ -115,6 +49,7 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if not (settings.folder / "buildbox" / "buildbox-casd").is_file():
         raise RequestError("the executor's programs are not here: run ./setup.sh --executor")
+    _check_port(settings.port)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
@@ -131,7 +66,10 @@ def serve(settings: Settings) -> int:
     certificate = make_certificate(settings.state_dir / "tls") if settings.tls else None
     try:
         server, port = _listen(gateway, settings, certificate)
-        _announce(settings, port=port, certificate=certificate)
+        own = _own_endpoint(settings, port=port, certificate=certificate)
+        _try_an_action(own, stop)
+        if not stop.is_set():
+            _announce(settings, endpoint=own, certificate=certificate)
         status = _wait(gateway, casd, stop, idle_seconds=settings.idle_minutes * 60)
         gateway.stopping.set()
         server.stop(grace=1).wait()
@@ -147,7 +85,7 @@ def _image_server(settings: Settings) -> ImageServer | None:
     if settings.image == "host":
         return None
     try:
-        server = ImageServer(settings.folder / "image")
+        server = ImageServer(settings.folder / "image", port=settings.port + 1 if settings.port else 0)
     except (OSError, ValueError) as error:
         raise RequestError(
             f"the pinned image is not here ({error}): run ./setup.sh --executor, or take --image host"
@@ -177,34 +115,67 @@ def _listen(gateway: Gateway, settings: Settings, certificate: Certificate | Non
         options=[*NO_SIZE_LIMIT, ("grpc.so_reuseport", 0)],
     )
     address = f"127.0.0.1:{settings.port}"
-    try:
-        port = server.add_secure_port(address, certificate.credentials) if certificate else _insecure(server, address)
-    except RuntimeError as error:
-        raise RequestError(f"port {settings.port} is taken: end what listens there, or name another --port") from error
+    if certificate:
+        port = server.add_secure_port(address, certificate.credentials)
+    else:
+        port = server.add_insecure_port(address)
     server.start()
     return server, port
 
 
-def _insecure(server: grpc.Server, address: str) -> int:
-    return int(server.add_insecure_port(address))
+def _check_port(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise RequestError(f"port {port} is taken: end what listens there, or name another --port") from error
 
 
-def _announce(settings: Settings, *, port: int, certificate: Certificate | None) -> None:
-    endpoint = f"{'grpcs' if certificate else 'grpc'}://127.0.0.1:{port}"
-    lines = [f"executor: serves {endpoint}: {settings.slots} actions at once, image {settings.image}"]
-    if (port, certificate, settings.api_key) == (DEFAULT_PORT, None, None):
-        lines.append("  bazel test --config=local-executor //src/training:training_test")
-    else:
-        flags = [f"--remote_executor={endpoint}", f"--bes_backend={endpoint}"]
-        flags += [f"--tls_certificate={certificate.path}"] if certificate else []
-        # The key itself is not printed: a terminal's history is read by others.
-        flags += [f'--remote_header="{KEY_HEADER}=$NATIVELINK_API_KEY"'] if settings.api_key else []
-        lines.append(f"  bazel test --config=local-executor {' '.join(flags)} //src/training:training_test")
-    log.info("\n".join(lines))
+def _own_endpoint(settings: Settings, *, port: int, certificate: Certificate | None) -> Endpoint:
+    return Endpoint(
+        url=f"{'grpcs' if certificate else 'grpc'}://127.0.0.1:{port}",
+        headers={} if settings.api_key is None else {KEY_HEADER: settings.api_key},
+        certificate=certificate.path.read_bytes() if certificate else None,
+    )
+
+
+def _try_an_action(endpoint: Endpoint, stop: threading.Event) -> None:
+    """Runs an action that does nothing: it brings the image into the cache and shows that actions can run here.
+
+    Raises:
+        RequestError: they cannot.
+    """
+    log.info("executor: starting; the first start with an image takes a minute")
+    client = RemoteClient(endpoint)
+    action = TinyAction(arguments=("/bin/sh", "-c", ":"), properties=read_platform().exec_properties)
+    with futures.ThreadPoolExecutor(1) as pool:
+        trial = pool.submit(client.run, action, seconds=_TRIAL_SECONDS)
+        while not trial.done() and not stop.wait(_LOOK_SECONDS):
+            pass
+        client.close()
+    if stop.is_set():
+        return
+    if problem := trial.exception():
+        raise RequestError(f"actions cannot run here: {problem}")
+    if (outcome := trial.result()).exit_code:
+        raise RequestError(f"actions cannot run here: {outcome.stderr.strip() or outcome.exit_code}")
+
+
+def _announce(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> None:
+    lines = [f"executor: serves {endpoint.url}: {settings.slots} actions at once, image: {settings.image}"]
+    flags = []
+    if endpoint.url != f"grpc://127.0.0.1:{DEFAULT_PORT}":
+        flags += [f"--remote_executor={endpoint.url}", f"--bes_backend={endpoint.url}"]
+    if certificate:
+        flags.append(f"--tls_certificate={certificate.path}")
+    if settings.api_key:
+        # Not the key itself: terminals keep what they show. Debian's Bazel cannot send it with build events.
+        flags += [f'--remote_header="{KEY_HEADER}=$NATIVELINK_API_KEY"', "--bes_backend="]
+    command = ["bazel test --config=local-executor", *flags, "//src/training:training_test"]
+    log.info("\n".join([*lines, f"  {' '.join(command)}"]))
     sys.stdout.flush()
     if settings.ready_file is not None:
         partial = settings.ready_file.with_name(settings.ready_file.name + ".partial")
-        partial.write_text(str(port), encoding="utf-8")
+        partial.write_text(endpoint.url, encoding="utf-8")
         partial.rename(settings.ready_file)
 
 

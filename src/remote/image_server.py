@@ -27,10 +27,20 @@ def manifest_digest(layout: Path) -> str:
 class ImageServer:
     """A registry that knows one image and takes no uploads."""
 
-    def __init__(self, layout: Path) -> None:
-        """Takes the folder of the image; serves from any free port of 127.0.0.1 after `start`."""
+    def __init__(self, layout: Path, *, port: int) -> None:
+        """Takes the folder of the image; serves on 127.0.0.1 after `start`.
+
+        Args:
+            layout: the image.
+            port: taken if it is free, else any. The port is part of the image's reference, and a runner that knows a
+                reference does not fetch the image again.
+        """
         self._manifest = manifest_digest(layout)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(layout, self._manifest))
+        handler = _handler(layout, self._manifest)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        except OSError:
+            self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property

@@ -1,0 +1,127 @@
+"""The executor's image is made of what docker/ and the lock say, and served as a runner asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+
+from src.remote import image_layout, prepare_executor, reapi, rootfs
+from src.remote.build_events import BuildEventSink
+from src.remote.image_server import ImageServer, manifest_digest
+from src.remote.memory_executor import served
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """A small image."""
+    (tmp_path / "rootfs" / "bin").mkdir(parents=True)
+    (tmp_path / "rootfs" / "bin" / "sh").write_text("a shell")
+    image_layout.pack(tmp_path / "rootfs", tmp_path / "layout")
+    return tmp_path / "layout"
+
+
+def test_the_same_files_give_the_same_image(layout: Path, tmp_path: Path) -> None:
+    again = image_layout.pack(tmp_path / "rootfs", tmp_path / "again")
+    assert again == manifest_digest(layout)
+    (tmp_path / "rootfs" / "bin" / "sh").write_text("another shell")
+    assert image_layout.pack(tmp_path / "rootfs", tmp_path / "third") != again
+
+
+def test_a_runner_gets_every_blob_that_the_manifest_names(layout: Path) -> None:
+    server = ImageServer(layout, port=0)
+    server.start()
+    try:
+        scheme, _, rest = server.reference.partition("://")
+        host, _, name = rest.partition("/")
+        base = f"http://{host}/v2/{name.partition('@')[0]}"
+        assert scheme == "docker"
+        assert urllib.request.urlopen(f"http://{host}/v2/").status == 200
+        manifest = json.load(urllib.request.urlopen(f"{base}/manifests/{manifest_digest(layout)}"))
+        for blob in [manifest["config"], *manifest["layers"]]:
+            content = urllib.request.urlopen(f"{base}/blobs/{blob['digest']}").read()
+            assert f"sha256:{hashlib.sha256(content).hexdigest()}" == blob["digest"]
+        for path in (f"blobs/sha256:{'0' * 64}", "blobs/..%2f..%2findex.json", "manifests/latest", "tags/list"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"{base}/{path}")
+    finally:
+        server.stop()
+
+
+def test_a_port_that_is_taken_is_no_obstacle(layout: Path) -> None:
+    first = ImageServer(layout, port=0)
+    port = int(first.reference.rpartition("127.0.0.1:")[2].partition("/")[0])
+    second = ImageServer(layout, port=port)
+    assert first.reference != second.reference
+
+
+def test_the_image_has_the_packages_of_the_dockerfile_and_the_lock() -> None:
+    assert {"python3", "zip", "file", "bash"} <= set(rootfs.debian_packages())
+    locked = rootfs.DEBIAN_LOCK.read_text().splitlines()[1:]
+    assert set(rootfs.debian_packages()) <= {line.split()[0] for line in locked}
+    lock = (rootfs.ROOT / "bazel_requirements_lock.txt").read_text()
+    torch, others = rootfs.split_lock(lock, "# no linter runs there\nruff\n")
+    assert torch.startswith("torch==2.13.0+cpu \\\n    --hash=sha256:")
+    assert "\nruff==" in lock
+    assert "ruff==" not in others
+    assert "torch==" not in others.replace("pytorch", "")
+    assert others.count("\nnumpy==") == 1
+
+
+def test_the_image_is_made_anew_when_one_of_its_inputs_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    built: list[Path] = []
+
+    def build(target: Path, *, python: str, relock: bool) -> None:
+        assert (python, relock) == (prepare_executor.read_platform().python, False)
+        target.mkdir()
+        (target / "file").write_text("x")
+        built.append(target)
+
+    monkeypatch.setattr(rootfs, "build_rootfs", build)
+    for _ in range(2):
+        prepare_executor.build_image(tmp_path / "image", relock=False)
+    assert len(built) == 1
+    monkeypatch.setattr(prepare_executor, "inputs_digest", lambda: "other")
+    prepare_executor.build_image(tmp_path / "image", relock=False)
+    assert len(built) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["image"]
+
+
+def test_a_build_that_fails_leaves_the_old_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, layout: Path) -> None:
+    def fail(target: Path, *, python: str, relock: bool) -> None:
+        raise rootfs.BuildError(f"no {target} for {python}, {relock}")
+
+    monkeypatch.setattr(rootfs, "build_rootfs", fail)
+    before = manifest_digest(layout)
+    with pytest.raises(rootfs.BuildError):
+        prepare_executor.build_image(layout, relock=False)
+    assert manifest_digest(layout) == before
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_build_events_are_kept_as_bazel_writes_them(tmp_path: Path) -> None:
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            methods = BuildEventSink(tmp_path / "events").methods
+            return grpc.stream_stream_rpc_method_handler(methods[handler_call_details.method])
+
+    events = [b"x" * 300, b"second"]
+    requests = []
+    for number, event in enumerate(events, start=1):
+        request = reapi.PublishBuildToolEventStreamRequest()
+        request.ordered_build_event.sequence_number = number
+        request.ordered_build_event.stream_id.invocation_id = "../escape"
+        request.ordered_build_event.event.bazel_event.value = event
+        requests.append(request.SerializeToString())
+    with served(Handler()) as address, grpc.insecure_channel(address) as channel:
+        answers = list(channel.stream_stream(reapi.PUBLISH_EVENT_STREAM)(iter(requests)))
+    numbers = [reapi.PublishBuildToolEventStreamResponse.FromString(answer).sequence_number for answer in answers]
+    assert numbers == [1, 2]
+    [kept] = (tmp_path / "events").iterdir()
+    # 300 as a varint is 0xAC 0x02.
+    assert kept.read_bytes() == b"\xac\x02" + events[0] + b"\x06" + events[1]
