@@ -1,6 +1,6 @@
 """Says what is wrong with remote execution: bazel run //src/remote:doctor -- --help
 
-Every check has a time limit: a mistyped platform, for which a scheduler lets a build wait for ever, is found in seconds.
+Every check has a time limit: a mistyped platform, for which a scheduler lets a build wait for ever, takes seconds to find.
 """
 
 from __future__ import annotations
