@@ -72,17 +72,19 @@ class Remote:
         Raises:
             RequestError: none does, or several do.
         """
-        names = [str(path).rstrip("/").rpartition("/")[2] for path in self._list()]
-        found = sorted(name for name in names if is_key(name) and prefix and name.startswith(prefix.lower()))
+        found = [key for key in self.keys() if prefix and key.startswith(prefix.lower())]
         if len(found) != 1:
             raise RequestError(f"{len(found)} keys at {self.url} begin with {prefix!r}: give the digits of one")
         return found[0]
 
-    def _list(self) -> list[str]:
+    def keys(self) -> list[str]:
+        """Returns the keys that are there."""
         try:
-            return list(self._files.ls(self._root, detail=False, refresh=True))
+            paths = self._files.ls(self._root, detail=False, refresh=True)
         except FileNotFoundError:
             return []
+        names = (str(path).rstrip("/").rpartition("/")[2] for path in paths)
+        return sorted(name for name in names if is_key(name))
 
     def push(self, store: Store, key: str, *, force: bool = False) -> Sent:
         """Sends an entry: its files if they are not there yet, then its manifest.
