@@ -5,19 +5,15 @@ Also importable, with the tutorial's name: `ModelCacheManager`.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 from src.cache_manager.key import named_key
-from src.cache_manager.manifest import Manifest
-from src.cache_manager.store import Store, default_root
+from src.cache_manager.layout import default_root
+from src.cache_manager.program import run_command
 from src.training.artifact import is_artifact
-from src.training.errors import EXIT_DONE, RequestError, exit_code_of
-from src.training.train_model import choose_default_recipe
 
 log = logging.getLogger("finetune.cache")
 
@@ -59,7 +55,7 @@ class ModelCacheManager:
         Raises:
             NotCachedError: there is none.
         """
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from src.cache_manager.loading import load_model, load_tokenizer
 
         path = self.get_cache_path(model_name, revision)
         if not is_artifact(path):
@@ -67,66 +63,12 @@ class ModelCacheManager:
                 f"{model_name} ({revision}) is not in the cache: train it with output_dir={str(path)!r}"
             )
         log.info("Loading model from %s", path)
-        return AutoModelForSequenceClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+        return load_model(path), load_tokenizer(path)
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="cache_manager",
-        usage="bazel run //src/cache_manager:cache_manager -- [demo [FLAGS OF train_model] | ls [--json]]",
-        description="Keeps trained models by a hash of all that decides them.",
-    )
-    parser.add_argument("command", nargs="?", default="demo", choices=("demo", "ls"))
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of lines (ls)")
-    if arguments[:1] and arguments[0].startswith("--") and arguments[0] not in ("--help", "--json"):
-        arguments = ["demo", *arguments]
-    options, rest = parser.parse_known_args(arguments)
-    store = Store(default_root())
-    if options.command == "ls":
-        return exit_code_of("cache_manager", lambda: _list(store, as_json=options.json, rest=rest), debug=False)
-    return exit_code_of("cache_manager", lambda: _demo(store, rest), debug="--debug" in rest)
-
-
-def _demo(store: Store, arguments: list[str]) -> int:
-    from src.training.console import configure_logging
-    from src.training.request import parse_request
-    from src.training.runtime import StopSignal
-
-    request = parse_request(arguments, default_recipe=choose_default_recipe)
-    if request.options.output_dir is not None:
-        raise RequestError("--output_dir has no place here: the cache decides where a model is kept")
-    configure_logging()
-    from src.cache_manager.demo import demo
-
-    stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
-    stop.install()
-    demo(request, store=store, stop=stop)
-    return EXIT_DONE
-
-
-def _list(store: Store, *, as_json: bool, rest: list[str]) -> int:
-    if rest:
-        raise RequestError(f"{rest[0]} is not a flag of ls: it takes --json")
-    entries = [_describe(manifest, folder) for manifest, folder in store.entries()]
-    if as_json:
-        sys.stdout.write(json.dumps(entries, indent=2) + "\n")
-        return EXIT_DONE
-    for entry in entries:
-        sys.stdout.write("{key:.12}  {size_bytes:>13,}  {state:<10}  {model_name}\n".format_map(entry))
-    sys.stdout.write(f"{len(entries)} models in {store.root}\n")
-    return EXIT_DONE
-
-
-def _describe(manifest: Manifest | None, folder: Path) -> dict[str, Any]:
-    """Returns what `ls` tells of an entry. Files are compared with their hashes when an entry is used."""
-    return {
-        "key": folder.name,
-        "model_name": None if manifest is None else manifest.model_name,
-        "size_bytes": 0 if manifest is None else manifest.size_bytes,
-        "created": None if manifest is None else manifest.created,
-        "state": "incomplete" if manifest is None else "ok",
-    }
+    return run_command(arguments)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,29 @@
-"""Training that is done once: a hit loads, a miss trains, commits and then loads."""
+"""Training that is done once: a hit is opened, a miss trains, commits and is opened then."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from src.cache_manager.key import run_key
+from filelock import Timeout
+
+from src.cache_manager.key import Key, run_key
+from src.cache_manager.sizes import show_size
 from src.cache_manager.store import Store
+from src.cache_manager.verify import files_in
+from src.cache_manager.workspace import claimed_workspace, remove_workspace
+from src.training.artifact import RECIPE_FILE, is_artifact
+from src.training.errors import RequestError
 from src.training.request import Request, working_folder
-from src.training.resolved import resolve_run
+from src.training.resolved import ResolvedRun, resolve_run
 from src.training.runtime import StopSignal
 from src.training.train_model import run
+
+_WEIGHTS = ("*.safetensors", "*.bin")
 
 log = logging.getLogger("finetune.cache")
 
@@ -19,26 +31,78 @@ log = logging.getLogger("finetune.cache")
 def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[Path, bool]:
     """Returns the folder of the model that a request asks for, and whether it was in the cache.
 
-    Processes that ask for the same model wait for the one that trains it.
+    Processes that ask for the same model wait for the one that trains it. The entry counts as in use until this
+    process ends.
 
     Raises:
         RequestError: the request is wrong.
+        CacheError: the disk is full.
         StopRequested: a signal or the deadline came; the next call goes on from the checkpoint.
     """
     resolved = resolve_run(request.recipe, folder=working_folder())
     key = run_key(resolved)
+    # Before the lookup: whoever evicts looks for this mark after the entry has lost its name.
+    store.usage.hold(key.digest)
     if (hit := store.lookup(key.digest)) is not None:
         return hit, True
-    with store.lock(key.digest):
+    _check_room(store, resolved)
+    with _alone(store, key, stop=stop):
         if (hit := store.lookup(key.digest)) is not None:
             return hit, True
-        workspace = store.workspace(key.digest)
-        options = dataclasses.replace(request.options, output_dir=workspace)
-        run(dataclasses.replace(request, options=options), stop=stop, resolved=resolved)
-        committed = store.commit(
-            workspace,
-            key=key.digest,
-            key_document=key.document,
-            model_name=request.recipe.model_name_or_path,
+        with claimed_workspace(store.layout, key.digest) as workspace:
+            if not _is_finished(workspace, resolved):
+                options = dataclasses.replace(request.options, output_dir=workspace)
+                run(dataclasses.replace(request, options=options), stop=stop, resolved=resolved)
+            model = resolved.document["inputs"]["model"]
+            committed = store.commit(
+                {name: workspace / name for name, _ in files_in(workspace)},
+                document=key.document,
+                model_name=request.recipe.model_name_or_path,
+                revision=model.get("commit") or model["sha256"],
+            )
+            remove_workspace(workspace)
+    return committed, False
+
+
+def _check_room(store: Store, resolved: ResolvedRun) -> None:
+    """Refuses a training whose model cannot fit into the cache: it has at least the weights it starts from."""
+    if store.budget.limit is None:
+        return
+    folder = resolved.base.folder
+    weights = sum(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern))
+    if weights > store.budget.limit:
+        raise RequestError(
+            f"the cache may hold {show_size(store.budget.limit)}, and the weights alone have {show_size(weights)}: "
+            "raise FINETUNE_CACHE_MAX_SIZE"
         )
-        return committed, False
+
+
+def _is_finished(workspace: Path, resolved: ResolvedRun) -> bool:
+    """Whether a training ended here and was killed before its commit."""
+    if not is_artifact(workspace):
+        return False
+    recipe = json.loads((workspace / RECIPE_FILE).read_text(encoding="utf-8"))
+    return bool(recipe.get("fingerprint") == resolved.fingerprint)
+
+
+@contextmanager
+def _alone(store: Store, key: Key, *, stop: StopSignal) -> Iterator[None]:
+    """Waits until no other process trains the model, or goes on where the file system keeps no locks."""
+    lock = store.lock(key.digest)
+    told = False
+    while True:
+        stop.check()
+        try:
+            lock.acquire(timeout=1.0, poll_interval=0.05)
+            break
+        except Timeout:
+            if not told:
+                log.info("Another process trains this model: waiting for it")
+            told = True
+        except (OSError, NotImplementedError) as error:
+            log.warning("cache: no lock can be had (%s): another process may do the same work", error)
+            break
+    try:
+        yield
+    finally:
+        lock.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -39,3 +40,39 @@ def _has_weights(folder: Path) -> bool:
             shards = set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
             return all((folder / shard).is_file() for shard in shards)
     return False
+
+
+def cached_repositories() -> tuple[Path, list[dict[str, Any]]]:
+    """Returns the folder of the hub cache, and one document for each revision of a repository in it.
+
+    Each is {"name", "type", "commit", "refs", "size_bytes", "last_used", "complete", "path"}. A model is complete if
+    its config and all of its weights are there; anything else, if none of its links leads nowhere.
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        found = scan_cache_dir()
+    except CacheNotFound:
+        return Path(HF_HUB_CACHE), []
+    return Path(HF_HUB_CACHE), [
+        {
+            "name": repository.repo_id,
+            "type": repository.repo_type,
+            "commit": revision.commit_hash,
+            "refs": sorted(revision.refs),
+            "size_bytes": revision.size_on_disk,
+            "last_used": repository.last_accessed,
+            "complete": _is_complete(revision.snapshot_path, is_model=repository.repo_type == "model"),
+            "path": str(revision.snapshot_path),
+        }
+        for repository in sorted(found.repos, key=lambda repository: repository.repo_id)
+        for revision in sorted(repository.revisions, key=lambda revision: revision.commit_hash)
+    ]
+
+
+def _is_complete(folder: Path, *, is_model: bool) -> bool:
+    if any(path.is_symlink() and not path.exists() for path in folder.rglob("*")):
+        return False
+    return not is_model or ((folder / "config.json").is_file() and _has_weights(folder))

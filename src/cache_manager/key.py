@@ -1,20 +1,20 @@
-"""The key of a trained model: a hash over everything that decides its weights."""
+"""The key of a trained model: a hash over everything that decides its weights, and the document it is the hash of."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import src.training.resolved
+from src.cache_manager.code_version import training_code
+from src.cache_manager.document import digest_of
+from src.cache_manager.machine import deciding_machine
+from src.training import resolved as resolving
 from src.training.resolved import ResolvedRun
 
-KEY_SCHEMA = 1
-# Libraries whose next version may give other bits.
-_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
+KEY_SCHEMA = 2
+# Libraries whose next version may give other bits, or other rows.
+_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "datasets", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,29 +30,42 @@ def named_key(model_name: str, revision: str) -> str:
 
     The parts are quoted before they are joined: ("org/m_v1", "main") and ("org/m", "v1_main") differ.
     """
-    return _sha256([model_name, revision])
+    return digest_of([model_name, revision])
 
 
 def run_key(resolved: ResolvedRun) -> Key:
-    """Returns the key of a run: its inputs and settings, the code that trains, and the libraries."""
+    """Returns the key of a run: its inputs and settings, the code that trains, the libraries and, for
+    `reproducible: machine`, the processor.
+    """
     document = {
         "schema": KEY_SCHEMA,
-        "run": resolved.fingerprint,
-        "code": _code_sha256(),
+        "kind": "run",
+        "run": _run(resolved),
+        "code": training_code(),
         "libraries": {name: version(name) for name in _LIBRARIES},
+        "machine": deciding_machine(resolved.recipe.reproducible),
     }
-    return Key(digest=_sha256(document), document=document)
+    return Key(digest=digest_of(document), document=document)
 
 
-def _code_sha256() -> str:
-    """Hash over the source of the training package, tests aside."""
-    folder = Path(src.training.resolved.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        if not path.name.endswith("_test.py"):
-            digest.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+def imported_key(hashes: dict[str, str]) -> Key:
+    """Returns the key of a model of other making: what is known of it is its content, as sha256 by file name."""
+    document = {"schema": KEY_SCHEMA, "kind": "import", "files": hashes}
+    return Key(digest=digest_of(document), document=document)
 
 
-def _sha256(document: Any) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+def _run(resolved: ResolvedRun) -> dict[str, Any]:
+    """Returns what the trainer says decides the weights.
+
+    Its fingerprint is what counts: a setting that enters it enters the key. The fields beside it are for `why-miss`.
+    """
+    inputs = resolved.document["inputs"]
+    return {
+        "fingerprint": resolved.fingerprint,
+        "settings": {name: getattr(resolved.recipe, name) for name in resolving._DECIDING},
+        "threads": resolved.threads,
+        "chooses": resolved.task.chooses,
+        # Its content alone: the same bits under another name or commit are the same model.
+        "model": inputs["model"]["sha256"],
+        "data": inputs["data"],
+    }

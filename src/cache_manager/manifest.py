@@ -1,21 +1,53 @@
-"""What an entry holds: size and hash of each file, written last, checked before use."""
+"""What an entry holds: key, document, and size and hash of each file. Written last; never trusted for paths."""
 
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from src.training.base_model import file_sha256
+from src.cache_manager.layout import is_key
 
 MANIFEST = "manifest.json"
-MANIFEST_SCHEMA = 1
+# A second file with the same bytes: where the first is emptied or damaged, `repair` restores it.
+MANIFEST_COPY = ".manifest-copy.json"
+MANIFEST_SCHEMA = 2
+_OWN_FILES = (MANIFEST, MANIFEST_COPY)
 
 
 class BadEntryError(Exception):
-    """An entry is not what its manifest says, or has none that can be read."""
+    """An entry is not what its manifest says, or has none that can be read.
+
+    Attributes:
+        state: `corrupt`, `incomplete`, or `foreign` (of another version, or none of ours).
+    """
+
+    def __init__(self, state: str, problem: str) -> None:
+        super().__init__(problem)
+        self.state = state
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of an entry.
+
+    Attributes:
+        size: bytes.
+        sha256: of its bytes.
+        inode: of the file when it was hashed.
+        mtime_ns: its time then. While inode, time and size are the same, it need not be hashed again.
+    """
+
+    size: int
+    sha256: str
+    inode: int
+    mtime_ns: int
+
+    def has_stamp_of(self, found: os.stat_result) -> bool:
+        """Whether a file still is the one that was hashed, as far as can be told without reading it."""
+        return (self.size, self.inode, self.mtime_ns) == (found.st_size, found.st_ino, found.st_mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,39 +55,89 @@ class Manifest:
     """An entry's content.
 
     Attributes:
-        key: the entry's key.
-        key_document: what the key is the hash of.
-        model_name: base model.
+        key: the sha256 of `document` in canonical JSON.
+        document: everything that decided the model.
+        model_name: base model, or the name that an import was given.
+        revision: commit or content hash of the base model, where it is known.
         created: seconds since 1970.
-        files: size in bytes and sha256 by file name.
+        files: by name, which may hold slashes.
     """
 
     key: str
-    key_document: dict[str, Any]
+    document: dict[str, Any]
     model_name: str
+    revision: str | None
     created: float
-    files: dict[str, dict[str, Any]]
+    files: dict[str, File] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
         """Size of all files together."""
-        return sum(int(file["size"]) for file in self.files.values())
+        return sum(file.size for file in self.files.values())
+
+    def to_json(self) -> bytes:
+        """Returns the bytes of manifest.json."""
+        document = {"schema": MANIFEST_SCHEMA, **asdict(self)}
+        return (json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
-def describe(folder: Path, *, key: str, key_document: dict[str, Any], model_name: str) -> Manifest:
-    """Hashes the files of a folder."""
-    files = {path.name: _describe_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-    return Manifest(key=key, key_document=key_document, model_name=model_name, created=time.time(), files=files)
+def parse(data: bytes, *, what: str) -> Manifest:
+    """Reads a manifest and checks every field of it: it may come from anywhere.
+
+    Args:
+        data: the bytes of manifest.json.
+        what: names it in an error.
+
+    Raises:
+        BadEntryError: it is none of ours, or broken.
+    """
+    if not data.strip(b"\0 \n"):
+        raise BadEntryError("corrupt", f"{what} is empty")
+    try:
+        document = json.loads(data)
+        schema = document.pop("schema")
+        if schema != MANIFEST_SCHEMA:
+            raise BadEntryError(
+                "foreign", f"{what} has schema {str(schema)[:20]}, this version reads {MANIFEST_SCHEMA}"
+            )
+        files = {check_name(name): File(**file) for name, file in document.pop("files").items()}
+        manifest = Manifest(files=files, **document)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadEntryError("corrupt", f"{what} cannot be read ({str(error)[:120]})") from error
+    _check_fields(manifest, what=what)
+    return manifest
 
 
-def _describe_file(path: Path) -> dict[str, Any]:
-    return {"size": path.stat().st_size, "sha256": file_sha256(path)}
+def _check_fields(manifest: Manifest, *, what: str) -> None:
+    right = (
+        isinstance(manifest.key, str)
+        and is_key(manifest.key)
+        and isinstance(manifest.document, dict)
+        and isinstance(manifest.model_name, str)
+        and isinstance(manifest.revision, str | None)
+        and type(manifest.created) in (int, float)
+        and all(
+            all(type(number) is int and number >= 0 for number in (file.size, file.inode, file.mtime_ns))
+            and isinstance(file.sha256, str)
+            and is_key(file.sha256)
+            for file in manifest.files.values()
+        )
+    )
+    if not right:
+        raise BadEntryError("corrupt", f"{what} has a field that cannot be right")
 
 
-def write(manifest: Manifest, folder: Path) -> None:
-    """Writes the manifest into its folder."""
-    document = {"schema": MANIFEST_SCHEMA, **asdict(manifest)}
-    (folder / MANIFEST).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def check_name(name: str) -> str:
+    """Returns a file name of a manifest if it stays inside the entry.
+
+    Raises:
+        ValueError: it does not, or takes the place of the manifest.
+    """
+    path = PurePosixPath(name)
+    inside = name != "" and not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
+    if not inside or any(character in name for character in "\\\0\n") or name in _OWN_FILES or name == ".":
+        raise ValueError(f"the file name {name[:80]!r} is not allowed")
+    return name
 
 
 def read(folder: Path) -> Manifest:
@@ -65,28 +147,15 @@ def read(folder: Path) -> Manifest:
         BadEntryError: there is none, or it cannot be read.
     """
     try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if document.pop("schema") != MANIFEST_SCHEMA:
-            raise BadEntryError(f"{folder} was written by another version")
-        return Manifest(**document)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadEntryError(f"{folder} has no readable {MANIFEST} ({error})") from error
+        descriptor = os.open(folder / MANIFEST, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        raise BadEntryError("incomplete", f"there is no {MANIFEST}") from None
+    except OSError as error:
+        raise BadEntryError("corrupt", f"{MANIFEST} cannot be read ({error.strerror})") from error
+    with os.fdopen(descriptor, "rb") as file:
+        return parse(file.read(), what=MANIFEST)
 
 
-def check(folder: Path) -> Manifest:
-    """Reads the manifest and compares every file with it, by hash.
-
-    Raises:
-        BadEntryError: names the first file that differs.
-    """
-    manifest = read(folder)
-    if manifest.key != folder.name:
-        raise BadEntryError(f"{folder} holds the entry {manifest.key}")
-    for name, expected in manifest.files.items():
-        path = folder / name
-        # A name out of a manifest must not lead out of its folder.
-        if path.parent != folder or path.is_symlink() or not path.is_file():
-            raise BadEntryError(f"{path} is missing or not a plain file")
-        if _describe_file(path) != expected:
-            raise BadEntryError(f"{path} is not the file that was committed")
-    return manifest
+def is_own_file(name: str) -> bool:
+    """Whether a file of an entry is the manifest or its copy."""
+    return name in _OWN_FILES

@@ -1,0 +1,102 @@
+"""Puts an entry together in its staging folder: files by link or copy, and the manifest last."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from src.cache_manager.blobs import Blobs
+from src.cache_manager.budget import Staging
+from src.cache_manager.durable import copy_hashed, share, sync_file, sync_folder
+from src.cache_manager.layout import Layout
+from src.cache_manager.manifest import MANIFEST, MANIFEST_COPY, File, Manifest, check_name
+from src.training.base_model import file_sha256
+from src.training.errors import RequestError
+
+# Entries are not written to: the bytes of one may be those of another as well.
+_MODE = 0o444
+
+
+def fill(
+    staging: Staging,
+    files: Mapping[str, Path],
+    *,
+    hashes: Mapping[str, str] | None,
+    layout: Layout,
+    blobs: Blobs,
+    reserve: Callable[[int], None],
+) -> dict[str, str]:
+    """Brings files into a staging folder; returns sha256 by name.
+
+    Args:
+        staging: the folder.
+        files: path by name in the entry.
+        hashes: sha256 by name that the files have to have, where it is known.
+        layout: the cache.
+        blobs: what entries share.
+        reserve: claims room for so many bytes before they are written.
+
+    Raises:
+        RequestError: a file is not what `hashes` says, changes while it is read, or there is no room.
+    """
+    found = {check_name(name): file_sha256(path) for name, path in files.items()}
+    for name, sha256 in (hashes or {}).items():
+        if found.get(name) != sha256:
+            raise RequestError(f"{name} is missing or has other bytes than its manifest says: nothing was kept of it")
+    fresh = [name for name in files if not blobs.give(found[name], staging.path(name))]
+    sizes = {name: files[name].stat().st_size for name in fresh}
+    reserve(sum(sizes.values()))
+    for name in fresh:
+        ours = layout.training in files[name].parents
+        _bring(files[name], staging.path(name), size=sizes[name], sha256=found[name], ours=ours)
+    return found
+
+
+def _bring(source: Path, target: Path, *, size: int, sha256: str, ours: bool) -> None:
+    """Links a file of the training folder, which nobody else writes to, and copies any other."""
+    if ours and share(source, target):
+        sync_file(target)
+        return
+    with source.open("rb") as reader:
+        written = copy_hashed(reader, target, size=size)
+    if written != sha256:
+        raise RequestError(f"{source} changed while it was read: try again when nothing writes to it")
+
+
+def manifest_room(manifest: Manifest, names: Iterable[str]) -> int:
+    """Returns the most bytes that a manifest and its copy can have, when they hold files of these names."""
+    # A file's line has less than 400 bytes beside its name, of which JSON may write each character as 12 bytes.
+    return 2 * (256 + len(manifest.to_json()) + sum(400 + 12 * len(name) for name in names))
+
+
+def seal(staging: Staging, manifest: Manifest, hashes: Mapping[str, str]) -> Manifest:
+    """Writes the manifest of a filled folder, when all files are on the disk; its copy first. Returns it.
+
+    Args:
+        staging: the folder.
+        manifest: all but files and time.
+        hashes: sha256 by name.
+    """
+    files = {name: _describe(staging.folder / name, sha256) for name, sha256 in hashes.items()}
+    whole = dataclasses.replace(manifest, created=round(time.time(), 3), files=files)
+    for subfolder in sorted(path for path in staging.folder.rglob("*") if path.is_dir()):
+        sync_folder(subfolder)
+    for name in (MANIFEST_COPY, MANIFEST):
+        path = staging.folder / name
+        with path.open("xb") as file:
+            file.write(whole.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+    sync_folder(staging.folder)
+    return whole
+
+
+def _describe(path: Path, sha256: str) -> File:
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(_MODE & ~umask)
+    status = path.stat()
+    return File(size=status.st_size, sha256=sha256, inode=status.st_ino, mtime_ns=status.st_mtime_ns)

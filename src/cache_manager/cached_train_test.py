@@ -1,0 +1,127 @@
+"""A model is trained once, however many ask for it, and whoever is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.cache_manager.cached_train import cached_train
+from src.cache_manager.owner import unique_name
+from src.cache_manager.store import Store
+from src.cache_manager.verify import inspect
+from src.cache_manager.workspace import claimed_workspace
+from src.training.errors import RequestError
+from src.training.request import parse_request
+from src.training.runtime import StopSignal
+from src.training.tiny_model import build_tiny_model, write_sentences
+
+_FLAGS = ("--model_name_or_path", "base", "--train_file", "rows.csv", "--threads", "1", "--max_seq_length", "32")
+_ASKERS = 8
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("FINETUNE_CACHE_MAX_SIZE", raising=False)
+    build_tiny_model(tmp_path / "base")
+    write_sentences(tmp_path / "rows.csv", rows=200, seed=0)
+    return tmp_path
+
+
+def ask(root: Path, *flags: str, limit: int | None = None) -> tuple[Path, bool]:
+    request = parse_request([*_FLAGS, *flags], default_recipe=lambda: "embedded")
+    return cached_train(request, store=Store(root, limit=limit), stop=StopSignal(deadline_seconds=None))
+
+
+def _ask_and_tell(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bool]]) -> None:
+    folder, hit = ask(root)
+    answers.put((str(folder), hit))
+
+
+def test_eight_at_once_train_once(inputs: Path) -> None:
+    # What all of them import, once: the test is about the cache.
+    import src.training.session  # noqa: F401
+
+    context = multiprocessing.get_context("fork")
+    answers: multiprocessing.SimpleQueue[tuple[str, bool]] = context.SimpleQueue()
+    askers = [context.Process(target=_ask_and_tell, args=(inputs / "cache", answers)) for _ in range(_ASKERS)]
+    for asker in askers:
+        asker.start()
+    told = [answers.get() for _ in askers]
+    for asker in askers:
+        asker.join()
+    assert sorted(hit for _, hit in told) == [False] + [True] * (_ASKERS - 1)
+    (folder,) = {folder for folder, _ in told}
+    assert inspect(Store(inputs / "cache").layout, Path(folder).name, every_byte=True).state == "ok"
+
+
+def test_a_killed_training_leaves_nothing_that_counts_and_the_next_one_trains(inputs: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from src.cache_manager.cached_train_test import ask; "
+        "ask(Path(sys.argv[1]), '--num_train_epochs', '500')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    training = subprocess.Popen(
+        [sys.executable, "-c", code, str(inputs / "cache")], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert training.stdout is not None
+    for line in training.stdout:
+        if "epoch 1" in line.lower():
+            break
+    training.send_signal(signal.SIGKILL)
+    training.wait()
+    training.stdout.close()
+    assert not list(Store(inputs / "cache").keys())
+    folder, hit = ask(inputs / "cache")
+    assert not hit and ask(inputs / "cache") == (folder, True)
+
+
+def test_a_training_that_was_killed_before_its_commit_is_not_done_again(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ask(inputs / "cache")
+    monkeypatch.undo()
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(inputs))
+    monkeypatch.setattr("src.cache_manager.cached_train.run", lambda *_, **__: pytest.fail("trained again"))
+    _, hit = ask(inputs / "cache")
+    assert not hit and not list(Store(inputs / "cache").layout.training.iterdir())
+
+
+def test_what_cannot_fit_is_refused_before_it_is_trained(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.cache_manager.cached_train.run", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(RequestError, match="weights alone"):
+        ask(inputs / "cache", limit=1000)
+
+
+def test_where_locks_hold_nobody_off_each_trains_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    layout = Store(tmp_path).layout
+    with claimed_workspace(layout, "k") as first:
+        with claimed_workspace(layout, "k") as second:
+            second.mkdir()
+            assert first != second
+        assert not second.exists()
+    with claimed_workspace(layout, "k") as again:
+        assert again == first
+
+
+def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    layout = Store(tmp_path).layout
+    layout.training.mkdir(parents=True)
+    dead = unique_name().replace(f".{os.getpid()}.", ".4194301.")
+    (layout.training / "k.claim").write_text(dead)
+    started = time.monotonic()
+    with claimed_workspace(layout, "k") as workspace:
+        assert workspace == layout.training / "k"
+    assert time.monotonic() - started < 5 and not list(layout.training.iterdir())

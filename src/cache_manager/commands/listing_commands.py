@@ -1,0 +1,79 @@
+"""ls, info, path: what the cache holds."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+
+from src.cache_manager.commands.command import Answer, Command
+from src.cache_manager.listing import Record, iso_time, record_of, records
+from src.cache_manager.sizes import show_size
+from src.cache_manager.store import Store
+from src.training.errors import RequestError
+
+
+def _ls(store: Store, given: argparse.Namespace) -> Answer:
+    del given
+    found = list(records(store))
+    return Answer(document=[record.to_document() for record in found], lines=_table(store, found))
+
+
+def _table(store: Store, found: list[Record]) -> Iterator[str]:
+    for record in sorted(found, key=lambda record: -record.last_used):
+        pinned = "  pinned" if record.pinned else ""
+        yield (
+            f"{record.key[:12]:<12}  {show_size(record.size_bytes):>9}  {record.state:<10}  "
+            f"{_ago(record.last_used):>14}  {record.model_name or '?'}{pinned}"
+        )
+    total = f" of {show_size(store.budget.limit)}" if store.budget.limit is not None else ""
+    yield f"{len(found)} models, {show_size(store.budget.used())}{total}, in {store.layout.root}"
+
+
+def _ago(moment: float) -> str:
+    seconds = max(0.0, time.time() - moment)
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"
+
+
+def _info(store: Store, given: argparse.Namespace) -> Answer:
+    record = record_of(store, store.resolve(given.key))
+    manifest = record.manifest
+    files = {} if manifest is None else manifest.files
+    document = {
+        **record.to_document(),
+        "path": str(store.path(record.key)),
+        "in_use": record.key in store.usage.in_use(),
+        "problems": list(record.problems),
+        "files": [{"name": name, "size_bytes": file.size, "sha256": file.sha256} for name, file in files.items()],
+        "document": None if manifest is None else manifest.document,
+    }
+    return Answer(document=document, lines=_describe(record, path=str(document["path"])))
+
+
+def _describe(record: Record, *, path: str) -> Iterator[str]:
+    yield f"key        {record.key}"
+    yield f"model      {record.model_name}" + (f" at {record.revision}" if record.revision else "")
+    yield f"state      {record.state}" + "".join(f"; {problem}" for problem in record.problems)
+    yield f"created    {'unknown' if record.created is None else iso_time(record.created)}"
+    yield f"last used  {iso_time(record.last_used)}{', pinned' if record.pinned else ''}"
+    yield f"path       {path}"
+    for name, file in ({} if record.manifest is None else record.manifest.files).items():
+        yield f"{show_size(file.size):>9}  {file.sha256[:12]}  {name}"
+
+
+def _path(store: Store, given: argparse.Namespace) -> Answer:
+    key = store.resolve(given.key)
+    folder = store.lookup(key)
+    if folder is None:
+        raise RequestError(f"the entry {key[:16]} is not whole: `verify` says what is wrong with it")
+    return Answer(document={"key": key, "path": str(folder)}, lines=[str(folder)])
+
+
+COMMANDS = (
+    Command(name="ls", summary="every model, the last used first", run=_ls),
+    Command(name="info", words=("KEY",), summary="all that is known of a model", run=_info),
+    Command(name="path", words=("KEY",), summary="the folder of a model, if it is whole", run=_path),
+)

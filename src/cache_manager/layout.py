@@ -1,0 +1,112 @@
+"""Where everything in the cache's root lies."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# Another layout gets another folder, so that no version reads or removes another's entries.
+_LAYOUT = "v2"
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def default_root() -> Path:
+    """Returns $FINETUNE_CACHE_DIR, else a folder in the platform's cache folder: never the hub's own cache."""
+    if configured := os.environ.get("FINETUNE_CACHE_DIR"):
+        return Path(configured).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "finetune-repo" / "models"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "finetune-repo" / "models"
+
+
+def is_key(name: str) -> bool:
+    """Whether a name is a key: 64 hexadecimal digits."""
+    return _KEY.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of a cache. None of them has to exist.
+
+    Attributes:
+        root: $FINETUNE_CACHE_DIR. Renames and hard links need all of it on one file system.
+    """
+
+    root: Path
+
+    @property
+    def base(self) -> Path:
+        """All that this version of the cache reads and writes."""
+        return self.root / _LAYOUT
+
+    @property
+    def entries(self) -> Path:
+        """A folder for each key: the model's files and manifest.json. What is here is whole or was damaged later."""
+        return self.base / "entries"
+
+    @property
+    def blobs(self) -> Path:
+        """A second name for each file, by sha256, so that entries share what they have in common."""
+        return self.base / "blobs"
+
+    @property
+    def incoming(self) -> Path:
+        """Entries being written, named by owner and reserved bytes."""
+        return self.base / "incoming"
+
+    @property
+    def trash(self) -> Path:
+        """What is being deleted."""
+        return self.base / "trash"
+
+    @property
+    def quarantine(self) -> Path:
+        """Bad entries, put aside to be looked at."""
+        return self.base / "quarantine"
+
+    @property
+    def training(self) -> Path:
+        """Where models are trained before they are committed, with their checkpoints."""
+        return self.base / "training"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files. They save work; nothing depends on them."""
+        return self.base / "locks"
+
+    @property
+    def pins(self) -> Path:
+        """An empty file for each entry that must not be evicted."""
+        return self.base / "pins"
+
+    @property
+    def used(self) -> Path:
+        """An empty file for each entry, whose time tells when it was last used."""
+        return self.base / "used"
+
+    @property
+    def leases(self) -> Path:
+        """An empty file for each process that uses an entry: KEY+OWNER."""
+        return self.base / "leases"
+
+    @property
+    def checked(self) -> Path:
+        """For entries whose files got new inodes (a restored backup): the stamps with which they were hashed."""
+        return self.base / "checked"
+
+    @property
+    def evictions(self) -> Path:
+        """One line for each entry that was taken away on purpose, written before it goes."""
+        return self.base / "evictions.jsonl"
+
+    def entry(self, key: str) -> Path:
+        """Returns where the entry of a key is or would be."""
+        return self.entries / key
+
+    def blob(self, sha256: str) -> Path:
+        """Returns where the blob of a hash is or would be."""
+        return self.blobs / sha256[:2] / sha256

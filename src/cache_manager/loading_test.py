@@ -1,0 +1,127 @@
+"""A model that is opened by mapping its file is the model that from_pretrained would load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from src.cache_manager import loading
+from src.cache_manager.loading import load_model
+from src.training.errors import RequestError
+from src.training.tiny_model import build_tiny_model
+
+_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+_KINDS = {
+    "BertForSequenceClassification": ("BertConfig", _SMALL),
+    "RobertaForSequenceClassification": ("RobertaConfig", _SMALL),
+    "ModernBertForSequenceClassification": (
+        "ModernBertConfig",
+        {**_SMALL, **_IDS, "cls_token_id": 1, "sep_token_id": 2},
+    ),
+    "DistilBertForSequenceClassification": (
+        "DistilBertConfig",
+        {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64},
+    ),
+    "LlamaForCausalLM": ("LlamaConfig", {**_SMALL, **_IDS, "tie_word_embeddings": True}),
+    "GPT2LMHeadModel": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 2, "bos_token_id": 1, "eos_token_id": 2}),
+}
+
+
+@pytest.fixture
+def mapped_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the test fail if the model is left to from_pretrained."""
+    monkeypatch.setattr(loading.log, "info", lambda *_: pytest.fail("left to from_pretrained"))
+
+
+def tensors(model: Any) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@pytest.mark.usefixtures("mapped_only")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", _KINDS)
+def test_every_tensor_is_that_of_from_pretrained(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    config_name, fields = _KINDS[name]
+    kind = getattr(transformers, name)
+    made = kind(getattr(transformers, config_name)(vocab_size=100, **fields)).to(dtype)
+    made.save_pretrained(tmp_path)
+    opened, usual = load_model(tmp_path), kind.from_pretrained(tmp_path)
+    ours, theirs = tensors(opened), tensors(usual)
+    assert ours.keys() == theirs.keys()
+    for each, tensor in theirs.items():
+        assert ours[each].dtype == tensor.dtype and torch.equal(ours[each], tensor), each
+        assert ours[each].requires_grad == tensor.requires_grad
+    assert not opened.training and opened.config.to_dict() == usual.config.to_dict()
+    rows = {"input_ids": torch.arange(3, 13)[None]}
+    assert torch.equal(opened(**rows).logits, usual(**rows).logits)
+
+
+@pytest.mark.usefixtures("mapped_only")
+def test_training_goes_on_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = build_tiny_model(tmp_path / "model", head=2) / "model.safetensors"
+    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    model: Any = load_model(tmp_path / "model")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(input_ids=torch.arange(4)[None], labels=torch.tensor([1])).loss.backward()
+    optimizer.step()
+    assert not torch.equal(model.classifier.weight, tensors(load_model(tmp_path / "model"))["classifier.weight"])
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == before
+
+
+def test_no_random_number_is_drawn(tmp_path: Path) -> None:
+    build_tiny_model(tmp_path / "model", head=2)
+    before = torch.random.get_rng_state()
+    load_model(tmp_path / "model", preload=True)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_other_types_and_names_are_left_to_from_pretrained(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    assert load_model(folder).dtype == torch.bfloat16
+
+
+def test_shards_are_opened_together(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    usual = transformers.BertForSequenceClassification.from_pretrained(folder)
+    usual.save_pretrained(tmp_path / "shards", max_shard_size="4KB")
+    assert not (tmp_path / "shards" / "model.safetensors").exists()
+    opened = tensors(load_model(tmp_path / "shards"))
+    assert all(torch.equal(opened[name], tensor) for name, tensor in tensors(usual).items())
+
+
+def test_a_shard_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
+    index = {"weight_map": {"w": "../outside.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(RequestError, match="no whole set"):
+        load_model(folder)
+
+
+def test_code_and_pickles_are_not_executed(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "pickled", head=2, pickled=True)
+    with pytest.raises(RequestError, match="pickles are not loaded"):
+        load_model(folder)
+    folder = build_tiny_model(tmp_path / "code", head=2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "modeling_evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    evil = {"auto_map": {"AutoConfig": "modeling_evil.C", "AutoModel": "modeling_evil.M"}}
+    (folder / "config.json").write_text(json.dumps({**config, **evil}))
+    load_model(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_weights_are_told_as_such(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    (folder / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(RequestError, match="damaged"):
+        load_model(folder)

@@ -1,0 +1,65 @@
+"""Why a run is not in the cache: field by field, what differs from the entry that is nearest to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from src.cache_manager.document import differences
+from src.cache_manager.key import Key
+from src.cache_manager.listing import iso_time, records
+from src.cache_manager.store import Store
+from src.cache_manager.verify import OK, inspect
+
+# Fields that say which run it is weigh more than those that come with a machine or a version of the code.
+_WEIGHTS = {"run": 4, "machine": 2, "libraries": 2, "code": 1}
+_FINGERPRINT = "run.fingerprint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why a key is, or is not, in the cache.
+
+    Attributes:
+        key: of the run.
+        hit: whether the cache has it.
+        state: of the entry with this key; None: there is none.
+        nearest: key of the entry that differs least; None: the cache has no model of a run.
+        differences: {"field", "wanted", "cached"} of that entry.
+        evicted: {"key", "why", "time"} if the key was evicted.
+    """
+
+    key: str
+    hit: bool
+    state: str | None = None
+    nearest: str | None = None
+    differences: list[dict[str, Any]] = field(default_factory=list)
+    evicted: dict[str, Any] | None = None
+
+
+def explain(store: Store, key: Key) -> Explanation:
+    """Says why a key is not in the cache."""
+    there = store.path(key.digest).exists()
+    state = inspect(store.layout, key.digest).state if there else None
+    if state == OK:
+        return Explanation(key=key.digest, hit=True, state=state)
+    evicted = store.usage.evictions().get(key.digest)
+    if evicted is not None:
+        evicted = {**evicted, "time": iso_time(float(str(evicted["time"])))}
+    best: tuple[int, str, list[dict[str, Any]]] | None = None
+    for record in records(store, checked=False):
+        if record.manifest is None or record.manifest.document.get("kind") != "run" or record.key == key.digest:
+            continue
+        found = _told_apart(differences(key.document, record.manifest.document))
+        weight = sum(_WEIGHTS.get(difference["field"].partition(".")[0], 1) for difference in found)
+        if best is None or weight < best[0]:
+            best = weight, record.key, found
+    if best is None:
+        return Explanation(key=key.digest, hit=False, state=state, evicted=evicted)
+    return Explanation(key=key.digest, hit=False, state=state, nearest=best[1], differences=best[2], evicted=evicted)
+
+
+def _told_apart(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leaves the fingerprint out where another field of the run says what is behind it."""
+    told = [difference for difference in found if difference["field"] != _FINGERPRINT]
+    return told if any(difference["field"].startswith("run.") for difference in told) else found
