@@ -1,6 +1,6 @@
 """Says what is wrong with remote execution: bazel run //src/remote:doctor -- --help
 
-Every check has a time limit: a mistyped platform, for which a scheduler lets a build wait for ever, takes seconds to find.
+Every check has a time limit: a scheduler lets a mistyped platform wait for ever, here it takes seconds to find.
 """
 
 from __future__ import annotations

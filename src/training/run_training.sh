@@ -14,6 +14,20 @@ fi
 export HOME="$scratch/home" HF_HOME="$scratch/huggingface" TMPDIR="$scratch/tmp"
 mkdir -p "$HOME" "$HF_HOME" "$TMPDIR"
 
+if [[ -n "${TEST_UNDECLARED_OUTPUTS_DIR:-}" ]]; then
+  mkdir -p "$TEST_UNDECLARED_OUTPUTS_DIR"
+  # //src/remote:collect compares it with the checkout before it takes the model.
+  (cd "$(dirname "${BASH_SOURCE[0]}")" && find -L . \( -name '*.py' -o -name '*.j2' \) -type f -print0 | sort -z |
+    xargs -0 -r sha256sum) > "$TEST_UNDECLARED_OUTPUTS_DIR/training_code.sha256"
+  # The checkpoint of a run that was stopped: //src/remote:collect has put it there.
+  resume="$(dirname "${BASH_SOURCE[0]}")/resume/model.checkpoint"
+  if [[ -d "$resume" ]]; then
+    echo "run_training: going on from src/training/resume; to start anew, remove that folder"
+    cp -rL "$resume" "$TEST_UNDECLARED_OUTPUTS_DIR/"
+    chmod -R u+w "$TEST_UNDECLARED_OUTPUTS_DIR/model.checkpoint"
+  fi
+fi
+
 # The launcher carries the Python and the packages that this program was built with.
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 status=0

@@ -1,0 +1,110 @@
+"""Takes what a remote training brought back: bazel run //src/remote:collect -- --help
+
+A finished model is verified and committed to the cache under its key. Of a run that was stopped the checkpoint is put
+where the next `bazel test` finds it and goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from src.cache_manager.code_version import training_code
+from src.cache_manager.key import run_key
+from src.cache_manager.layout import default_root
+from src.cache_manager.store import Store
+from src.remote.received_model import (
+    check_code,
+    check_loads,
+    check_metrics,
+    read_json,
+    resolve_received,
+)
+from src.remote.test_outputs import outputs_folder, unpacked
+from src.training.artifact import METRICS_FILE
+from src.training.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
+
+DEFAULT_TEST = "//src/training:training_test"
+# Below src/training: git ignores it, and training_test takes what is in it as an input.
+RESUME_FOLDER = Path("src", "training", "resume")
+_MODEL, _CHECKPOINT = "model", "model.checkpoint"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}: see --help")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code_of("collect", lambda: _run(arguments), debug="--debug" in arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="collect",
+        usage="bazel run //src/remote:collect -- [//PACKAGE:TEST]",
+        allow_abbrev=False,
+        description="Verifies what a training test brought back and commits it to the model cache. "
+        "Exit codes: 0 done; 3 the run had been stopped, and the same test goes on; 2 nothing was taken.",
+    )
+    parser.add_argument("test", nargs="?", default=DEFAULT_TEST, help="the test that trained (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = parser.parse_args(arguments)
+    root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd())
+    outputs = outputs_folder(root, given.test)
+    with tempfile.TemporaryDirectory() as folder, unpacked(outputs, scratch=Path(folder) / "outputs") as found:
+        if (found / _MODEL).is_dir():
+            _take_model(found, root=root)
+            return EXIT_DONE
+        if (found / _CHECKPOINT).is_dir():
+            _take_checkpoint(found / _CHECKPOINT, root=root, test=given.test)
+            return EXIT_STOPPED
+    raise RequestError(f"{given.test} has left neither a model nor a checkpoint: look at its log")
+
+
+def _take_model(found: Path, *, root: Path) -> None:
+    folder = found / _MODEL
+    resolved = resolve_received(folder, root=root)
+    key = run_key(resolved)
+    check_metrics(folder, versions=key.document["libraries"])
+    check_code(found, code=training_code())
+    check_loads(folder)
+    model = resolved.document["inputs"]["model"]
+    committed = Store(default_root()).commit(
+        {path.name: path for path in sorted(folder.iterdir())},
+        document=key.document,
+        model_name=resolved.recipe.model_name_or_path,
+        revision=model.get("commit") or model["sha256"],
+    )
+    # It has done its work; left there, it would be an input of every later run.
+    shutil.rmtree(root / RESUME_FOLDER, ignore_errors=True)
+    accuracy = read_json(folder / METRICS_FILE)["after"]["accuracy"]
+    sys.stdout.write(f"accuracy {accuracy:.4f}, key {key.digest}\n{committed}\n")
+
+
+def _take_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
+    resolve_received(checkpoint, root=root)
+    check_code(checkpoint.parent, code=training_code())
+    metrics = read_json(checkpoint / METRICS_FILE)
+    target = root / RESUME_FOLDER
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    shutil.copytree(checkpoint, partial / _CHECKPOINT)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    train = metrics.get("train", {})
+    sys.stdout.write(
+        f"the run was stopped ({metrics.get('status')}) after {train.get('steps')} steps, {train.get('epochs'):.2f} "
+        f"epochs: its checkpoint lies in {RESUME_FOLDER}\nrun the same bazel test {test} again: it goes on from there\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,199 @@
+"""What an executor brings back is taken only where it is what this checkout would have made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from src.cache_manager.code_version import training_code
+from src.cache_manager.store import Store
+from src.remote import collect
+from src.remote.received_model import CODE_FILE
+from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.train_model import main as train
+
+FLAGS = (
+    *("--model_name_or_path", "base", "--train_file", "rows.csv", "--threads", "1", "--max_seq_length", "16"),
+    *("--per_device_train_batch_size", "4", "--num_train_epochs", "2"),
+)
+OUTPUTS = Path("bazel-testlogs/src/training/training_test/test.outputs")
+
+
+def train_in(folder: Path, outputs: Path, *flags: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Trains as run_training.sh does, in a folder with model and rows; returns the exit code."""
+    outputs.mkdir(parents=True, exist_ok=True)
+    lines = [f"{digest}  ./{name}\n" for name, digest in training_code().items()]
+    (outputs / CODE_FILE).write_text("".join(lines))
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
+    monkeypatch.setenv("TEST_UNDECLARED_OUTPUTS_DIR", str(outputs))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return train([*FLAGS, *flags])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which a test has trained."""
+    root = tmp_path_factory.mktemp("finished")
+    build_tiny_model(root / "base")
+    write_sentences(root / "rows.csv", rows=80, seed=1)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert train_in(root, root / OUTPUTS, monkeypatch=monkeypatch) == 0
+    return root
+
+
+@pytest.fixture
+def root(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of it, which `collect` is called in, and an empty cache."""
+    copy = shutil.copytree(finished, tmp_path / "root")
+    monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(copy))
+    monkeypatch.setenv("FINETUNE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("FINETUNE_CACHE_MAX_SIZE", raising=False)
+    yield copy
+
+
+def entries(tmp_path: Path) -> list[str]:
+    return list(Store(tmp_path / "cache").keys())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_model_is_committed_and_a_checkpoint_that_led_to_it_goes(
+    root: Path, tmp_path: Path, zipped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume = root / collect.RESUME_FOLDER / "model.checkpoint"
+    resume.mkdir(parents=True)
+    if zipped:
+        shutil.make_archive(str(tmp_path / "outputs"), "zip", root / OUTPUTS)
+        shutil.rmtree(root / OUTPUTS)
+        (root / OUTPUTS).mkdir()
+        shutil.move(tmp_path / "outputs.zip", root / OUTPUTS)
+    assert collect.main([]) == 0
+    [key] = entries(tmp_path)
+    assert key in capsys.readouterr().out
+    assert Store(tmp_path / "cache").lookup(key) is not None
+    assert not resume.exists()
+    # What Bazel holds stays as it was, and a second time changes nothing.
+    assert collect.main(["//src/training:training_test"]) == 0
+    assert entries(tmp_path) == [key]
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def other_seed(root: Path) -> None:
+    path = root / OUTPUTS / "model" / "recipe.json"
+    edit_json(path, recipe={**json.loads(path.read_text())["recipe"], "seed": 43})
+
+
+def other_rows(root: Path) -> None:
+    write_sentences(root / "rows.csv", rows=80, seed=2)
+
+
+def other_code(root: Path) -> None:
+    path = root / OUTPUTS / CODE_FILE
+    path.write_text(path.read_text().replace("./engine.py", "./elsewhere.py"))
+
+
+def unfinished(root: Path) -> None:
+    edit_json(root / OUTPUTS / "model" / "metrics.json", status="interrupted")
+
+
+def other_library(root: Path) -> None:
+    edit_json(root / OUTPUTS / "model" / "metrics.json", environment={"versions": {"torch": "1.0"}})
+
+
+def half_of_the_weights(root: Path) -> None:
+    path = root / OUTPUTS / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def pickled_weights(root: Path) -> None:
+    (root / OUTPUTS / "model" / "model.safetensors").rename(root / OUTPUTS / "model" / "pytorch_model.bin")
+
+
+def no_recipe(root: Path) -> None:
+    (root / OUTPUTS / "model" / "recipe.json").write_text("[]")
+
+
+def code_unknown(root: Path) -> None:
+    (root / OUTPUTS / CODE_FILE).unlink()
+
+
+def nothing(root: Path) -> None:
+    shutil.rmtree(root / OUTPUTS)
+
+
+def link_out(root: Path) -> None:
+    (root / OUTPUTS / "model" / "extra").symlink_to("/etc/hostname")
+
+
+def damaged_archive(root: Path) -> None:
+    (root / OUTPUTS / "outputs.zip").write_bytes(b"PK\x03\x04 and no more")
+
+
+def archive_that_leads_elsewhere(root: Path) -> None:
+    with zipfile.ZipFile(root / OUTPUTS / "outputs.zip", "w") as archive:
+        archive.writestr("../escaped", "x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (other_seed, "is of other inputs"),
+        (other_rows, "is of other inputs"),
+        (other_code, "is of other code than this checkout's (engine.py)"),
+        (code_unknown, "does not tell which code trained it"),
+        (unfinished, "is not finished (status interrupted)"),
+        (other_library, "trained with torch 1.0, here is"),
+        (half_of_the_weights, "does not load"),
+        (pickled_weights, "is no whole model"),
+        (no_recipe, "has no readable recipe.json"),
+        (nothing, "has left no outputs"),
+        (link_out, "is no plain file"),
+        (damaged_archive, "is damaged"),
+        (archive_that_leads_elsewhere, "which leads elsewhere"),
+    ],
+)
+def test_what_is_not_ours_is_refused_and_nothing_is_committed(
+    root: Path, tmp_path: Path, damage: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(root)
+    assert collect.main([]) == 2
+    assert said in capsys.readouterr().err
+    assert entries(tmp_path) == []
+    assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize("label", ["training_test", "//", "//../..:x", "//src/training:../x", "//a//b"])
+def test_a_label_names_a_test_of_this_repository(root: Path, label: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert root.is_dir()
+    assert collect.main([label]) == 2
+    assert "is no label of a test here" in capsys.readouterr().err
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (root / OUTPUTS / "model" / "model.safetensors").read_bytes()
+    shutil.rmtree(root / OUTPUTS)
+    assert train_in(root, root / OUTPUTS, "--deadline_seconds", "0.01", monkeypatch=monkeypatch) == 3
+    assert collect.main([]) == 3
+    assert "stopped_at_deadline" in capsys.readouterr().out
+    shutil.rmtree(root / OUTPUTS)
+    # As run_training.sh does.
+    shutil.copytree(root / collect.RESUME_FOLDER, root / OUTPUTS)
+    assert train_in(root, root / OUTPUTS, "--resume_from_checkpoint", "true", monkeypatch=monkeypatch) == 0
+    assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == whole
+    assert collect.main([]) == 0
+    assert len(entries(tmp_path)) == 1
+    assert not (root / collect.RESUME_FOLDER).exists()
