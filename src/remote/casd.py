@@ -91,6 +91,8 @@ class Casd:
                 # Ctrl-C is for this program, which then stops it.
                 start_new_session=True,
                 preexec_fn=_die_with_parent(os.getpid()),
+                # It keeps the lock where this program is killed, until it has ended as well.
+                pass_fds=(self._lock.fileno(),),
             )
         deadline = time.monotonic() + _START_SECONDS
         while not settings.socket.exists():
@@ -125,14 +127,23 @@ class Casd:
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """Takes a lock that lasts as long as this program; two servers would spoil one cache."""
+    """Takes a lock that lasts as long as the server does; two servers would spoil one cache.
+
+    The server of an executor that was killed takes some seconds to end: that long it is waited for.
+    """
     file = path.open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise RequestError(f"another executor is at work in {path.parent}: end it, or name a --state_dir") from error
-    return file
+    deadline = time.monotonic() + _STOP_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise RequestError(
+                    f"another executor is at work in {path.parent}: end it, or name another --state_dir"
+                ) from None
+            time.sleep(0.2)
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:

@@ -162,15 +162,18 @@ def _try_an_action(endpoint: Endpoint, stop: threading.Event) -> None:
 
 def _announce(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> None:
     lines = [f"executor: serves {endpoint.url}: {settings.slots} actions at once, image: {settings.image}"]
-    flags = []
-    if endpoint.url != f"grpc://127.0.0.1:{DEFAULT_PORT}":
+    flags = ["--config=local-executor"]
+    if settings.image == "host":
+        # Without the image's platform: its Python is not here.
+        flags = ["--spawn_strategy=remote", "--jobs=8"]
+    if settings.image == "host" or endpoint.url != f"grpc://127.0.0.1:{DEFAULT_PORT}":
         flags += [f"--remote_executor={endpoint.url}", f"--bes_backend={endpoint.url}"]
     if certificate:
         flags.append(f"--tls_certificate={certificate.path}")
     if settings.api_key:
         # Not the key itself: terminals keep what they show. Debian's Bazel cannot send it with build events.
         flags += [f'--remote_header="{KEY_HEADER}=$NATIVELINK_API_KEY"', "--bes_backend="]
-    command = ["bazel test --config=local-executor", *flags, "//src/training:training_test"]
+    command = ["bazel test", *flags, "//src/training:training_test"]
     log.info("\n".join([*lines, f"  {' '.join(command)}"]))
     sys.stdout.flush()
     if settings.ready_file is not None:

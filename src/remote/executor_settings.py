@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,7 +23,7 @@ class Settings:
     folder: Path
     state_dir: Path
     tls: bool
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     queue_strangers: bool
     idle_minutes: float
     cache_gb: float

@@ -1,0 +1,206 @@
+"""Remote execution from end to end, with Bazel and //src/remote:executor; tools/remote_check calls it.
+
+Prints a line for each behaviour, `ok   remote: ...` or `FAIL remote: ...`. That a test ran remotely is read from
+Bazel's build events, never from what it prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from src.remote.end_to_end_parts import CONFIG, Bazel, Executor, RunningTest
+from src.remote.remote_proof import REMOTE, REMOTE_HIT
+
+TRAINING = "//src/training:training_test"
+BOTH = (TRAINING, "//src/cache_manager:cache_manager_test")
+# A shorter training, the same with every executor.
+SHORT = ("--test_arg=--max_train_samples=4000", "--test_arg=--num_train_epochs=2")
+EIGHT = tuple(
+    f"//src/training:{name}_test"
+    for name in ("artifact", "charts", "class_scores", "comparison", "events", "metrics", "splits", "text_lines")
+)
+_KEY = "correct-horse-battery-4711"
+_MISTYPED = "docker://finetune-repo-executer:inputs-0"
+_MODEL, _STOPPED = "model/model.safetensors", 3
+_DOCTOR_SECONDS = 30
+_MOST_CONTINUATIONS = 8
+
+
+class EndToEnd:
+    """The behaviours, in an order in which each can use what the ones before have left."""
+
+    def __init__(self, root: Path, scratch: Path) -> None:
+        """Takes the repository and a folder for everything that is made on the way."""
+        self.root, self.scratch = root, scratch
+        self.cache = scratch / "models"
+        self.bazel = Bazel(root, scratch, environment={"FINETUNE_CACHE_DIR": str(self.cache)})
+        self.executor = Executor(root, "--queue_strangers")
+
+    def close(self) -> None:
+        """Ends what was started."""
+        self.executor.stop()
+        self.bazel.shutdown()
+        shutil.rmtree(self.root / "src" / "training" / "resume", ignore_errors=True)
+
+    def run(self) -> int:
+        """Tries everything; returns how many behaviours failed."""
+        failed = 0
+        for behaviour in (
+            self.tests_run_in_the_image_and_come_back,
+            self.doctor_finds_nothing_wrong,
+            self.the_model_is_collected_and_loads,
+            self.a_second_run_is_a_remote_cache_hit,
+            self.a_mistyped_image_is_found_in_time,
+            self.eight_tests_on_two_slots_all_finish,
+            self.a_deadline_costs_no_bit,
+            self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
+            self.a_wrong_key_is_refused_and_the_right_one_told_to_nobody,
+        ):
+            failed += not self._holds(behaviour)
+        return failed
+
+    def _holds(self, behaviour: Callable[[], None]) -> bool:
+        name, started = behaviour.__name__.replace("_", " "), time.monotonic()
+        try:
+            behaviour()
+        except Exception:
+            traceback.print_exc()
+            print(f"FAIL remote: {name}", flush=True)
+            return False
+        print(f"ok   remote: {name} ({time.monotonic() - started:.0f} s)", flush=True)
+        return True
+
+    def tests_run_in_the_image_and_come_back(self) -> None:
+        # What an earlier check left in the executor's cache would hide whether anything runs.
+        done = self.bazel.test(*BOTH, "--noremote_accept_cached", events="first.json")
+        assert done.code == 0, done.output
+        assert {(run.label, run.status, run.strategy) for run in done.runs} == {
+            (label, "PASSED", REMOTE) for label in BOTH
+        }
+
+    def doctor_finds_nothing_wrong(self) -> None:
+        code, document = self._doctor(f"--build_events={self.scratch / 'first.json'}")
+        assert code == 0, document
+        levels = {finding["check"]: finding["level"] for finding in document["findings"]}
+        assert set(levels.values()) == {"ok"}, document
+        assert {"platform", "packages", "programs", "cpu", "tests ran remotely"} <= set(levels)
+
+    def the_model_is_collected_and_loads(self) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        done = self.bazel.run("//src/remote:collect")
+        assert done.code == 0, done.output
+        entry = Path(done.output.strip().splitlines()[-1])
+        assert entry.is_relative_to(self.cache)
+        model = AutoModelForSequenceClassification.from_pretrained(entry)
+        encoded = AutoTokenizer.from_pretrained(entry)("A fine film.", return_tensors="pt")
+        assert model(**encoded).logits.shape == (1, 2)
+
+    def a_second_run_is_a_remote_cache_hit(self) -> None:
+        self.bazel.command("clean")
+        done = self.bazel.test(*BOTH)
+        assert done.code == 0, done.output
+        assert {(run.status, run.strategy) for run in done.runs} == {("PASSED", REMOTE_HIT)}, done.runs
+
+    def a_mistyped_image_is_found_in_time(self) -> None:
+        started = time.monotonic()
+        code, document = self._doctor(f"--image={_MISTYPED}")
+        assert time.monotonic() - started < _DOCTOR_SECONDS
+        [found] = [finding for finding in document["findings"] if finding["level"] == "error"]
+        assert code == 1
+        assert found["cause"].startswith(f"no worker has container-image={_MISTYPED}"), found
+
+    def eight_tests_on_two_slots_all_finish(self) -> None:
+        done = self.bazel.test(*EIGHT, "--noremote_accept_cached", "--jobs=8")
+        assert done.code == 0, done.output
+        assert sorted((run.label, run.strategy) for run in done.runs) == [(label, REMOTE) for label in EIGHT]
+
+    def a_deadline_costs_no_bit(self) -> None:
+        local = self.bazel.test(TRAINING, *SHORT, config=None)
+        assert local.code == 0, local.output
+        assert [run.ran_remotely for run in local.runs] == [False]
+        whole = self._output(_MODEL)
+        stopped_after: list[int] = []
+        for _ in range(_MOST_CONTINUATIONS):
+            # A deadline that passes soon after training has begun, until one continuation is enough.
+            deadline = () if len(stopped_after) > 1 else ("--test_arg=--deadline_seconds=16",)
+            done = self.bazel.test(TRAINING, *SHORT, *deadline, "--noremote_accept_cached")
+            assert [run.strategy for run in done.runs] == [REMOTE], done.output
+            if done.code == 0:
+                break
+            metrics = json.loads(self._output("model.checkpoint/metrics.json"))
+            assert metrics["status"] == "stopped_at_deadline"
+            assert self._output("model.checkpoint/events.jsonl") or metrics["train"]["steps"] == 0
+            stopped_after.append(metrics["train"]["steps"])
+            collected = self.bazel.run("//src/remote:collect")
+            assert collected.code == _STOPPED, collected.output
+        assert stopped_after, "the deadline came too late to stop anything"
+        assert self._output(_MODEL) == whole, "other weights than those of an uninterrupted local run"
+        assert self.bazel.run("//src/remote:collect").code == 0
+
+    def a_killed_executor_is_a_clear_failure_and_a_clean_retry(self) -> None:
+        arguments = (TRAINING, *SHORT, "--test_arg=--seed=7")
+        running = RunningTest(self.bazel, *arguments)
+        self.executor.wait_for_an_action()
+        self.executor.kill()
+        output, code = running.wait()
+        assert code not in (0, None), output
+        assert "UNAVAILABLE" in output, output
+        self.executor = Executor(self.root, "--queue_strangers")
+        done = self.bazel.test(*arguments)
+        assert (done.code, [run.strategy for run in done.runs]) == (0, [REMOTE]), done.output
+
+    def a_wrong_key_is_refused_and_the_right_one_told_to_nobody(self) -> None:
+        self.executor.stop()
+        state = self.scratch / "demanding"
+        flags = ("--demand_key", "--image=host", "--port=0", f"--state_dir={state}")
+        demanding = Executor(self.root, *flags, environment={"NATIVELINK_API_KEY": _KEY})
+        try:
+            target = "//src/training:run_training_test"
+            remote = (f"--remote_executor={demanding.url}", "--spawn_strategy=remote")
+            wrong = self.bazel.test(target, *remote, "--remote_header=x-nativelink-api-key=wrong", config=None)
+            assert wrong.code != 0, wrong.output
+            assert "UNAUTHENTICATED" in wrong.output, wrong.output
+            assert wrong.runs == []
+            right = self.bazel.test(target, *remote, f"--remote_header=x-nativelink-api-key={_KEY}", config=None)
+            assert (right.code, [run.strategy for run in right.runs]) == (0, [REMOTE]), right.output
+        finally:
+            demanding.stop()
+        assert _KEY not in demanding.output
+        assert not [path for path in state.rglob("*") if path.is_file() and _KEY.encode() in path.read_bytes()]
+
+    def _doctor(self, *arguments: str) -> tuple[int, dict]:
+        done = self.bazel.run("//src/remote:doctor", f"--config={CONFIG}", "--json", *arguments)
+        return done.code, json.loads(done.output)
+
+    def _output(self, name: str) -> bytes:
+        archive = self.root / "bazel-testlogs" / "src" / "training" / "training_test" / "test.outputs" / "outputs.zip"
+        with zipfile.ZipFile(archive) as opened:
+            return opened.read(name)
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    root = Path(__file__).resolve().parents[2]
+    os.environ["BUILD_WORKSPACE_DIRECTORY"] = str(root)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with tempfile.TemporaryDirectory(prefix="remote_check.") as scratch:
+        checks = EndToEnd(root, Path(scratch))
+        try:
+            return 1 if checks.run() else 0
+        finally:
+            checks.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
