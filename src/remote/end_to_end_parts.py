@@ -121,8 +121,9 @@ class Executor:
         Raises:
             RuntimeError: it does not.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="executor."))
-        ready, self._log = self._folder / "ready", self._folder / "log"
+        # Gone when this object is.
+        self._folder = tempfile.TemporaryDirectory(prefix="executor.")
+        ready, self._log = Path(self._folder.name, "ready"), Path(self._folder.name, "log")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "src.remote.executor", f"--ready_file={ready}", *flags],
@@ -163,6 +164,10 @@ class Executor:
     def _runs_training(self) -> bool:
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         return any("train_model" in line and "--seed=7" in line for line in listed.splitlines())
+
+    def wait(self) -> int:
+        """Waits until it ends by itself; returns its exit code."""
+        return self._process.wait(_PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """Ends it as a crash would."""

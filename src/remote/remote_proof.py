@@ -20,6 +20,7 @@ class TestRun:
         label: its target.
         status: PASSED, FAILED, TIMEOUT and so on.
         strategy: how it was executed; empty for a result that Bazel had already.
+        seconds: how long it took where it ran.
     """
 
     __test__ = False  # not a test class of pytest
@@ -27,6 +28,7 @@ class TestRun:
     label: str
     status: str
     strategy: str
+    seconds: float
 
     @property
     def ran_remotely(self) -> bool:
@@ -51,7 +53,8 @@ def read_runs(path: Path) -> list[TestRun]:
             continue
         strategy = result.get("executionInfo", {}).get("strategy", "")
         label = event["id"]["testResult"]["label"]
-        runs.append(TestRun(label=label, status=result.get("status", ""), strategy=strategy))
+        seconds = int(result.get("testAttemptDurationMillis", 0)) / 1000
+        runs.append(TestRun(label=label, status=result.get("status", ""), strategy=strategy, seconds=seconds))
     return runs
 
 
