@@ -90,7 +90,7 @@ def test_there_is_no_chart_of_nothing() -> None:
 
 
 def test_before_and_after_lie_on_one_scale() -> None:
-    chart = charts.before_and_after(RUN.before.metrics, RUN.after.metrics)
+    chart = charts.before_and_after(RUN.before.class_metrics, RUN.after.class_metrics)
     before, after = chart.dots
     assert before.low < before.x < before.high < after.low < after.x < after.high
     assert "before 50.0%, 95 % interval 46.9% to 53.1%; after 87.5%" in chart.description

@@ -162,4 +162,4 @@ class Contest:
         return evaluate(
             model, rows, split=self.task.final.split, class_names=self.task.class_names,
             batch_size=self.recipe.per_device_eval_batch_size,
-        ).metrics  # fmt: skip
+        ).class_metrics  # fmt: skip

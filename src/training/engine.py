@@ -13,7 +13,9 @@ import torch
 
 from src.training.batching import EncodedRows, epoch_batches
 from src.training.checkpoints import Checkpoints
+from src.training.epoch_choice import merit
 from src.training.errors import StopRequested
+from src.training.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.optim import Optimizer
 from src.training.recipe import Recipe
 from src.training.runtime import StopSignal
@@ -45,6 +47,7 @@ class Trainer:
     """One run of the loop.
 
     Attributes:
+        objective: what is minimised.
         is_done: whether training has ended, and the weights to keep are in the model.
         chooses: whether scores on `scored` decide which epoch's weights are kept.
         record: takes one event, for events.jsonl.
@@ -60,6 +63,7 @@ class Trainer:
     checkpoints: Checkpoints
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
+    objective: Objective = PLAIN_CLASSIFICATION
     progress: Progress = field(default_factory=Progress)
 
     is_done: bool = field(default=False, init=False)
@@ -126,7 +130,8 @@ class Trainer:
         # Dropout is a function of the seed and the step, so a resumed run needs no saved random state.
         seed_dropout((self.recipe.seed << 32) + step, device=self._device)
         self.optimizer.read(batch["input_ids"])
-        loss = self.model(**batch).loss
+        labels = batch.pop("labels")
+        loss = self.objective.loss_sum(self.model(**batch).logits, labels) / self.objective.mass(labels)
         loss.backward()
         self._rate = self.optimizer.step(step)
         self.progress.examples += len(rows)
@@ -162,24 +167,25 @@ class Trainer:
             split=self.scored_split,
             class_names=self.class_names,
             batch_size=self.recipe.per_device_eval_batch_size,
+            objective=self.objective,
             check=self.stop.check,
         ).metrics
-        log.info("epoch %d: %s accuracy %.4f, loss %.4f", epoch, metrics.split, metrics.accuracy, metrics.loss)
+        log.info("epoch %d: %s %s", epoch, metrics.split, metrics.in_brief)
         self.record(
             {
                 "event": "evaluation",
                 "step": self.progress.step,
                 "epoch": epoch,
                 "split": metrics.split,
-                "accuracy": metrics.accuracy,
-                "loss": metrics.loss,
+                **metrics.as_event(),
             }
         )
         now = self.progress
         now.epochs_scored = epoch
-        better = (metrics.accuracy, -metrics.loss) > (now.best_accuracy, -now.best_loss)
+        accuracy, negative_loss = merit(metrics, objective=self.objective)
+        better = (accuracy, negative_loss) > (now.best_accuracy, -now.best_loss)
         if self.chooses and better:
-            now.best_accuracy, now.best_loss, now.best_epoch = metrics.accuracy, metrics.loss, epoch
+            now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
                 self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -189,7 +195,7 @@ class Trainer:
         last = math.ceil(self.steps / self.steps_an_epoch)
         if self.chooses and self._best and self.progress.best_epoch != last:
             self.model.load_state_dict(self._best)
-            log.info("epoch %d had the best %s accuracy: it is kept", self.progress.best_epoch, self.scored_split)
+            log.info("epoch %d had the best %s scores: it is kept", self.progress.best_epoch, self.scored_split)
 
     def save(self) -> None:
         """Saves a checkpoint of this moment."""

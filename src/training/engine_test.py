@@ -117,7 +117,7 @@ def test_scored_rows_have_a_class_and_its_probability(base: Path, tmp_path: Path
     assert scored.predicted.tolist() == logits.argmax(dim=1).tolist()
     expected = logits.softmax(dim=1).max(dim=1).values.tolist()
     assert scored.confidence.tolist() == pytest.approx(expected, abs=1e-5)
-    assert scored.metrics.accuracy == np.mean(scored.predicted == chosen.labels)
+    assert scored.class_metrics.accuracy == np.mean(scored.predicted == chosen.labels)
 
 
 def test_the_loop_learns(base: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_scores_do_not_depend_on_the_batch_size(base: Path, tmp_path: Path) -> N
     made.fit()
     noisy = rows(20, seed=3, noise=0.3)
     eight, all_at_once = (
-        evaluate(made.model, noisy, split="test", class_names=("bad", "good"), batch_size=size).metrics
+        evaluate(made.model, noisy, split="test", class_names=("bad", "good"), batch_size=size).class_metrics
         for size in (8, 20)
     )
     assert eight.loss == pytest.approx(all_at_once.loss, rel=1e-5)

@@ -50,7 +50,7 @@ _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*[]<>|
 
 def model_card(run: FinishedRun) -> str:
     """Returns the card's text. It holds nothing that varies from run to run of one recipe."""
-    recipe, after = run.resolved["recipe"], run.after.metrics
+    recipe, after = run.resolved["recipe"], run.after.class_metrics
     shown = ", ".join(after.labels[:10]) + (" …" if len(after.labels) > 10 else "")
     return (
         jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
@@ -60,7 +60,7 @@ def model_card(run: FinishedRun) -> str:
             title=_plain(run.title),
             recipe={**recipe, "model_name_or_path": _plain(recipe["model_name_or_path"])},
             data=_plain(recipe["dataset_name"] or recipe["train_file"]),
-            before=run.before.metrics,
+            before=run.before.class_metrics,
             after=after,
             comparison=run.comparison,
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
@@ -86,7 +86,7 @@ def _header(run: FinishedRun) -> ModelCardData:
         datasets=[recipe["dataset_name"]] if recipe["dataset_revision"] else None,
         metrics=["accuracy", "f1"],
         model_name=run.title,
-        eval_results=_results(recipe, metrics=run.after.metrics),
+        eval_results=_results(recipe, metrics=run.after.class_metrics),
     )
 
 

@@ -63,11 +63,11 @@ def report_page(run: FinishedRun) -> str:
     progress = data["progress"]
     return template.render(
         run=run,
-        before=run.before.metrics,
-        after=run.after.metrics,
+        before=run.before.class_metrics,
+        after=run.after.class_metrics,
         head=_head(run),
         data=data,
-        interval_chart=charts.before_and_after(run.before.metrics, run.after.metrics),
+        interval_chart=charts.before_and_after(run.before.class_metrics, run.after.class_metrics),
         curves=[
             charts.loss_chart(run.events, split=progress["split"]),
             charts.accuracy_chart(
@@ -75,10 +75,10 @@ def report_page(run: FinishedRun) -> str:
             ),
         ],
         matrix=_matrix(run),
-        confused=most_confused(run.after.metrics, most=_MOST_PAIRS),
+        confused=most_confused(run.after.class_metrics, most=_MOST_PAIRS),
         classes=_classes(run),
         mistakes=confident_mistakes(run),
-        mistake_count=run.after.metrics.examples - _hits(run),
+        mistake_count=run.after.class_metrics.examples - _hits(run),
         effort=_effort(run),
         settings=_settings(run.resolved),
         frame=charts,
@@ -114,12 +114,12 @@ def _short(name: str) -> str:
 
 
 def _hits(run: FinishedRun) -> int:
-    return int(np.trace(np.array(run.after.metrics.confusion_matrix)))
+    return int(np.trace(np.array(run.after.class_metrics.confusion_matrix)))
 
 
 def confident_mistakes(run: FinishedRun) -> tuple[Mistake, ...]:
     """Returns the wrong rows that the trained model is surest of, the surest first."""
-    labels = run.after.metrics.labels
+    labels = run.after.class_metrics.labels
     wrong = np.flatnonzero(run.after.predicted != np.array(run.final.labels))
     surest = wrong[np.argsort(-run.after.confidence[wrong], kind="stable")][:_MOST_MISTAKES]
     return tuple(
@@ -139,7 +139,7 @@ def _cut(text: str) -> str:
 
 def _matrix(run: FinishedRun) -> list[tuple[str, int, list[Cell]]] | None:
     """Returns (class, its rows, cells) for each class, or None where there are too many."""
-    metrics = run.after.metrics
+    metrics = run.after.class_metrics
     if len(metrics.labels) > _LARGEST_MATRIX:
         return None
     matrix = []
@@ -154,7 +154,7 @@ def _matrix(run: FinishedRun) -> list[tuple[str, int, list[Cell]]] | None:
 
 def _classes(run: FinishedRun) -> dict[str, Any]:
     """Returns the scores of all classes, or of the worst of many, and how many there are."""
-    scores = class_scores(run.after.metrics)
+    scores = class_scores(run.after.class_metrics)
     shown = scores if len(scores) <= _MOST_CLASSES else sorted(scores, key=lambda score: score.f1)[:_MOST_CLASSES]
     return {"shown": shown, "all": len(scores)}
 
