@@ -14,15 +14,15 @@ import torch
 from src.training.batching import EncodedRows, epoch_batches
 from src.training.checkpoints import Checkpoints
 from src.training.epoch_choice import merit
+from src.training.early_stopping import early_stop, epochs_without_progress, is_out_of_patience
 from src.training.errors import StopRequested
 from src.training.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.optim import Optimizer
 from src.training.recipe import Recipe
+from src.training.run_options import CHECKPOINT_SECONDS
 from src.training.runtime import StopSignal
 from src.training.scoring import evaluate, on_device
 
-# A killed run loses this much at the most.
-_CHECKPOINT_SECONDS = 300.0
 _EVENTS_A_RUN = 200
 
 log = logging.getLogger("finetune")
@@ -40,6 +40,7 @@ class Progress:
     best_accuracy: float = -1.0
     best_loss: float = math.inf
     best_epoch: int = 0
+    epochs_without_progress: int = 0
 
 
 @dataclass(kw_only=True)
@@ -51,6 +52,7 @@ class Trainer:
         is_done: whether training has ended, and the weights to keep are in the model.
         chooses: whether scores on `scored` decide which epoch's weights are kept.
         record: takes one event, for events.jsonl.
+        checkpoint_seconds: time from one checkpoint to the next.
     """
 
     model: torch.nn.Module
@@ -64,6 +66,7 @@ class Trainer:
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
     objective: Objective = PLAIN_CLASSIFICATION
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     progress: Progress = field(default_factory=Progress)
 
     is_done: bool = field(default=False, init=False)
@@ -90,7 +93,7 @@ class Trainer:
         self._started = self._saved - self.progress.seconds
         with self.stop.deferred():
             try:
-                while self.progress.epochs_scored < math.ceil(self.steps / self.steps_an_epoch):
+                while self._goes_on():
                     self._train_epoch(self.progress.epochs_scored, show)
                     self._end_epoch(self.progress.epochs_scored + 1)
             except StopRequested:
@@ -98,6 +101,13 @@ class Trainer:
                 raise
             self._keep_best()
             self.is_done = True
+
+    def _goes_on(self) -> bool:
+        """Whether there is another epoch to train and to score."""
+        now = self.progress
+        if now.epochs_scored == math.ceil(self.steps / self.steps_an_epoch):
+            return False
+        return not is_out_of_patience(self.recipe, epochs=now.epochs_without_progress)
 
     def _train_epoch(self, epoch: int, show: Callable[[Progress, float], None]) -> None:
         """Takes the steps of an epoch that are not taken yet."""
@@ -113,7 +123,7 @@ class Trainer:
             self.progress.seconds = time.monotonic() - self._started
             self._report(loss)
             show(self.progress, loss)
-            if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+            if time.monotonic() - self._saved >= self.checkpoint_seconds:
                 self.save()
 
     def _batches(self, epoch: int) -> list[Any]:
@@ -184,16 +194,21 @@ class Trainer:
         now.epochs_scored = epoch
         accuracy, negative_loss = merit(metrics, objective=self.objective)
         better = (accuracy, negative_loss) > (now.best_accuracy, -now.best_loss)
+        gain = accuracy - now.best_accuracy if now.best_epoch else math.inf
         if self.chooses and better:
             now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
                 self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
+        now.epochs_without_progress = epochs_without_progress(
+            self.recipe, so_far=now.epochs_without_progress, better=better, gain=gain
+        )
+        if now.step < self.steps and not self._goes_on():
+            self.record(early_stop(step=now.step, epoch=epoch, epochs_without_progress=now.epochs_without_progress))
 
     def _keep_best(self) -> None:
         """Puts the best epoch's weights into the model, unless it is the last one's."""
-        last = math.ceil(self.steps / self.steps_an_epoch)
-        if self.chooses and self._best and self.progress.best_epoch != last:
+        if self.chooses and self._best and self.progress.best_epoch != self.progress.epochs_scored:
             self.model.load_state_dict(self._best)
             log.info("epoch %d had the best %s scores: it is kept", self.progress.best_epoch, self.scored_split)
 

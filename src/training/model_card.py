@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
+from src.training.early_stopping import told_early_stop
 from src.training.finished_run import FinishedRun
 from src.training.metrics import Metrics
 
@@ -39,7 +40,7 @@ These rows took no part in training or in choosing the model. Row by row, {{ "{:
 right that were wrong, and {{ "{:,}".format(comparison.worse) }} wrong that were right: {{ comparison.verdict }} \
 (McNemar's exact test, p {{ comparison.p_in_words }}).
 
-Trained on {{ "{:,}".format(train_rows) }} rows for {{ "%g" % recipe.num_train_epochs }} epochs in batches of \
+Trained on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} epochs in batches of \
 {{ recipe.per_device_train_batch_size }}, peak learning rate {{ "%g" % recipe.learning_rate }}, \
 seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}.
 `report.html` shows the run, `recipe.json` describes it completely, `metrics.json` has all numbers.
@@ -64,10 +65,16 @@ def model_card(run: FinishedRun) -> str:
             after=after,
             comparison=run.comparison,
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
+            epochs=_epochs(run),
             labels=_plain(shown),
             interval=lambda metrics: "{:.4f} to {:.4f}".format(*metrics.accuracy_ci95),
         )
     )
+
+
+def _epochs(run: FinishedRun) -> str:
+    planned, stop = run.resolved["recipe"]["num_train_epochs"], told_early_stop(run.events)
+    return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
 
 
 def _plain(name: str) -> str:

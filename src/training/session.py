@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,17 @@ import torch
 from src.training import artifact
 from src.training.base_model import build_model
 from src.training.batching import EncodedRows, encode
-from src.training.checkpoints import Checkpoints
 from src.training.comparison import compare
 from src.training.console import configure_logging, section, show_comparison, show_metrics
 from src.training.data import Rows
 from src.training.engine import Trainer
 from src.training.environment import describe_environment
-from src.training.errors import RequestError, StopRequested
+from src.training.errors import StopRequested
 from src.training.events import EventLog, read_events
 from src.training.finished_run import FinishedRun
-from src.training.request import Request, working_folder
+from src.training.request import Request
 from src.training.resolved import ResolvedRun
+from src.training.run_folders import open_run_folders
 from src.training.run_records import training_effort, write_finished_run, write_stopped_run
 from src.training.runtime import StopSignal, configure_torch
 from src.training.scoring import Scored, evaluate
@@ -47,25 +46,8 @@ class Session:
         configure_logging()
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe, self.task = resolved, resolved.recipe, resolved.task
-        self.output = self.options.output_dir or self._default_output()
-        fingerprint = resolved.fingerprint
-        artifact.check_output_folder(self.output, overwrite=self.options.overwrite_output_dir, fingerprint=fingerprint)
-        self.checkpoints = Checkpoints(self.output.parent / f"{self.output.name}.checkpoint", fingerprint=fingerprint)
-        self.resume_from = self._checkpoint_to_resume()
-
-    def _default_output(self) -> Path:
-        if outputs := os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR"):
-            return Path(outputs) / "model"
-        return working_folder() / "finetuned" / f"{self.name}-{self.resolved.fingerprint[:8]}"
-
-    def _checkpoint_to_resume(self) -> Path | None:
-        wanted = self.options.resume_from_checkpoint
-        if wanted == "false":
-            self.checkpoints.remove()
-        found = self.checkpoints.latest()
-        if wanted == "true" and found is None:
-            raise RequestError(f"there is no checkpoint in {self.checkpoints.folder} to resume from")
-        return found
+        self.folders = open_run_folders(self.options, recipe_name=self.name, fingerprint=resolved.fingerprint)
+        self.output, self.checkpoints = self.folders.output, self.folders.checkpoints
 
     def run(self) -> Path:
         """Trains, measures, verifies and commits; returns the artifact folder.
@@ -73,6 +55,13 @@ class Session:
         Raises:
             StopRequested: a signal or the deadline came; where training had begun, a checkpoint is saved.
         """
+        try:
+            return self._run()
+        finally:
+            artifact.remove_staging(self.output)
+            self.folders.lock.release()
+
+    def _run(self) -> Path:
         configure_torch(self.recipe, threads=self.resolved.threads)
         self._announce()
         model, tokenizer = build_model(
@@ -93,7 +82,6 @@ class Session:
             return self._train_and_finish(trainer, tokenizer, final=final, before=before)
         finally:
             self.events.close()
-            artifact.remove_staging(self.output)
 
     def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Scored) -> Path:
         """Trains and commits; whatever ends it early, the same command can go on from there."""
@@ -168,15 +156,16 @@ class Session:
             checkpoints=self.checkpoints,
             stop=self.stop,
             record=self.events.record,
+            checkpoint_seconds=self.options.checkpoint_seconds,
         )
 
     def _train(self, trainer: Trainer) -> None:
         # A signal in the middle would leave half of the checkpoint's state in the trainer.
         with self.stop.deferred():
-            if self.resume_from is not None:
-                trainer.resume(self.resume_from)
-                log.info("Resuming from %s, step %d of %d", self.resume_from, trainer.progress.step, trainer.steps)
-            self.events.drop_after(trainer.progress.step)
+            if (checkpoint := self.folders.resume_from) is not None:
+                trainer.resume(checkpoint)
+                log.info("Resuming from %s, step %d of %d", checkpoint, trainer.progress.step, trainer.steps)
+            self.events.drop_after(trainer.progress.step, epoch=trainer.progress.epochs_scored)
         with step_display(trainer.steps) as show:
             trainer.fit(show)
         log.info("Model trained in %.1f seconds", trainer.progress.seconds)
