@@ -44,6 +44,10 @@ class EncodedRows:
         """Tokens of each row, int64 [rows]."""
         return np.diff(self.starts)
 
+    def tokens(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Returns the token ids of rows, end to end, int32."""
+        return np.concatenate([self.ids[self.starts[row] : self.starts[row + 1]] for row in rows])
+
     def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """Pads rows to the longest of them: input_ids and attention_mask int64 [rows, tokens], labels [rows].
 
@@ -54,7 +58,7 @@ class EncodedRows:
         longest = int(lengths.max())
         taken = np.arange(longest) < lengths[:, None]
         ids = np.full(taken.shape, self.pad_id, np.int64)
-        ids[taken] = np.concatenate([self.ids[self.starts[row] : self.starts[row + 1]] for row in rows])
+        ids[taken] = self.tokens(rows)
         batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(self.labels[rows])}
         if int(lengths.min()) < longest:
             batch["attention_mask"] = torch.from_numpy(taken.astype(np.int64))
