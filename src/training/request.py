@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from src.training import recipe as recipes
+from src.training import recipe_files
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import FIELDS, Recipe
@@ -33,7 +34,7 @@ Fine-tunes a text classifier on CPUs.
 
 Exit codes: 0 done; 2 the request was wrong; 3 stopped with a checkpoint, the same command goes on; 1 anything else."""
 _OPTIONS = {
-    "recipe": f"the run to start from: {', '.join(recipes.shipped_recipes())}, or the path of a .yaml file",
+    "recipe": f"the run to start from: {', '.join(recipe_files.shipped_recipes())}, or the path of a .yaml file",
     "output_dir": "where the model goes (default: finetuned/<recipe>-<digest> in the current folder)",
     "overwrite_output_dir": "replace a model of another recipe in output_dir; anything else there is never touched",
     "resume_from_checkpoint": "auto: continue a stopped run of the same recipe; true: and fail if there is none; "
@@ -145,7 +146,7 @@ def _base_recipe(
 ) -> tuple[str, dict[str, Any], bool]:
     """Returns the recipe's name, its raw fields, and whether it was chosen for want of a word from the user."""
     if name is not None:
-        return Path(name).stem, recipes.read_recipe(name, folder=working_folder()), False
+        return Path(name).stem, recipe_files.read_recipe(name, folder=working_folder()), False
     model, data = overrides.get("model_name_or_path"), overrides.get("dataset_name") or overrides.get("train_file")
     if model and data:
         return "custom", {}, False
@@ -153,9 +154,9 @@ def _base_recipe(
     if named is not None:
         # What was named must be had. The other half goes with it: embedded with embedded, hub with hub.
         base = "embedded" if named.startswith(locate.PREFIX) else "sst2_bert_tiny"
-        return "custom", recipes.read_recipe(base, folder=working_folder()), False
+        return "custom", recipe_files.read_recipe(base, folder=working_folder()), False
     base = default_recipe()
-    return "custom" if data else base, recipes.read_recipe(base, folder=working_folder()), True
+    return "custom" if data else base, recipe_files.read_recipe(base, folder=working_folder()), True
 
 
 def cross_field_mistakes(recipe: Recipe) -> list[str]:
