@@ -192,12 +192,10 @@ def test_a_pair_is_never_on_both_sides_not_even_turned_round(tmp_path: Path, uni
         validation_fraction=0.25,
         split_unit=unit,
     )
+    assert task.train.pairs is not None and task.final.pairs is not None
     train, final = (
-        {
-            tuple(sorted(" ".join(text.lower().split()) for text in pair))
-            for pair in zip(rows.texts, rows.pairs or (), strict=True)
-        }
-        for rows in (task.train, task.final)
+        {frozenset(" ".join(text.lower().split()) for text in pair) for pair in zip(texts, pairs, strict=True)}
+        for texts, pairs in ((task.train.texts, task.train.pairs), (task.final.texts, task.final.pairs))
     )
     assert not train & final
     assert len(final) == 10
