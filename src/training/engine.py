@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from src.training.checkpoints import Checkpoints
-from src.training.epoch_choice import gained, merit
 from src.training.early_stopping import early_stop, epochs_without_progress, is_out_of_patience
+from src.training.epoch_choice import gained, merit
 from src.training.errors import StopRequested
 from src.training.recipe import Recipe
 from src.training.regression_metrics import AnyMetrics

@@ -11,7 +11,8 @@ import torch
 
 from src.training.batching import EncodedRows, scoring_batches
 from src.training.metrics import Metrics, score
-from src.training.objective import PLAIN_CLASSIFICATION, REGRESSION, Objective
+from src.training.objective import PLAIN_CLASSIFICATION, Objective
+from src.training.recipe import REGRESSION
 from src.training.regression_metrics import AnyMetrics, score_values
 
 
