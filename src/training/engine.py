@@ -166,7 +166,9 @@ class Trainer:
         now.epochs_scored = epoch
         accuracy, negative_loss = merit(metrics, objective=self.replicas.objective)
         better = (accuracy, negative_loss) > (now.best_accuracy, -now.best_loss)
-        gain = gained((accuracy, negative_loss), best=(now.best_accuracy, -now.best_loss), objective=self.replicas.objective)
+        gain = gained(
+            (accuracy, negative_loss), best=(now.best_accuracy, -now.best_loss), objective=self.replicas.objective
+        )
         if self.chooses and better:
             now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
             # The last epoch's weights are in the model already.
@@ -201,4 +203,3 @@ class Trainer:
         self.replicas.load_state_dict(weights["model"], optimizer)
         self._best = weights.get("best", {})
         self.progress = Progress(**{key: state[key] for key in asdict(self.progress)})
-

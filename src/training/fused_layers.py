@@ -181,7 +181,23 @@ class Attention(torch.autograd.Function):
         out, mean, rate = _normalise(summed, scale, shift, shape.eps)
         ctx.heads, ctx.size, ctx.masks = shape.heads, inputs.shape, masks
         ctx.save_for_backward(
-            flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate, wq, wk, wv, wo, scale, shift
+            flat,
+            asking,
+            query,
+            key,
+            value,
+            probabilities,
+            used,
+            mixed,
+            summed,
+            mean,
+            rate,
+            wq,
+            wk,
+            wv,
+            wo,
+            scale,
+            shift,
         )
         return out
 

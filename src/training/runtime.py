@@ -93,11 +93,11 @@ def prepare_environment(recipe: Recipe) -> None:
     os.environ.update(_PORTABLE_ENVIRONMENT)
 
 
-def configure_torch(recipe: Recipe, *, threads: int) -> None:
-    """Sets thread counts and, unless `reproducible` is off, deterministic algorithms."""
+def configure_torch(recipe: Recipe) -> None:
+    """Sets one thread, as replicas need it, and, unless `reproducible` is off, deterministic algorithms."""
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     if recipe.reproducible != "off":
         torch.use_deterministic_algorithms(True)
         # Filling each new tensor with NaN finds reads of memory never written. It is work on every step, and every

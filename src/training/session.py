@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from src.training import artifact
 from src.training.base_model import build_model
-from src.training.batching import EncodedRows, encode
+from src.training.batching import encode
 from src.training.comparison import compare
 from src.training.console import configure_logging, section, show_comparison, show_metrics
 from src.training.data import Rows
@@ -21,12 +22,13 @@ from src.training.environment import describe_environment
 from src.training.errors import StopRequested
 from src.training.events import EventLog, read_events
 from src.training.finished_run import FinishedRun
+from src.training.replicas import FINAL, PROGRESS, TRAIN, Replicas
 from src.training.request import Request
 from src.training.resolved import ResolvedRun
 from src.training.run_folders import open_run_folders
 from src.training.run_records import training_effort, write_finished_run, write_stopped_run
 from src.training.runtime import StopSignal, configure_torch
-from src.training.scoring import Scored, evaluate
+from src.training.scoring import Scored
 from src.training.step_display import step_display
 
 _SAMPLE = "This movie was really good!"
@@ -62,7 +64,7 @@ class Session:
             self.folders.lock.release()
 
     def _run(self) -> Path:
-        configure_torch(self.recipe, threads=self.resolved.threads)
+        configure_torch(self.recipe)
         self._announce()
         model, tokenizer = build_model(
             self.resolved.base,
@@ -72,22 +74,22 @@ class Session:
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
-        train, progress, final = (self._encode(rows, tokenizer) for rows in self._splits())
-        section("Model Performance Before Fine Tuning")
-        before = self._measure(model, final, after_training=False)
-        self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
-        trainer = self._trainer(model, train=train, progress=progress)
-        section("Training The Model")
-        try:
-            return self._train_and_finish(trainer, tokenizer, final=final, before=before)
-        finally:
-            self.events.close()
+        with self._replicas(model, tokenizer) as replicas:
+            section("Model Performance Before Fine Tuning")
+            # Before training there is nothing to save, and a deadline is met by the loop, which saves.
+            before = self._measure(replicas, check=lambda: None)
+            self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
+            section("Training The Model")
+            try:
+                return self._train_and_finish(self._trainer(replicas), tokenizer, before=before)
+            finally:
+                self.events.close()
 
-    def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Scored) -> Path:
+    def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
         """Trains and commits; whatever ends it early, the same command can go on from there."""
         try:
             self._train(trainer)
-            return self._finish(trainer, tokenizer, final=final, before=before)
+            return self._finish(trainer, tokenizer, before=before)
         except StopRequested as stopped:
             # The loop has saved its own checkpoint; what comes after it would be lost.
             if trainer.is_done:
@@ -128,28 +130,28 @@ class Session:
         log.info("Classes: %s", ", ".join(self.task.class_names[:20]))
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
-    def _encode(self, rows: Rows, tokenizer: Any) -> EncodedRows:
-        return encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length)
-
-    def _measure(self, model: torch.nn.Module, rows: EncodedRows, *, after_training: bool) -> Scored:
-        scored = evaluate(
-            model,
-            rows,
-            split=self.task.final.split,
-            class_names=self.task.class_names,
-            batch_size=self.recipe.per_device_eval_batch_size,
-            # Before training there is nothing to save, and a deadline is met by the loop, which saves.
-            check=self.stop.check if after_training else lambda: None,
+    def _replicas(self, model: Any, tokenizer: Any) -> Replicas:
+        names = (TRAIN, PROGRESS, FINAL)
+        encoded = (
+            encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length) for rows in self._splits()
         )
+        return Replicas(
+            model,
+            self.recipe,
+            splits=dict(zip(names, encoded, strict=True)),
+            objective=self.task.objective,
+            threads=self.resolved.threads,
+        )
+
+    def _measure(self, replicas: Replicas, *, check: Callable[[], None]) -> Scored:
+        scored = replicas.score(FINAL, name=self.task.final.split, class_names=self.task.class_names, check=check)
         show_metrics(scored.metrics)
         return scored
 
-    def _trainer(self, model: torch.nn.Module, *, train: EncodedRows, progress: EncodedRows) -> Trainer:
+    def _trainer(self, replicas: Replicas) -> Trainer:
         return Trainer(
-            model=model,
+            replicas=replicas,
             recipe=self.recipe,
-            train=train,
-            scored=progress,
             scored_split=self.task.progress.split,
             class_names=self.task.class_names,
             chooses=self.task.chooses,
@@ -170,7 +172,7 @@ class Session:
             trainer.fit(show)
         log.info("Model trained in %.1f seconds", trainer.progress.seconds)
 
-    def _finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Scored) -> Path:
+    def _finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
         """Measures the trained model and commits the artifact."""
         model: Any = trainer.model
         section("Model architecture")
@@ -178,7 +180,8 @@ class Session:
         section("A sample test inference before saving")
         prediction = self._predict_sample(model, tokenizer)
         section("Model Performance After Fine Tuning")
-        after = self._measure(model, final, after_training=True)
+        after = self._measure(trainer.replicas, check=self.stop.check)
+        trainer.replicas.close()
         staging = artifact.staging_folder(self.output)
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
