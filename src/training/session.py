@@ -20,17 +20,19 @@ from src.training.console import configure_logging, section, show_comparison, sh
 from src.training.data import Rows
 from src.training.engine import Trainer
 from src.training.environment import describe_environment
+from src.training.error_comparison import compare_errors
 from src.training.errors import RequestError, StopRequested
 from src.training.events import EventLog, read_events
 from src.training.finished_run import FinishedRun
+from src.training.model_inputs import reads_token_types
+from src.training.objective import Objective
 from src.training.request import Request, working_folder
 from src.training.resolved import ResolvedRun
 from src.training.run_records import training_effort, write_finished_run, write_stopped_run
 from src.training.runtime import StopSignal, configure_torch
+from src.training.saved_model import predict_sample, show_architecture, verify_saved
 from src.training.scoring import Scored, evaluate
 from src.training.step_display import step_display
-
-_SAMPLE = "This movie was really good!"
 
 log = logging.getLogger("finetune")
 
@@ -47,6 +49,7 @@ class Session:
         configure_logging()
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe, self.task = resolved, resolved.recipe, resolved.task
+        self.objective = Objective(kind=self.task.problem_type, class_weights=self.task.class_weights)
         self.output = self.options.output_dir or self._default_output()
         fingerprint = resolved.fingerprint
         artifact.check_output_folder(self.output, overwrite=self.options.overwrite_output_dir, fingerprint=fingerprint)
@@ -77,13 +80,15 @@ class Session:
         self._announce()
         model, tokenizer = build_model(
             self.resolved.base,
-            class_names=self.task.class_names,
+            class_names=self.task.class_names or (self.recipe.label_column_name,),
             seed=self.recipe.seed,
             max_seq_length=self.recipe.max_seq_length,
+            problem_type=self.task.problem_type,
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
-        train, progress, final = (self._encode(rows, tokenizer) for rows in self._splits())
+        token_types = reads_token_types(model, tokenizer)
+        train, progress, final = (self._encode(rows, tokenizer, token_types=token_types) for rows in self._splits())
         section("Model Performance Before Fine Tuning")
         before = self._measure(model, final, after_training=False)
         self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
@@ -120,6 +125,11 @@ class Session:
                     trainer.save()
             raise
 
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """What the sample is to be read and told by."""
+        return {"class_names": self.task.class_names, "pair": self.task.final.pairs is not None}
+
     def _splits(self) -> tuple[Rows, Rows, Rows]:
         return self.task.train, self.task.progress, self.task.final
 
@@ -137,11 +147,12 @@ class Session:
             f"{len(self.task.final):,}",
             self.task.final.split,
         )
-        log.info("Classes: %s", ", ".join(self.task.class_names[:20]))
+        for line in self.task.labels_in_words():
+            log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
-    def _encode(self, rows: Rows, tokenizer: Any) -> EncodedRows:
-        return encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length)
+    def _encode(self, rows: Rows, tokenizer: Any, *, token_types: bool) -> EncodedRows:
+        return encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length, token_types=token_types)
 
     def _measure(self, model: torch.nn.Module, rows: EncodedRows, *, after_training: bool) -> Scored:
         scored = evaluate(
@@ -150,6 +161,7 @@ class Session:
             split=self.task.final.split,
             class_names=self.task.class_names,
             batch_size=self.recipe.per_device_eval_batch_size,
+            objective=self.objective,
             # Before training there is nothing to save, and a deadline is met by the loop, which saves.
             check=self.stop.check if after_training else lambda: None,
         )
@@ -168,6 +180,7 @@ class Session:
             checkpoints=self.checkpoints,
             stop=self.stop,
             record=self.events.record,
+            objective=self.objective,
         )
 
     def _train(self, trainer: Trainer) -> None:
@@ -185,9 +198,9 @@ class Session:
         """Measures the trained model and commits the artifact."""
         model: Any = trainer.model
         section("Model architecture")
-        self._show_architecture(model)
+        show_architecture(model)
         section("A sample test inference before saving")
-        prediction = self._predict_sample(model, tokenizer)
+        prediction = predict_sample(model, tokenizer, **self._sample)
         section("Model Performance After Fine Tuning")
         after = self._measure(model, final, after_training=True)
         staging = artifact.staging_folder(self.output)
@@ -196,15 +209,15 @@ class Session:
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
         (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
         section("Loading saved model to verify")
-        self._verify(staging, prediction)
+        verify_saved(staging, prediction, device=self.device, **self._sample)
         with self.stop.deferred():
             artifact.commit(staging, self.output)
             self.checkpoints.remove()
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        true = np.array(self.task.final.labels)
-        comparison = compare(before=before.predicted, after=after.predicted, true=true)
+        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.final.labels)}
+        comparison = compare(**said) if self.task.class_names else compare_errors(**said)
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
@@ -221,27 +234,3 @@ class Session:
 
     def _effort(self, trainer: Trainer) -> dict[str, Any]:
         return training_effort(trainer, threads=self.resolved.threads, device=str(self.device))
-
-    def _show_architecture(self, model: Any) -> None:
-        log.info("Model type: %s", type(model).__name__)
-        log.info("Total parameters: %s", f"{model.num_parameters():,}")
-        log.info("Trainable parameters: %s", f"{model.num_parameters(only_trainable=True):,}")
-
-    def _predict_sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
-        """Prints the predicted class of one sentence; returns its logits, float32 [classes]."""
-        model.eval()
-        with torch.inference_mode():
-            logits = model(**tokenizer(_SAMPLE, return_tensors="pt").to(self.device)).logits[0].cpu()
-        log.info("Test text: '%s'", _SAMPLE)
-        log.info("Predicted class: %s", self.task.class_names[int(logits.argmax())])
-        return logits
-
-    def _verify(self, folder: Path, expected: torch.Tensor) -> None:
-        """Loads the saved files as a user would; they must answer as the model in memory did."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        model = AutoModelForSequenceClassification.from_pretrained(folder).to(self.device)
-        logits = self._predict_sample(model, AutoTokenizer.from_pretrained(folder))
-        if not torch.allclose(logits, expected, atol=1e-5):
-            raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
-        log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")
