@@ -18,6 +18,7 @@ from src.training.batching import encode, epoch_batches
 from src.training.checkpoints import Checkpoints
 from src.training.engine import Trainer
 from src.training.metrics import Metrics
+from src.training.objective import Objective
 from src.training.recipe import Recipe
 from src.training.reference_loops import (
     TRANSFORMERS_BEST,
@@ -122,9 +123,12 @@ class Contest:
     def _replicas(self, recipe: Recipe, *, progress: Any, final: Any) -> Replicas:
         torch.set_num_threads(1)
         return Replicas(
-            copy.deepcopy(self.model), recipe, splits={TRAIN: self.encoded, PROGRESS: progress, FINAL: final},
-            objective=self.task.objective, threads=resolve_threads(recipe),
-        )  # fmt: skip
+            copy.deepcopy(self.model),
+            recipe,
+            splits={TRAIN: self.encoded, PROGRESS: progress, FINAL: final},
+            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            threads=resolve_threads(recipe),
+        )
 
     def _ours(self, replicas: Replicas, *, stop: StopSignal) -> Trainer:
         return Trainer(

@@ -19,19 +19,21 @@ from src.training.console import configure_logging, section, show_comparison, sh
 from src.training.data import Rows
 from src.training.engine import Trainer
 from src.training.environment import describe_environment
+from src.training.error_comparison import compare_errors
 from src.training.errors import StopRequested
 from src.training.events import EventLog, read_events
 from src.training.finished_run import FinishedRun
+from src.training.model_inputs import reads_token_types
+from src.training.objective import Objective
 from src.training.replicas import FINAL, PROGRESS, TRAIN, Replicas
 from src.training.request import Request
 from src.training.resolved import ResolvedRun
 from src.training.run_folders import open_run_folders
 from src.training.run_records import training_effort, write_finished_run, write_stopped_run
 from src.training.runtime import StopSignal, configure_torch
+from src.training.saved_model import predict_sample, show_architecture, verify_saved
 from src.training.scoring import Scored
 from src.training.step_display import step_display
-
-_SAMPLE = "This movie was really good!"
 
 log = logging.getLogger("finetune")
 
@@ -68,9 +70,10 @@ class Session:
         self._announce()
         model, tokenizer = build_model(
             self.resolved.base,
-            class_names=self.task.class_names,
+            class_names=self.task.class_names or (self.recipe.label_column_name,),
             seed=self.recipe.seed,
             max_seq_length=self.recipe.max_seq_length,
+            problem_type=self.task.problem_type,
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
@@ -110,6 +113,11 @@ class Session:
                     trainer.save()
             raise
 
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """What the sample is to be read and told by."""
+        return {"class_names": self.task.class_names, "pair": self.task.final.pairs is not None}
+
     def _splits(self) -> tuple[Rows, Rows, Rows]:
         return self.task.train, self.task.progress, self.task.final
 
@@ -127,19 +135,21 @@ class Session:
             f"{len(self.task.final):,}",
             self.task.final.split,
         )
-        log.info("Classes: %s", ", ".join(self.task.class_names[:20]))
+        for line in self.task.labels_in_words():
+            log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
     def _replicas(self, model: Any, tokenizer: Any) -> Replicas:
-        names = (TRAIN, PROGRESS, FINAL)
+        names, token_types = (TRAIN, PROGRESS, FINAL), reads_token_types(model, tokenizer)
         encoded = (
-            encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length) for rows in self._splits()
+            encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length, token_types=token_types)
+            for rows in self._splits()
         )
         return Replicas(
             model,
             self.recipe,
             splits=dict(zip(names, encoded, strict=True)),
-            objective=self.task.objective,
+            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
             threads=self.resolved.threads,
         )
 
@@ -176,9 +186,9 @@ class Session:
         """Measures the trained model and commits the artifact."""
         model: Any = trainer.model
         section("Model architecture")
-        self._show_architecture(model)
+        show_architecture(model)
         section("A sample test inference before saving")
-        prediction = self._predict_sample(model, tokenizer)
+        prediction = predict_sample(model, tokenizer, **self._sample)
         section("Model Performance After Fine Tuning")
         after = self._measure(trainer.replicas, check=self.stop.check)
         trainer.replicas.close()
@@ -188,15 +198,15 @@ class Session:
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
         (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
         section("Loading saved model to verify")
-        self._verify(staging, prediction)
+        verify_saved(staging, prediction, device=self.device, **self._sample)
         with self.stop.deferred():
             artifact.commit(staging, self.output)
             self.checkpoints.remove()
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        true = np.array(self.task.final.labels)
-        comparison = compare(before=before.predicted, after=after.predicted, true=true)
+        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.final.labels)}
+        comparison = compare(**said) if self.task.class_names else compare_errors(**said)
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
@@ -213,27 +223,3 @@ class Session:
 
     def _effort(self, trainer: Trainer) -> dict[str, Any]:
         return training_effort(trainer, threads=self.resolved.threads, device=str(self.device))
-
-    def _show_architecture(self, model: Any) -> None:
-        log.info("Model type: %s", type(model).__name__)
-        log.info("Total parameters: %s", f"{model.num_parameters():,}")
-        log.info("Trainable parameters: %s", f"{model.num_parameters(only_trainable=True):,}")
-
-    def _predict_sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
-        """Prints the predicted class of one sentence; returns its logits, float32 [classes]."""
-        model.eval()
-        with torch.inference_mode():
-            logits = model(**tokenizer(_SAMPLE, return_tensors="pt").to(self.device)).logits[0].cpu()
-        log.info("Test text: '%s'", _SAMPLE)
-        log.info("Predicted class: %s", self.task.class_names[int(logits.argmax())])
-        return logits
-
-    def _verify(self, folder: Path, expected: torch.Tensor) -> None:
-        """Loads the saved files as a user would; they must answer as the model in memory did."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        model = AutoModelForSequenceClassification.from_pretrained(folder).to(self.device)
-        logits = self._predict_sample(model, AutoTokenizer.from_pretrained(folder))
-        if not torch.allclose(logits, expected, atol=1e-5):
-            raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
-        log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")

@@ -42,6 +42,20 @@ class Task:
         """Classes to choose from, or values to come near to."""
         return CLASSIFICATION if self.class_names else REGRESSION
 
+    def labels_in_words(self) -> tuple[str, ...]:
+        """What is to be learnt, line by line."""
+        if not self.class_names:
+            labels = self.train.labels
+            return (
+                f"Labels: numbers from {min(labels):g} to {max(labels):g}, to come near to (a regression; "
+                "--problem_type classification would make classes of them)",
+            )
+        classes = f"Classes: {', '.join(self.class_names[:20])}"
+        if self.class_weights is None:
+            return (classes,)
+        weights = (f"{name} {weight:.4g}" for name, weight in zip(self.class_names, self.class_weights, strict=True))
+        return classes, f"Class weights: {', '.join(list(weights)[:20])}"
+
     def content(self) -> dict[str, dict[str, Any]]:
         """Row counts and hashes by role, for recipe.json."""
         return {
