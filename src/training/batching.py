@@ -111,7 +111,7 @@ def encode(
         starts=np.cumsum(lengths, dtype=np.int64),
         labels=labels.astype(np.float32 if len(labels) and labels.dtype.kind == "f" else np.int64),
         pad_id=tokenizer.pad_token_id,
-        types=_end_to_end(encoded[TOKEN_TYPES], np.int8) if token_types else None,
+        types=np.concatenate(types) if token_types else None,
     )
 
 
