@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from src.training.data_files import read_file
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import Recipe
-from src.training.tables import Table, choose_columns, read_file, read_hub
+from src.training.saved_dataset import read_saved_dataset, saved_dataset_folder
+from src.training.tables import Table, choose_columns, read_hub
 
 # More classes than this, most of them on few rows: numbers to be predicted, not names of classes.
 _MOST_CLASSES = 1000
@@ -88,13 +90,20 @@ def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Rows], tuple[s
 def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
     name = recipe.dataset_name
     if name is not None and not name.startswith(locate.PREFIX):
+        if (saved := saved_dataset_folder(name, folder=folder)) is not None:
+            return read_saved_dataset(saved, role="train")
         return read_hub(name, config=recipe.dataset_config_name, revision=recipe.dataset_revision)
     if name is not None:
         files = _embedded(name.removeprefix(locate.PREFIX))
     else:
         given = {"train": recipe.train_file, "validation": recipe.validation_file, "test": recipe.test_file}
         files = {split: folder / Path(path).expanduser() for split, path in given.items() if path is not None}
-    return {split: read_file(path) for split, path in files.items()}
+    tables: dict[str, Table] = {}
+    for split, path in files.items():
+        found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path)}
+        # The train file comes first, and brings its other splits; a file named for one of them takes its place.
+        tables |= found if split == "train" else {split: found[split]}
+    return tables
 
 
 def _embedded(name: str) -> dict[str, Path]:
@@ -117,7 +126,9 @@ def _extract(table: Table, *, text_column: str, label_column: str) -> list[tuple
     names = table.class_names.get(label_column)
     pairs = []
     for row, (text, label) in enumerate(zip(table.columns[text_column], table.columns[label_column], strict=True), 1):
-        if not isinstance(text, str) or not text.strip():
+        if text is not None and not isinstance(text, str):
+            raise RequestError(f"{table.origin}, row {row}: {text_column} is {text!r:.50}, and no text: name another column")
+        if text is None or not text.strip():
             raise RequestError(f"{table.origin}, row {row}: {text_column} is empty: fill it in or remove the row")
         label_name = _class_name(label, names)
         if label_name == "":
@@ -145,7 +156,8 @@ def _class_name(label: Any, names: tuple[str, ...] | None) -> str | None:
 
 def label_text(label: Any) -> str:
     """Returns a class's name as rows of any kind of file give it; empty where they give none."""
-    if label is None:
+    # NaN is how pandas writes a missing value into parquet; in a file of text it is a word like any other.
+    if label is None or label != label:
         return ""
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
