@@ -14,6 +14,7 @@ import pytest
 from src.training import batching
 from src.training.batching import EncodedRows, encode, epoch_batches, scoring_batches
 from src.training.data import Rows
+from src.training.model_inputs import reads_token_types
 from src.training.tiny_model import build_tiny_model
 
 # Rows of 2, 0, 3 and 1 tokens.
@@ -164,3 +165,67 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         timeout=60,
     )
     assert (done.stdout, done.stderr) == ("[0, 0]\n", "")
+
+
+PAIRS = Rows(
+    split="train",
+    texts=("the film was good", "dull", "a very great story!"),
+    pairs=("a good story", "the story was not very great", "fine"),
+    labels=(1, 0, 1),
+)
+
+
+def test_pairs_are_encoded_as_the_tokenizer_does(tokenizer: Any) -> None:
+    wanted = tokenizer(list(PAIRS.texts), list(PAIRS.pairs or ()), padding=True, return_tensors="pt")
+    batch = encode(PAIRS, tokenizer=tokenizer, max_seq_length=32, token_types=True).batch([0, 1, 2])
+    assert {name: values.tolist() for name, values in batch.items() if name != "labels"} == {
+        name: values.tolist() for name, values in wanted.items()
+    }
+    assert wanted["token_type_ids"].sum() > 0
+    assert str(batch["token_type_ids"].dtype) == "torch.int64"
+
+
+def test_types_are_left_out_where_the_model_has_none_and_of_single_texts(tokenizer: Any) -> None:
+    without = encode(PAIRS, tokenizer=tokenizer, max_seq_length=32)
+    single = Rows(split="train", texts=PAIRS.texts, labels=PAIRS.labels)
+    assert without.types is None
+    for token_types in (True, False):
+        rows = encode(single, tokenizer=tokenizer, max_seq_length=32, token_types=token_types)
+        assert rows.types is None
+        assert set(rows.batch([0, 1])) == {"input_ids", "labels", "attention_mask"}
+
+
+def test_of_a_long_pair_the_longer_text_is_cut(tokenizer: Any) -> None:
+    pair = Rows(split="train", texts=("good " * 50,), pairs=("bad film",), labels=(0,))
+    rows = encode(pair, tokenizer=tokenizer, max_seq_length=8, token_types=True)
+    words = ["[CLS]", *["good"] * 3, "[SEP]", "bad", "film", "[SEP]"]
+    assert tokenizer.convert_ids_to_tokens(rows.ids.tolist()) == words
+    assert rows.types is not None
+    assert rows.types.tolist() == [0] * 5 + [1] * 3
+
+
+def test_values_are_float32_and_classes_int64(tokenizer: Any) -> None:
+    for labels, dtype in (((0.5, 2.0), np.float32), ((0, 2), np.int64)):
+        rows = Rows(split="train", texts=("a", "b"), labels=labels)
+        assert encode(rows, tokenizer=tokenizer, max_seq_length=8).batch([0, 1])["labels"].numpy().dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reads"),
+    [
+        ("bert", {}, True),
+        ("bert", {"type_vocab_size": 1}, False),
+        ("distilbert", {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}, False),
+        ("roberta", {}, False),
+    ],
+)
+def test_token_types_are_for_models_that_have_a_place_for_them(
+    tokenizer: Any, kind: str, settings: dict[str, Any], reads: bool
+) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification, RobertaTokenizer
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = AutoConfig.for_model(kind, vocab_size=100, **(settings if "dim" in settings else small | settings))
+    model = AutoModelForSequenceClassification.from_config(config)
+    # Of DistilBERT, transformers' own choice is the tokenizer of BERT.
+    assert reads_token_types(model, RobertaTokenizer if kind == "roberta" else tokenizer) is reads
