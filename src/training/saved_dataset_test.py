@@ -39,7 +39,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, **fields: Any) -> dict[str, tuple[int, ...]]:
+def load(folder: Path, **fields: Any) -> dict[str, tuple[int | float, ...]]:
     """Returns the labels by split."""
     splits, names = load_rows(Recipe(model_name_or_path="tiny", text_column_name="text", **fields), folder=folder)
     assert names == ("pos", "neg")
