@@ -179,11 +179,16 @@ def build_model(
         words = " ".join(str(error).split())
         raise RequestError(f"{base.content['source']} is no text classifier's base model: {words[:300]}") from error
     _check_fit(model, tokenizer, name=base.content["source"], max_seq_length=max_seq_length)
+    _describe(model, base, padding=tokenizer.pad_token_id)
+    return model, tokenizer
+
+
+def _describe(model: Any, base: BaseModel, *, padding: int) -> None:
+    """Tells the model's config what it is made of."""
     model.config._name_or_path = base.content["source"]
     if model.config.pad_token_id is None:
         # A decoder scores the last token that is not padding, and has to know which are.
-        model.config.pad_token_id = tokenizer.pad_token_id
-    return model, tokenizer
+        model.config.pad_token_id = padding
 
 
 def _check_fit(model: Any, tokenizer: Any, *, name: str, max_seq_length: int) -> None:

@@ -108,16 +108,6 @@ def test_an_empty_label_is_refused_with_its_row(tmp_path: Path) -> None:
     assert "train.csv, row 3: label is empty" in refusal(tmp_path, train=labelled("a", "b", ""))
 
 
-def test_what_pandas_writes_for_a_missing_label_is_an_empty_one(tmp_path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    labels = pa.array([1.0, float("nan"), 0.0])
-    parquet.write_table(pa.table({"text": ["a b", "c d", "e f"], "label": labels}), tmp_path / "a.parquet")
-    with pytest.raises(RequestError, match="a.parquet, row 2: label is nan"):
-        load_rows(Recipe(model_name_or_path="tiny", train_file="a.parquet"), folder=tmp_path)
-
-
 def test_a_column_without_text_is_told_with_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": 7, "label": 0}\n{"text": 8, "label": 1}\n')
     recipe = Recipe(model_name_or_path="tiny", train_file="a.jsonl", text_column_name="text")
