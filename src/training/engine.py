@@ -165,10 +165,9 @@ class Trainer:
         now = self.progress
         now.epochs_scored = epoch
         accuracy, negative_loss = merit(metrics, objective=self.replicas.objective)
-        better = (accuracy, negative_loss) > (now.best_accuracy, -now.best_loss)
-        gain = gained(
-            (accuracy, negative_loss), best=(now.best_accuracy, -now.best_loss), objective=self.replicas.objective
-        )
+        best = (now.best_accuracy, -now.best_loss)
+        better = (accuracy, negative_loss) > best
+        gain = gained((accuracy, negative_loss), best=best, objective=self.replicas.objective)
         if self.chooses and better:
             now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
             # The last epoch's weights are in the model already.

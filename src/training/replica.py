@@ -99,7 +99,7 @@ class Replica:
         else:
             logits = self._model(**self._moved(batch)).logits
         loss = self._objective.loss_sum(logits, labels) / mass
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach()), None if words is None else words.grad
 
     def add_up(self) -> None:

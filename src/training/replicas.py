@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -65,6 +66,8 @@ class Replicas:
         self._outputs = {name: shared_zeros(len(rows), model.config.num_labels) for name, rows in splits.items()}
         # With more threads a product is MKL's, which knows how to divide it.
         fused = fuse(model) if threads_each == 1 else None
+        # A full garbage collection walks over all that transformers has loaded: 50 ms, every hundred steps or so.
+        gc.freeze()
         self._workers = Workers(
             lambda rank: Replica(
                 rank, of=self.processes, threads=threads_each, model=model, fused=fused, optimizer=self.optimizer,
@@ -113,7 +116,7 @@ class Replicas:
         rows = self._workers.own.rows(step)
         return len(rows), int(self.splits[TRAIN].lengths[rows].sum())
 
-    def load_state_dict(self, weights: Mapping[str, torch.Tensor], optimizer: Mapping[str, Any]) -> None:
+    def load_state_dict(self, weights: Mapping[str, torch.Tensor], optimizer: dict[str, Any]) -> None:
         """Goes back to weights and to an optimizer's state."""
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(optimizer)
@@ -122,6 +125,7 @@ class Replicas:
     def close(self) -> None:
         """Ends the processes and gives the model weights of its own."""
         self._workers.close()
+        gc.unfreeze()
         self.optimizer.release()
 
     def __enter__(self) -> Replicas:

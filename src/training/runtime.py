@@ -26,10 +26,13 @@ _PORTABLE_ENVIRONMENT = {
     # Not AVX2: on other makers' CPUs MKL takes that for AUTO, without a word, and only this gives the same bits on all
     # (oneMKL Developer Guide, "Specifying Code Branches"). Its SSE2 products cost a fifth to a third of a step.
     "MKL_CBWR": "COMPATIBLE",
+    # numpy's: with this, OpenBLAS runs the same kernels on every CPU that has AVX2, at full speed.
+    "OPENBLAS_CORETYPE": "Haswell",
 }
 # libgomp's threads wait for one another by spinning, by default 300,000 times. With a neighbour on one of 2 cores a
 # step of bert-tiny then took 613 ms; with this count it took 35 to 46, and on quiet cores 16 instead of 14.5.
-_OPENMP_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
+# numpy's products are a process's own work; OpenBLAS would start a thread a core in each.
+_THREADS_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"}
 # With fewer rows a process spends more on its own overhead than it takes from the others.
 _ROWS_A_PROCESS = 4
 # Gradients of all processes. A model that is too large for one a core has matrices that threads can divide.
@@ -82,7 +85,7 @@ def prepare_environment(recipe: Recipe) -> None:
     Raises:
         RequestError: torch is loaded already, with another instruction set.
     """
-    for name, value in _OPENMP_ENVIRONMENT.items():
+    for name, value in _THREADS_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if recipe.reproducible != "portable":
         return
