@@ -99,12 +99,15 @@ def _header(run: FinishedRun) -> ModelCardData:
 
 def _results(recipe: Mapping[str, Any], *, metrics: Metrics) -> list[EvalResult]:
     """Returns the final numbers for the header's model-index."""
-    name = recipe["dataset_name"] or PurePath(recipe["train_file"]).name
+    hub_name = recipe["dataset_name"]
+    if hub_name is not None and hub_name.startswith((".", "/", "~")):
+        hub_name = None
+    name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
     return [
         EvalResult(
             task_type=_TASK,
             # No repository's name has a colon: a local file is not taken for a dataset of the hub.
-            dataset_type=recipe["dataset_name"] or f"file:{name}",
+            dataset_type=hub_name or f"file:{name}",
             dataset_name=name,
             dataset_config=recipe["dataset_config_name"],
             dataset_split=metrics.split,
