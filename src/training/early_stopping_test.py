@@ -148,6 +148,7 @@ def test_it_is_refused_where_no_rows_may_choose(
     assert not (here / "out").exists()
 
 
-def test_a_threshold_without_patience_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("here")
+def test_a_threshold_without_patience_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ARGUMENTS, "--early_stopping_threshold", "0.1"]) == 2
     assert "early_stopping_threshold goes with early_stopping_patience" in capsys.readouterr().err

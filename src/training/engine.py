@@ -13,8 +13,8 @@ import torch
 
 from src.training.batching import EncodedRows, epoch_batches
 from src.training.checkpoints import Checkpoints
-from src.training.epoch_choice import merit
 from src.training.early_stopping import early_stop, epochs_without_progress, is_out_of_patience
+from src.training.epoch_choice import merit
 from src.training.errors import StopRequested
 from src.training.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.optim import Optimizer
