@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.hub import hub_answers
-from src.training.recipe import Recipe
+from src.training.recipe import CLASSIFICATION, REGRESSION, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -131,9 +131,21 @@ def _content_sha256(path: Path) -> str:
 
 
 def build_model(
-    base: BaseModel, *, class_names: Sequence[str], seed: int, max_seq_length: int
+    base: BaseModel,
+    *,
+    class_names: Sequence[str],
+    seed: int,
+    max_seq_length: int,
+    problem_type: str = CLASSIFICATION,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Builds the classifier and its tokenizer. Every weight that the base does not hold comes from the seed.
+
+    Args:
+        base: what `find_base_model` found.
+        class_names: names of the outputs by index; of a regression, the one name of the value.
+        seed: decides the new head.
+        max_seq_length: tokens it must be able to read.
+        problem_type: of the recipe's.
 
     Raises:
         RequestError: the files hold no such model, or one that reads fewer tokens than asked for.
@@ -155,6 +167,8 @@ def build_model(
             num_labels=len(class_names),
             id2label=dict(enumerate(class_names)),
             label2id={name: at for at, name in enumerate(class_names)},
+            # Said, because a model that was trained for something else brings its own.
+            problem_type="regression" if problem_type == REGRESSION else "single_label_classification",
             # Weights stored as bfloat16 would be trained as such: slow and inexact on most CPUs.
             dtype=torch.float32,
             use_safetensors=any(base.folder.glob("*.safetensors")),

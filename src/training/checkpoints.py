@@ -128,11 +128,11 @@ class Checkpoints:
         write_seal(folder, {**state, "fingerprint": self._fingerprint})
         flush_to_disk(folder)
 
-    def load(self, path: Path, *, optimizer: Optimizer) -> tuple[dict[str, WeightSet], dict[str, Any]]:
-        """Reads a checkpoint back. Returns the weights by set, and the state; fills the optimizer."""
+    def load(self, path: Path) -> tuple[dict[str, WeightSet], dict[str, Any], dict[str, Any]]:
+        """Reads a checkpoint back. Returns the weights by set, the optimizer's state, and the rest of the state."""
         weights = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
-        optimizer.load_state_dict(torch.load(path / _OPTIMIZER, weights_only=True))
-        return weights, json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+        optimizer = torch.load(path / _OPTIMIZER, weights_only=True)
+        return weights, optimizer, json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
 
     def drop_partial(self) -> None:
         """Removes what killed runs were writing. No other run may be at work on the folder."""

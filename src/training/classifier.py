@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.training.errors import RequestError
+from src.training.model_inputs import input_names
 from src.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ class Classifier:
     @property
     def input_names(self) -> list[str]:
         """What the tokenizer makes and the model reads, in the order of the model's arguments."""
-        made = self.tokenizer.model_input_names
-        return [name for name in inspect.signature(self.model.forward).parameters if name in made]
+        return input_names(self.model, self.tokenizer)
 
     def scores(self, texts: Sequence[str], *, batch_size: int) -> np.ndarray:
         """Scores texts in order of length, so that little is padded.

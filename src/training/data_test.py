@@ -40,7 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], **labels: list[
         split: Table(
             origin=f"some/data ({split})",
             columns={"text": [f"film {row}" for row in range(len(values))], "label": values},
-            class_names={"label": names},
+            class_names={"label": names} if names else {},
         )
         for split, values in labels.items()
     }
@@ -77,9 +77,9 @@ def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [("1", "1.0", "01", "2"), ("nan", "1", "3", "2")])
 def test_the_order_of_classes_is_the_same_in_every_process(labels: tuple[str, ...]) -> None:
     program = f"""
-from src.training.data import _class_names
+from src.training.class_labels import ordered_class_names
 from src.training.tables import Table
-print(_class_names(Table(origin="a", columns={{}}, class_names={{}}), "label", {list(labels)}))
+print(ordered_class_names(Table(origin="a", columns={{}}, class_names={{}}), "label", {list(labels)}))
 """
     path = ":".join(sys.path)
     told = {
@@ -119,8 +119,113 @@ def test_a_column_that_only_one_file_lacks_is_told_with_that_file(tmp_path: Path
 
 
 def test_a_column_of_measurements_is_not_taken_for_classes(tmp_path: Path) -> None:
-    content = labelled(*(f"{row / 7:.3f}" for row in range(1500)))
-    assert "label has 1,500 different values in 1,500 rows" in refusal(tmp_path, train=content)
+    told = refusal(tmp_path, train=labelled(*map(str, range(1500))))
+    assert "label has 1,500 different values in 1,500 rows" in told
+    assert told.endswith("or, if they are numbers to be predicted, --problem_type regression")
+    splits, names = load(tmp_path, train=labelled(*(f"{row / 8}" for row in range(1500))))
+    assert (names, splits["train"].labels[:3]) == ((), (0.0, 0.125, 0.25))
+
+
+def test_a_float_that_marks_a_missing_class_is_refused_with_its_row(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = {"text": ["a b", "c d", "e f"], "label": [1.0, 0.0, float("nan")]}
+    parquet.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    with pytest.raises(RequestError, match="rows.parquet, row 3: label is nan: fill it in or remove the row"):
+        load_rows(Recipe(model_name_or_path="tiny", train_file="rows.parquet"), folder=tmp_path)
+
+
+def test_values_are_read_from_every_split(tmp_path: Path) -> None:
+    splits, names = load(tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "3"))
+    assert names == ()
+    assert (splits["train"].labels, splits["validation"].labels) == ((0.5, 1.0, -2.25), (3.0, 3.0))
+    assert "validation.csv, row 2: label is 'x', which is no number" in refusal(
+        tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "x")
+    )
+
+
+def test_one_value_only_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(labelled("3", "3"))
+    recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", problem_type="regression")
+    with pytest.raises(RequestError, match="train.csv: label is 3 in every row: there is nothing to learn"):
+        load_rows(recipe, folder=tmp_path)
+
+
+def test_hidden_values_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # As GLUE's STS-B has it.
+    recipe = hub(monkeypatch, (), train=[0.0, 4.5, 2.5], validation=[1.0, 3.5], test=[-1.0, -1.0])
+    splits, _ = load_rows(recipe, folder=tmp_path)
+    assert set(splits) == {"train", "validation"}
+
+
+PAIRED = "premise,conclusion,label\na film,a story,yes\na film,a dull film,no\n"
+
+
+def load_pairs(folder: Path, content: str = PAIRED, **fields: Any) -> Rows:
+    (folder / "train.csv").write_text(content)
+    defaults = {"text_column_name": "premise", "text_pair_column_name": "conclusion"}
+    recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", **{**defaults, **fields})
+    return load_rows(recipe, folder=folder)[0]["train"]
+
+
+def test_pairs_are_read_with_both_texts(tmp_path: Path) -> None:
+    rows = load_pairs(tmp_path)
+    assert (rows.texts, rows.pairs) == (("a film", "a film"), ("a story", "a dull film"))
+    taken = rows.take([1])
+    assert (taken.texts, taken.pairs, taken.labels) == (("a film",), ("a dull film",), (0,))
+
+
+def test_the_first_text_of_a_pair_is_the_only_other_column(tmp_path: Path) -> None:
+    assert load_pairs(tmp_path, text_column_name=None) == load_pairs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"text_pair_column_name": "conclusions"},
+            r"train.csv has no column 'conclusions' \(did you mean conclusion\?\): it has premise, conclusion, label "
+            r"\(name them with --text_column_name, --text_pair_column_name and --label_column_name\)",
+        ),
+        ({"text_column_name": "premises"}, r"no column 'premises' \(did you mean premise\?\)"),
+        ({"text_pair_column_name": "premise"}, "--text_column_name and --text_pair_column_name both name 'premise'"),
+        ({"text_pair_column_name": "label"}, "--text_pair_column_name and --label_column_name both name 'label'"),
+        (
+            {"text_column_name": None, "text_pair_column_name": None},
+            "with --text_column_name, and, if the rows are pairs of texts, the other with --text_pair_column_name",
+        ),
+    ],
+)
+def test_columns_that_are_not_there_or_named_twice_are_refused(
+    tmp_path: Path, fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(RequestError, match=told):
+        load_pairs(tmp_path, **fields)
+
+
+def test_an_empty_second_text_is_refused_with_its_row(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="train.csv, row 2: conclusion is empty"):
+        load_pairs(tmp_path, PAIRED.replace("a dull film", " "))
+
+
+def test_a_pair_is_the_same_text_whichever_stands_first() -> None:
+    pairs = Rows(split="train", texts=("a b", "c", "a", "C"), pairs=("c", "a b", "b c", "A b"), labels=(0, 1, 0, 1))
+    whole = [text.lower() for text in pairs.whole_texts]
+    assert whole[0] == whole[1] == whole[3] != whole[2]
+    assert ROWS.whole_texts == ROWS.texts
+
+
+def test_the_hash_is_of_both_texts_and_of_values() -> None:
+    pairs = Rows(split="train", texts=("a", "b"), pairs=("c", "d"), labels=(0, 1))
+    others = [
+        Rows(split="train", texts=("a", "b"), pairs=("c", "e"), labels=(0, 1)),
+        Rows(split="train", texts=("c", "b"), pairs=("a", "d"), labels=(0, 1)),
+        Rows(split="train", texts=("a", "b"), labels=(0, 1)),
+    ]
+    assert len({rows.sha256(NAMES) for rows in (pairs, *others)}) == 4
+    values = [Rows(split="train", texts=("a", "b"), labels=labels) for labels in ((0.5, 1.0), (0.5, 1.25))]
+    assert values[0].sha256(()) != values[1].sha256(())
 
 
 def test_many_classes_with_many_rows_each_are_classes(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class ErrorComparison(Comparison):
 
     @property
     def is_better(self) -> bool:
-        """Whether the second's errors are the smaller ones. Many rows a little farther weigh less than few much nearer."""
+        """Whether the second's errors are the smaller ones: a row much nearer weighs more than one a little farther."""
         return self.signed_rank_sum > 0
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-CLASSIFICATION, REGRESSION = "classification", "regression"
+from src.training.recipe import CLASSIFICATION, REGRESSION
 
 
 @dataclass(frozen=True, kw_only=True)

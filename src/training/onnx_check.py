@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from src.training.class_labels import label_text
 from src.training.classifier import Classifier
-from src.training.data import label_text
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.onnx_graph import OnnxClassifier

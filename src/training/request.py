@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from src.training import recipe as recipes
+from src.training import recipe_files
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import FIELDS, Recipe
@@ -116,7 +117,7 @@ def _base_recipe(
 ) -> tuple[str, dict[str, Any], bool]:
     """Returns the recipe's name, its raw fields, and whether it was chosen for want of a word from the user."""
     if name is not None:
-        return Path(name).stem, recipes.read_recipe(name, folder=working_folder()), False
+        return Path(name).stem, recipe_files.read_recipe(name, folder=working_folder()), False
     model, data = overrides.get("model_name_or_path"), overrides.get("dataset_name") or overrides.get("train_file")
     if model and data:
         return "custom", {}, False
@@ -124,9 +125,9 @@ def _base_recipe(
     if named is not None:
         # What was named must be had. The other half goes with it: embedded with embedded, hub with hub.
         base = "embedded" if named.startswith(locate.PREFIX) else "sst2_bert_tiny"
-        return "custom", recipes.read_recipe(base, folder=working_folder()), False
+        return "custom", recipe_files.read_recipe(base, folder=working_folder()), False
     base = default_recipe()
-    return "custom" if data else base, recipes.read_recipe(base, folder=working_folder()), True
+    return "custom" if data else base, recipe_files.read_recipe(base, folder=working_folder()), True
 
 
 def cross_field_mistakes(recipe: Recipe) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.training.errors import RequestError
-from src.training.recipe import shipped_recipes
+from src.training.recipe_files import shipped_recipes
 from src.training.request import Request, argument_parser, cross_field_mistakes, parse_request, working_folder
 
 OWN_DATA = ("--train_file", "train.csv")

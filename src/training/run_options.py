@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.training.recipe import shipped_recipes
+from src.training.recipe_files import shipped_recipes
 
 # Under a test: time to save a checkpoint and to pack the outputs before the test is killed.
 _TEST_TIMEOUT_SHARE = 0.85

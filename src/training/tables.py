@@ -10,6 +10,7 @@ from typing import Any
 
 from src.training.errors import RequestError
 from src.training.hub import hub_answers
+from src.training.recipe import did_you_mean
 
 # Split names that hub datasets use for the same thing.
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
@@ -117,24 +118,39 @@ def _hub_table(origin: str, split: Any) -> Table:
     return Table(origin=origin, columns={key: list(split[key]) for key in split.column_names}, class_names=names)
 
 
-def choose_columns(table: Table, *, text: str | None, label: str) -> tuple[str, str]:
+def choose_columns(table: Table, *, text: str | None, label: str, pair: str | None = None) -> tuple[str, str]:
     """Returns the names of the text and the label column.
 
+    Args:
+        table: the rows.
+        text: the text column; None: the only other one.
+        label: the label column.
+        pair: the column with the second text of a pair; None where the rows are single texts.
+
     Raises:
-        RequestError: a column is not there, or the text could be in more than one.
+        RequestError: a column is not there or is named twice, or the text could be in more than one.
     """
     there = ", ".join(table.columns)
-    missing = [name for name in (text, label) if name is not None and name not in table.columns]
+    flags = {"--text_column_name": text, "--text_pair_column_name": pair, "--label_column_name": label}
+    named = {flag: name for flag, name in flags.items() if name is not None}
+    missing = [name for name in named.values() if name not in table.columns]
     if missing:
-        raise RequestError(
-            f"{table.origin} has no column {' and no column '.join(map(repr, missing))}: it has {there} "
-            "(name them with --text_column_name and --label_column_name)"
-        )
+        told = " and ".join(f"no column {name!r}{did_you_mean(name, list(table.columns))}" for name in missing)
+        # Whoever knows nothing of pairs is not told of them.
+        *others, last = (flag for flag in flags if flag in named or "pair" not in flag)
+        raise RequestError(f"{table.origin} has {told}: it has {there} (name them with {', '.join(others)} and {last})")
+    for name in named.values():
+        twice = [flag for flag, other in named.items() if other == name]
+        if len(twice) > 1:
+            raise RequestError(f"{' and '.join(twice)} both name {name!r}: each has a column of its own")
     if text is not None:
         return text, label
-    others = [name for name, values in table.columns.items() if name != label and _is_text(values)]
+    others = [name for name, values in table.columns.items() if name not in (label, pair) and _is_text(values)]
     if len(others) != 1:
-        raise RequestError(f"{table.origin} has the columns {there}: name the one with text with --text_column_name")
+        raise RequestError(
+            f"{table.origin} has the columns {there}: name the one with text with --text_column_name"
+            + (", and, if the rows are pairs of texts, the other with --text_pair_column_name" if pair is None else "")
+        )
     return others[0], label
 
 
