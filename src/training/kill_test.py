@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,11 @@ MATERIAL = {"base", "train.csv", "dev.csv", "test.csv"}
 ARGUMENTS = (
     *("--model_name_or_path", "base", "--train_file", "train.csv", "--validation_file", "dev.csv"),
     *("--test_file", "test.csv", "--max_seq_length", "16", "--per_device_train_batch_size", "4"),
-    *("--learning_rate", "3e-2", "--num_train_epochs", "3", "--threads", "1", "--output_dir", "out"),
+    *("--learning_rate", "3e-2", "--num_train_epochs", "3", "--output_dir", "out"),
     *("--checkpoint_seconds", "0", "--save_total_limit", "2", "--overwrite_output_dir", "true"),
 )
-# One recipe's model replaces the other's again and again.
-SEEDS = ("1", "2")
+# One recipe's model replaces the other's again and again; the second is trained by two processes.
+RECIPES = (("--seed", "1", "--threads", "1"), ("--seed", "2", "--threads", "2"))
 NOT_OURS = ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR")
 
 # What an artifact holds, by the fingerprint of its recipe.
@@ -40,7 +41,7 @@ Known = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Uninterrupted:
-    """What runs make that nothing kills: by fingerprint, in the order of SEEDS, and the seconds of one."""
+    """What runs make that nothing kills: by fingerprint, in the order of RECIPES, and the seconds of one."""
 
     known: Known
     fingerprints: list[str]
@@ -74,9 +75,9 @@ def here(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
-def run(here: Path, seed: str, *more: str, aim: Aim | None = None) -> int:
+def run(here: Path, recipe: Sequence[str], *, aim: Aim | None = None) -> int:
     """Starts a run; what it prints goes to a file beside the folder."""
-    return start_run([*ARGUMENTS, "--seed", seed, *more], log=here.parent / "log", aim=aim)
+    return start_run([*ARGUMENTS, *recipe], log=here.parent / "log", aim=aim)
 
 
 def told(here: Path) -> str:
@@ -114,9 +115,9 @@ def uninterrupted(material: Path) -> Uninterrupted:
         for name in NOT_OURS:
             patch.delenv(name, raising=False)
         patch.setenv("BUILD_WORKING_DIRECTORY", str(material))
-        for seed in SEEDS:
+        for recipe in RECIPES:
             started = time.monotonic()
-            assert wait(run(material, seed)) == 0, told(material)
+            assert wait(run(material, recipe)) == 0, told(material)
             seconds = time.monotonic() - started
             found.append(artifact_content(material / "out"))
             # Whatever has the same bits will load as well.
@@ -127,20 +128,20 @@ def uninterrupted(material: Path) -> Uninterrupted:
     return Uninterrupted(known=dict(zip(fingerprints, found, strict=True)), fingerprints=fingerprints, seconds=seconds)
 
 
-def killed_run(here: Path, seed: str, *, choose: random.Random, seconds: float) -> int:
+def killed_run(here: Path, recipe: Sequence[str], *, choose: random.Random, seconds: float) -> int:
     """Runs and kills; returns the exit code, which is 0 where the run was faster."""
     # By time; and from the first file of a checkpoint, of the staging folder, or of the commit so many operations on.
     aims = [None, ("checkpoint/.partial", 100), (".out.partial", 100), ("/out$", 12)]
     chosen = choose.choice(aims)
     if chosen is None:
-        process = run(here, seed)
+        process = run(here, recipe)
         time.sleep(choose.uniform(0, seconds))
         os.kill(process, signal.SIGKILL)
         return wait(process)
     path, most = chosen
     # The commit begins as the older model is moved out of the way.
     event = "os.rename" if path == "/out$" else ""
-    return wait(run(here, seed, aim=Aim(path=path, event=event, operations=choose.randrange(most))))
+    return wait(run(here, recipe, aim=Aim(path=path, event=event, operations=choose.randrange(most))))
 
 
 def instant(here: Path) -> str:
@@ -180,11 +181,11 @@ def test_killed_at_any_instant_a_run_leaves_whole_models_and_goes_on_to_the_same
     finished = resumed = 0
     code = 0
     while kills.total() < KILLS or code:
-        seed = SEEDS[finished % 2]
+        recipe = RECIPES[finished % 2]
         if kills.total() < KILLS:
-            code = killed_run(here, seed, choose=choose, seconds=uninterrupted.seconds)
+            code = killed_run(here, recipe, choose=choose, seconds=uninterrupted.seconds)
         else:
-            code = wait(run(here, seed))
+            code = wait(run(here, recipe))
         if code == -signal.SIGKILL:
             kills[instant(here)] += 1
             check_after_kill(here, known, had_model=finished > 0)
@@ -215,28 +216,28 @@ def test_around_the_commit_there_is_the_old_model_or_the_new_one(
     here: Path, uninterrupted: Uninterrupted, aim: Aim, left: str
 ) -> None:
     known, (old, new) = uninterrupted.known, uninterrupted.fingerprints
-    assert wait(run(here, SEEDS[0])) == 0
-    assert wait(run(here, SEEDS[1], aim=aim)) == -signal.SIGKILL
+    assert wait(run(here, RECIPES[0])) == 0
+    assert wait(run(here, RECIPES[1], aim=aim)) == -signal.SIGKILL
     check_after_kill(here, known, had_model=True)
     if left == "none":
         assert not (here / "out").exists()
     else:
         assert check_whole(here / "out", known) == {"old": old, "new": new}[left]
-    assert wait(run(here, SEEDS[1])) == 0, told(here)
+    assert wait(run(here, RECIPES[1])) == 0, told(here)
     assert check_finished(here, known) == new
 
 
-@pytest.mark.parametrize(("seeds", "apart"), [(("1", "1"), 0.0), (("1", "2"), 0.0), (("1", "2"), 0.2)])
+@pytest.mark.parametrize(("recipes", "apart"), [((0, 0), 0.0), ((0, 1), 0.0), ((0, 1), 0.2)])
 def test_of_two_runs_at_once_one_is_refused_and_the_other_whole(
-    here: Path, uninterrupted: Uninterrupted, seeds: tuple[str, str], apart: float
+    here: Path, uninterrupted: Uninterrupted, recipes: tuple[int, int], apart: float
 ) -> None:
     processes = []
-    for number, seed in enumerate(seeds):
-        processes.append(start_run([*ARGUMENTS, "--seed", seed], log=here.parent / f"log-{number}"))
+    for number, recipe in enumerate(recipes):
+        processes.append(start_run([*ARGUMENTS, *RECIPES[recipe]], log=here.parent / f"log-{number}"))
         time.sleep(apart)
     codes = [wait(process) for process in processes]
     logs = [(here.parent / f"log-{number}").read_text() for number in (0, 1)]
     assert sorted(codes) == [0, 2], logs
     winner = codes.index(0)
     assert logs[1 - winner].count("another run is at work on") == 1
-    assert check_finished(here, uninterrupted.known) == uninterrupted.fingerprints[SEEDS.index(seeds[winner])]
+    assert check_finished(here, uninterrupted.known) == uninterrupted.fingerprints[recipes[winner]]
