@@ -119,7 +119,7 @@ def test_a_regression_tells_its_errors_and_correlations() -> None:
 
 def test_scores_that_are_not_defined_are_left_out_of_the_header() -> None:
     run = example_regression()
-    undefined = {"pearson": None, "spearman": None, "r2": None, "mae_ci95": None, "mse": float("nan")}
+    undefined: Any = {"pearson": None, "spearman": None, "r2": None, "mae_ci95": None, "mse": float("nan")}
     after = dataclasses.replace(run.after, metrics=dataclasses.replace(run.after.metrics, **undefined))
     text = model_card(dataclasses.replace(run, after=after))
     assert [result["type"] for result in header(text)["model-index"][0]["results"][0]["metrics"]] == ["mae"]
