@@ -58,8 +58,8 @@ def told(value: float) -> str:
 
 
 def label_told(value: float) -> str:
-    """Returns a label as it was given, as near as float32 and six digits let it."""
-    return f"{value:,.6g}"
+    """Returns a label as it was given, in four digits, or six if it is large."""
+    return f"{value:,.4g}" if abs(value) < 100 else f"{value:,.6g}"
 
 
 def share_told(value: float | None) -> str:
