@@ -97,7 +97,6 @@ def test_a_model_of_pairs_is_exported_and_checked_on_pairs(pairs: Path, capsys: 
     assert run_in(pairs, export_onnx.main, *flags, "--check_file", "test.csv", "--text_column_name", "first") == 0
     check = read_json(pairs / "out.onnx.json")["check"]
     accuracy = read_json(pairs / "out" / "metrics.json")["after"]["accuracy"]
-    # Scored on single texts, or on token types of 0 alone, it would be another.
     assert check["accuracy"] == {"original": accuracy, "onnx": accuracy}
     assert (check["rows"], check["same_predictions"]) == (40, 1.0)
 
