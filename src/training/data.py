@@ -93,7 +93,7 @@ def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Rows], tuple[s
     texts = {}
     for split, table in tables.items():
         choose_columns(table, text=text, pair=pair, label=label)
-        texts[split] = _Texts(first=_texts(table, text), second=None if pair is None else _texts(table, pair))
+        texts[split] = _Texts(first=read_texts(table, text), second=None if pair is None else read_texts(table, pair))
     if holds_values(tables["train"], label, problem_type=recipe.problem_type):
         return _rows_with_values(tables, texts, label), ()
     return _rows_with_classes(tables, texts, label)
@@ -110,7 +110,12 @@ class _Texts(NamedTuple):
         return Rows(split=split, texts=tuple(self.first[row] for row in at), labels=tuple(labels), pairs=pairs)
 
 
-def _texts(table: Table, column: str) -> tuple[str, ...]:
+def read_texts(table: Table, column: str) -> tuple[str, ...]:
+    """Returns a column's texts.
+
+    Raises:
+        RequestError: one is empty.
+    """
     texts = table.columns[column]
     for row, text in enumerate(texts, 1):
         if text is not None and not isinstance(text, str):
