@@ -15,6 +15,7 @@ from src.training.engine import Trainer
 from src.training.errors import StopRequested
 from src.training.objective import Objective
 from src.training.recipe import Recipe
+from src.training.replicas import PROGRESS, TRAIN, Replicas
 from src.training.runtime import StopSignal
 from src.training.tiny_model import VOCABULARY, build_tiny_model
 
@@ -56,18 +57,22 @@ def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | No
     model = folder / "model"
     if not model.exists():
         build_tiny_model(model, head=1)
+    replicas = Replicas(
+        AutoModelForSequenceClassification.from_pretrained(model),
+        RECIPE,
+        splits={TRAIN: rows(40, seed=1, noise=2.0), PROGRESS: rows(20, seed=2, noise=0.1)},
+        objective=OBJECTIVE,
+        threads=1,
+    )
     return Trainer(
-        model=AutoModelForSequenceClassification.from_pretrained(model),
+        replicas=replicas,
         recipe=RECIPE,
-        train=rows(40, seed=1, noise=2.0),
-        scored=rows(20, seed=2, noise=0.1),
         scored_split="validation",
         class_names=(),
         chooses=True,
         checkpoints=Checkpoints(folder / "checkpoints", fingerprint="a"),
         stop=stop or StopSignal(deadline_seconds=None),
         record=events.append,
-        objective=OBJECTIVE,
     )
 
 
