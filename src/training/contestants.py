@@ -17,6 +17,7 @@ from src.training.base_model import build_model, find_base_model
 from src.training.batching import encode, epoch_batches
 from src.training.checkpoints import Checkpoints
 from src.training.engine import Trainer
+from src.training.errors import RequestError
 from src.training.metrics import Metrics
 from src.training.objective import Objective
 from src.training.recipe import Recipe
@@ -65,9 +66,14 @@ class Contest:
             data_folder: what relative paths are relative to.
             scratch: for checkpoints and saved models.
             stop: ends our loop early.
+
+        Raises:
+            RequestError: a model or rows cannot be had, or the rows have no classes.
         """
         self.recipe, self.scratch, self.stop = recipe, scratch, stop
         self.task = load_task(recipe, folder=data_folder)
+        if not self.task.class_names:
+            raise RequestError("the benchmark compares classifiers, and these labels are numbers: name other rows")
         self.model, self.tokenizer = build_model(
             find_base_model(recipe, folder=data_folder),
             class_names=self.task.class_names,

@@ -80,7 +80,7 @@ class Embedding(torch.autograd.Function):
     """Words + positions + types, normalised."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         words: torch.Tensor,
         positions: torch.Tensor,
@@ -117,7 +117,7 @@ class Embedding(torch.autograd.Function):
         return _masked(out, mask)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         """Gradients of words, positions, types, scale and shift."""
         summed, mean, rate, scale, shift, mask = ctx.saved_tensors
         ids, first, kinds, _ = ctx.where
@@ -141,7 +141,7 @@ class Attention(torch.autograd.Function):
     """LayerNorm(x + dropout(attention(x))) of the first `asked` tokens of each row (Vaswani et al. 2017)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         inputs: torch.Tensor,
         asked: int,
@@ -202,7 +202,7 @@ class Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         """Gradients of the inputs and weights."""
         flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate, *weights = ctx.saved_tensors
         wq, wk, wv, wo, scale, shift = weights
@@ -229,9 +229,7 @@ class FeedForward(torch.autograd.Function):
     """LayerNorm(x + dropout(W2 gelu(W1 x)))."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, inputs: torch.Tensor, mask: Mask, shape: Shape, *weights: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, inputs: torch.Tensor, mask: Mask, shape: Shape, *weights: torch.Tensor) -> torch.Tensor:
         """Computes the layer; inputs, mask and result are [tokens, width]."""
         w1, b1, w2, b2, scale, shift = weights
         hidden = _linear(inputs, w1, b1)
@@ -243,7 +241,7 @@ class FeedForward(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         """Gradients of the inputs and weights."""
         inputs, hidden, active, summed, mean, rate, w1, w2, scale, shift = ctx.saved_tensors
         d_sum, d_scale, d_shift = _normalise_backward(gradient.contiguous(), summed, mean, rate, scale, shift)

@@ -46,7 +46,7 @@ class Optimizer:
         self._row_gradients = shared_zeros(processes, rows, embedding.embedding_dim)
         self.take_rank(0)
 
-    def _defer(self, embedding: torch.nn.Embedding) -> DeferredAdamW:
+    def _defer(self, embedding: Any) -> DeferredAdamW:
         embedding.sparse = True
         return DeferredAdamW(
             embedding.weight,
@@ -137,9 +137,11 @@ class Optimizer:
 
     def _update(self, part: slice, *, step: int, rate: float, decay: float, scale: float) -> None:
         device = self.flat.values.device
-        tensors = ([values[part]] for values in (self.flat.values, self.flat.gradients[0], self._mean, self._square))
         adamw(
-            *tensors,
+            [self.flat.values[part]],
+            [self.flat.gradients[0][part]],
+            [self._mean[part]],
+            [self._square[part]],
             [],
             [torch.tensor(float(step), device=device)],
             fused=True,

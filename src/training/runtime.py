@@ -83,16 +83,18 @@ def prepare_environment(recipe: Recipe) -> None:
     For `portable` that is the instruction set; for any run, how long threads spin. A user's own value stands.
 
     Raises:
-        RequestError: torch is loaded already, with another instruction set.
+        RequestError: numpy or torch is loaded already, with another instruction set.
     """
     for name, value in _THREADS_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if recipe.reproducible != "portable":
         return
     wrong = {name for name, value in _PORTABLE_ENVIRONMENT.items() if os.environ.get(name) != value}
-    if wrong and "torch" in sys.modules:
+    if wrong and sys.modules.keys() & {"numpy", "torch"}:
         settings = " ".join(f"{name}={value}" for name, value in _PORTABLE_ENVIRONMENT.items())
-        raise RequestError(f"reproducible=portable needs {settings} in the environment before torch is imported")
+        raise RequestError(
+            f"reproducible=portable needs {settings} in the environment before numpy and torch are imported"
+        )
     os.environ.update(_PORTABLE_ENVIRONMENT)
 
 

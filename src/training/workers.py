@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
@@ -44,7 +45,7 @@ class Workers:
         """
         pipes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count - 1)]
         self._pipes = [ours for ours, _ in pipes]
-        self._processes = [_fork(lambda rank=rank: _serve(make, rank, pipes)) for rank in range(1, count)]
+        self._processes = [_fork(functools.partial(_serve, make, rank, pipes)) for rank in range(1, count)]
         for _, theirs in pipes:
             theirs.close()
         self.own = make(0)
@@ -152,6 +153,7 @@ def _serve(make: Callable[[int], Any], rank: int, pipes: list[tuple[socket.socke
 def _answer_calls(share: Any, pipe: socket.socket) -> None:
     while True:
         method, arguments = _receive(pipe)
+        answer: tuple[str | None, Any]
         try:
             answer = (None, getattr(share, method)(*arguments))
         except Exception:
