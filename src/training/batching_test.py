@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from src.training import batching
 from src.training.batching import EncodedRows, encode, epoch_batches, scoring_batches
 from src.training.data import Rows
 from src.training.model_inputs import reads_token_types
@@ -121,6 +126,45 @@ def test_a_long_text_is_cut_and_keeps_its_closing_token(tokenizer: Any) -> None:
 
 def test_no_rows_can_be_encoded(tokenizer: Any) -> None:
     assert len(encode(Rows(split="test", texts=(), labels=()), tokenizer=tokenizer, max_seq_length=8)) == 0
+
+
+def test_every_row_has_the_ids_of_the_tokenizers_own_call(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_TEXTS_AT_ONCE", 3)
+    texts = ("a good film", "", "[SEP] not [MASK]", "ça va 😀", "\tdull\n", "good " * 50, "Good, BAD!", "fine")
+    rows = encode(Rows(split="train", texts=texts, labels=(0,) * 8), tokenizer=tokenizer, max_seq_length=12)
+    wanted = tokenizer(list(texts), truncation=True, max_length=12)["input_ids"]
+    assert [rows.ids[start:end].tolist() for start, end in zip(rows.starts, rows.starts[1:], strict=False)] == wanted
+    assert (rows.ids.dtype, rows.starts.dtype) == (np.int32, np.int64)
+
+
+def test_a_process_that_has_tokenised_can_be_forked_and_the_child_can_train(tmp_path: Path) -> None:
+    # The tokenizer has threads of its own by then, and a fork takes none of them along.
+    build_tiny_model(tmp_path / "tiny")
+    program = f"""
+import os, torch
+from transformers import AutoTokenizer
+from src.training.batching import encode
+from src.training.data import Rows
+tokenizer = AutoTokenizer.from_pretrained({str(tmp_path / "tiny")!r})
+encode(Rows(split="train", texts=("a good film",) * 3000, labels=(0,) * 3000), tokenizer=tokenizer, max_seq_length=8)
+children = []
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        weights = torch.randn(300, 300, requires_grad=True)
+        (weights @ weights).sum().backward()
+        os._exit(0 if torch.isfinite(weights.grad).all() else 1)
+    children.append(child)
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("[0, 0]\n", "")
 
 
 PAIRS = Rows(

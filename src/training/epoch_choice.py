@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from src.training.metrics import Metrics
-from src.training.objective import Objective
+from src.training.objective import REGRESSION, Objective
 from src.training.regression_metrics import AnyMetrics
 
 
@@ -23,3 +23,9 @@ def merit(metrics: AnyMetrics, *, objective: Objective) -> tuple[float, float]:
     weights = np.array(objective.class_weights)
     counts = np.array(metrics.confusion_matrix)
     return float(weights @ np.diag(counts) / (weights @ counts.sum(axis=1))), -metrics.loss
+
+
+def gained(now: tuple[float, float], *, best: tuple[float, float], objective: Objective) -> float:
+    """Returns by how much an epoch's merit is above the best one's: accuracy, or in a regression the loss."""
+    at = 1 if objective.kind == REGRESSION else 0
+    return now[at] - best[at]

@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from src.training.comparison import Comparison
 from src.training.console import number_or_dash
+from src.training.early_stopping import told_early_stop
 from src.training.error_comparison import ErrorComparison
 from src.training.finished_run import FinishedRun
 from src.training.metrics import Metrics
@@ -41,7 +42,7 @@ print(pipeline("text-classification", model="PATH OF THIS FOLDER")({{ example }}
 
 These rows took no part in training or in choosing the model. Row by row, {{ told_row_by_row }}.
 
-Trained on {{ "{:,}".format(train_rows) }} rows for {{ "%g" % recipe.num_train_epochs }} epochs in batches of \
+Trained on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} epochs in batches of \
 {{ recipe.per_device_train_batch_size }}, peak learning rate {{ "%g" % recipe.learning_rate }}, \
 seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}.
 `report.html` shows the run, `recipe.json` describes it completely, `metrics.json` has all numbers.
@@ -71,6 +72,7 @@ def model_card(run: FinishedRun) -> str:
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
             what=_what(run),
             example=_EXAMPLE if run.final.pairs is None else _EXAMPLE_PAIR,
+            epochs=_epochs(run),
         )
     )
 
@@ -110,6 +112,11 @@ def _values(metrics: AnyMetrics) -> list[str]:
         interval = metrics.mae_ci95
     first, *others = map(number_or_dash, scores)
     return [first, "-" if interval is None else "{:.4f} to {:.4f}".format(*interval), *others]
+
+
+def _epochs(run: FinishedRun) -> str:
+    planned, stop = run.resolved["recipe"]["num_train_epochs"], told_early_stop(run.events)
+    return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
 
 
 def _plain(name: str) -> str:

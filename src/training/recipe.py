@@ -118,6 +118,10 @@ class Recipe:
     load_best_model_at_end: bool = _field(
         True, "keep the epoch with the best validation scores, where test rows give the final numbers"
     )
+    early_stopping_patience: int | None = _whole(
+        None, "end training after this many epochs without a better score (default: never)"
+    )
+    early_stopping_threshold: float = _not_negative(0.0, "what accuracy must gain by, and more, to count as better")
     seed: int = _field(
         42,
         "decides the new head, the order of rows and dropout",

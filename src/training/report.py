@@ -17,6 +17,7 @@ import numpy as np
 from src.training import chart_geometry, charts
 from src.training.class_scores import class_scores, most_confused
 from src.training.durations import duration
+from src.training.early_stopping import told_early_stop
 from src.training.finished_run import FinishedRun
 from src.training.recipe import REGRESSION
 from src.training.regression_report import cut_text, regression_view
@@ -180,6 +181,7 @@ def _effort(run: FinishedRun) -> list[tuple[str, str]]:
     return [
         ("Training time", duration(effort["seconds"])),
         ("Steps", f"{effort['steps']:,} ({effort['epochs']:g} epochs)"),
+        *_early_stop(run),
         ("Examples a second", f"{effort['examples_per_second']:,.0f}"),
         ("Tokens a second", f"{effort['tokens_per_second']:,.0f}, without padding"),
         ("Most memory held", f"{effort['peak_rss_bytes'] / 2**20:,.0f} MiB"),
@@ -188,6 +190,16 @@ def _effort(run: FinishedRun) -> list[tuple[str, str]]:
         ("System", f"{environment['os']}, Python {environment['python']}"),
         ("Packages", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
+
+
+def _early_stop(run: FinishedRun) -> list[tuple[str, str]]:
+    """Returns the row of a run that ended before its last epoch, if it did."""
+    told = told_early_stop(run.events)
+    if told is None:
+        return []
+    planned = run.resolved["recipe"]["num_train_epochs"]
+    waited = told["epochs_without_progress"]
+    return [("Stopped early", f"after epoch {told['epoch']} of {planned:g}: {waited} without a better score")]
 
 
 def _settings(resolved: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,10 @@ from src.training import recipe_files
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import FIELDS, Recipe
+from src.training.run_options import OPTIONS, SWITCHES, RunOptions, parse_options, working_folder
 
 FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _DATA_FILES = ("train_file", "validation_file", "test_file")
-# Under a test: time to save a checkpoint and to pack the outputs before the test is killed.
-_TEST_TIMEOUT_SHARE = 0.85
 
 _DESCRIPTION = """\
 Fine-tunes a text classifier on CPUs.
@@ -33,27 +30,6 @@ Fine-tunes a text classifier on CPUs.
   --model_name_or_path embedded:minilm-l6          another base model
 
 Exit codes: 0 done; 2 the request was wrong; 3 stopped with a checkpoint, the same command goes on; 1 anything else."""
-_OPTIONS = {
-    "recipe": f"the run to start from: {', '.join(recipe_files.shipped_recipes())}, or the path of a .yaml file",
-    "output_dir": "where the model goes (default: finetuned/<recipe>-<digest> in the current folder)",
-    "overwrite_output_dir": "replace a model of another recipe in output_dir; anything else there is never touched",
-    "resume_from_checkpoint": "auto: continue a stopped run of the same recipe; true: and fail if there is none; "
-    "false: start anew",
-    "deadline_seconds": "stop with a checkpoint after this time (default under a test: 85 %% of its time limit)",
-    "debug": "show the traceback of an error",
-}
-_SWITCHES = ("overwrite_output_dir", "debug")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to run. None of this changes the model."""
-
-    output_dir: Path | None = None
-    overwrite_output_dir: bool = False
-    resume_from_checkpoint: str = "auto"
-    deadline_seconds: float | None = None
-    debug: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +47,6 @@ class _Parser(argparse.ArgumentParser):
         raise RequestError(f"{message}: see --help")
 
 
-def working_folder() -> Path:
-    """Returns the folder the user typed the command in; under `bazel run` that is not the current one."""
-    return Path(os.environ.get("BUILD_WORKING_DIRECTORY") or Path.cwd())
-
-
 def argument_parser() -> argparse.ArgumentParser:
     """Returns the parser behind --help. Values stay strings: they are judged with those of the recipe file."""
     parser = _Parser(
@@ -86,8 +57,8 @@ def argument_parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
     )
     options = parser.add_argument_group("options")
-    for name, doc in _OPTIONS.items():
-        _add_flag(options, name, doc=doc, switch=name in _SWITCHES)
+    for name, doc in OPTIONS.items():
+        _add_flag(options, name, doc=doc, switch=name in SWITCHES)
     fields = parser.add_argument_group("recipe")
     for name, field in FIELDS.items():
         doc = field.metadata["doc"] + ("" if field.default in (None, "") else f" (default: {field.default})")
@@ -120,7 +91,7 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
     given, unknown = argument_parser().parse_known_args(arguments)
     flags = vars(given)
     mistakes = [_unknown_argument(argument) for argument in _without_values(unknown)]
-    options, option_mistakes = _parse_options({key: flags.pop(key) for key in list(flags) if key in _OPTIONS})
+    options, option_mistakes = parse_options({key: flags.pop(key) for key in list(flags) if key in OPTIONS})
     mistakes += option_mistakes
     overrides, override_mistakes = recipes.parse_fields(flags)
     mistakes += override_mistakes
@@ -171,6 +142,8 @@ def cross_field_mistakes(recipe: Recipe) -> list[str]:
     for key in _DATA_FILES[1:]:
         if getattr(recipe, key) is not None and not recipe.train_file:
             mistakes.append(f"{key} goes with train_file")
+    if recipe.early_stopping_threshold and recipe.early_stopping_patience is None:
+        mistakes.append("early_stopping_threshold goes with early_stopping_patience")
     return mistakes + file_mistakes(dataclasses.asdict(recipe))
 
 
@@ -210,34 +183,5 @@ def _unknown_argument(argument: str) -> str:
     if not argument.startswith("-"):
         return f"{argument!r} stands alone: every argument is a --flag with its value"
     flag = argument.partition("=")[0]
-    near = recipes.did_you_mean(flag.lstrip("-").replace("-", "_"), [*FIELDS, *_OPTIONS])
+    near = recipes.did_you_mean(flag.lstrip("-").replace("-", "_"), [*FIELDS, *OPTIONS])
     return f"{flag} is not a flag{near}"
-
-
-def _parse_options(raw: Mapping[str, str | None]) -> tuple[dict[str, Any], list[str]]:
-    """Converts the run options. Returns the values and one phrase for each mistake."""
-    options: dict[str, Any] = {}
-    mistakes: list[str] = []
-    for key, value in raw.items():
-        if value is None or value == "":
-            mistakes.append(f"--{key} needs a value")
-        elif key == "output_dir":
-            options[key] = working_folder() / Path(value).expanduser()
-        elif key == "resume_from_checkpoint" and value not in ("auto", "true", "false"):
-            mistakes.append(f"--{key} must be auto, true or false, not {value!r}")
-        elif key in _SWITCHES:
-            if value.lower() not in ("true", "false"):
-                mistakes.append(f"--{key} must be true or false, not {value!r}")
-            options[key] = value.lower() == "true"
-        elif key == "deadline_seconds":
-            try:
-                options[key] = float(value)
-            except ValueError:
-                options[key] = math.nan
-            if not 0 <= options[key] < math.inf:
-                mistakes.append(f"--{key} must be a number of seconds, 0 or more, not {value!r}")
-        else:
-            options[key] = value
-    if "deadline_seconds" not in raw and os.environ.get("TEST_TIMEOUT"):
-        options["deadline_seconds"] = _TEST_TIMEOUT_SHARE * float(os.environ["TEST_TIMEOUT"])
-    return options, mistakes

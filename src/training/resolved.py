@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from src.training.base_model import BaseModel, find_base_model
+from src.training.early_stopping import check_early_stopping
 from src.training.recipe import Recipe
 from src.training.runtime import resolve_threads
 from src.training.task import Task, load_task
@@ -24,6 +25,7 @@ SCHEMA = 1
 _DECIDING = (
     *("max_seq_length", "per_device_train_batch_size", "learning_rate", "weight_decay", "max_grad_norm"),
     *("lr_scheduler_type", "warmup_ratio", "num_train_epochs", "seed", "reproducible", "class_weights"),
+    *("early_stopping_patience", "early_stopping_threshold"),
 )
 
 
@@ -60,6 +62,7 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     threads = resolve_threads(recipe)
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
+    check_early_stopping(recipe, chooses=task.chooses)
     base = find_base_model(recipe, folder=folder)
     document = _document(recipe, base=base, task=task, threads=threads)
     return ResolvedRun(recipe=recipe, base=base, task=task, threads=threads, document=document)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from src.training.batching import Batch, EncodedRows, scoring_batches
+from src.training.batching import EncodedRows, scoring_batches
 from src.training.metrics import Metrics, score
 from src.training.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.recipe import REGRESSION
@@ -37,25 +37,16 @@ class Scored:
         return self.metrics
 
 
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Returns the batch where the model is."""
-    return {name: values.to(device) for name, values in batch.items()}
-
-
 def evaluate(
-    model: torch.nn.Module,
+    model: Any,
     rows: EncodedRows,
     *,
     split: str,
     class_names: Sequence[str],
     batch_size: int,
     objective: Objective = PLAIN_CLASSIFICATION,
-    check: Callable[[], None] = lambda: None,
 ) -> Scored:
     """Scores a model on rows. Leaves the model in evaluation mode.
-
-    The loss is the objective's, with its class weights: so the losses of train and scored rows can be compared. All
-    other scores count every row the same.
 
     Args:
         model: a classifier of transformers.
@@ -64,29 +55,38 @@ def evaluate(
         class_names: names by index; none in a regression.
         batch_size: rows at once.
         objective: what the model was, or is to be, trained for.
-        check: called before each batch; may raise to end the scoring.
     """
     model.eval()
     device = next(model.parameters()).device
-    is_regression = objective.kind == REGRESSION
-    predicted = torch.empty(len(rows), dtype=torch.float32 if is_regression else torch.int64)
-    confidence = torch.ones(len(rows))
-    losses = mass = 0.0
+    logits = np.empty((len(rows), model.config.num_labels), np.float32)
     with torch.inference_mode():
         for chosen in scoring_batches(rows.lengths, batch_size=batch_size):
-            check()
-            batch = on_device(rows.batch(chosen), device)
-            labels = batch.pop("labels")
-            logits = model(**batch).logits
-            losses += float(objective.loss_sum(logits, labels))
-            mass += objective.mass(labels)
-            at = torch.from_numpy(chosen)
-            if is_regression:
-                predicted[at] = logits[:, 0].float().cpu()
-                continue
-            best = logits.argmax(dim=-1, keepdim=True)
-            predicted[at] = best[:, 0].cpu()
-            confidence[at] = logits.float().softmax(dim=-1).gather(1, best)[:, 0].cpu()
-    said: dict[str, Any] = {"split": split, "predicted": predicted.numpy(), "true": rows.labels, "loss": losses / mass}
-    metrics = score_values(**said) if is_regression else score(**said, class_names=class_names)
-    return Scored(metrics=metrics, predicted=predicted.numpy(), confidence=confidence.numpy())
+            batch = {name: values.to(device) for name, values in rows.batch(chosen).items() if name != "labels"}
+            logits[chosen] = model(**batch).logits.float().cpu().numpy()
+    return score_logits(logits, rows, split=split, class_names=class_names, objective=objective)
+
+
+def score_logits(
+    logits: np.ndarray, rows: EncodedRows, *, split: str, class_names: Sequence[str], objective: Objective
+) -> Scored:
+    """Scores what a model said of rows.
+
+    The loss is the objective's, with its class weights: so the losses of train and scored rows can be compared. All
+    other scores count every row the same.
+
+    Args:
+        logits: float32 [rows, classes], or [rows, 1] of a regression.
+        rows: with the true labels.
+        split: name of the rows.
+        class_names: names by index; none in a regression.
+        objective: what the model was, or is to be, trained for.
+    """
+    said, labels = torch.tensor(logits), torch.from_numpy(rows.labels)
+    loss = float(objective.loss_sum(said, labels)) / objective.mass(labels)
+    if objective.kind == REGRESSION:
+        predicted, confidence = said[:, 0].numpy(), np.ones(len(rows), np.float32)
+        values = score_values(split=split, loss=loss, predicted=predicted, true=rows.labels)
+        return Scored(metrics=values, predicted=predicted, confidence=confidence)
+    best, classes = said.softmax(dim=-1).max(dim=-1)
+    metrics = score(split=split, loss=loss, predicted=classes.numpy(), true=rows.labels, class_names=class_names)
+    return Scored(metrics=metrics, predicted=classes.numpy(), confidence=best.numpy())

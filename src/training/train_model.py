@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from src.training.errors import EXIT_DONE, RequestError, exit_code_of
 from src.training.recipe import Recipe, parse_fields
 from src.training.recipe_files import read_recipe
-from src.training.request import Request, RunOptions, cross_field_mistakes, parse_request, working_folder
+from src.training.request import Request, cross_field_mistakes, parse_request, working_folder
+from src.training.run_options import RunOptions
 from src.training.runtime import StopSignal
 
 if TYPE_CHECKING:
