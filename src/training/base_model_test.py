@@ -101,6 +101,16 @@ def test_more_tokens_than_the_model_has_positions_are_refused(base: Path) -> Non
         build_model(find(base), class_names=("bad", "good"), seed=1, max_seq_length=POSITIONS + 1)
 
 
+def test_a_model_without_positions_reads_any_number_of_tokens(base: Path, tmp_path: Path) -> None:
+    # XLNet's are relative, and it says so by a maximum of -1.
+    from transformers import XLNetConfig, XLNetModel
+
+    folder = shutil.copytree(base, tmp_path / "xlnet")
+    XLNetModel(XLNetConfig(vocab_size=100, d_model=16, n_layer=1, n_head=2, d_inner=16)).save_pretrained(folder)
+    model, _ = build_model(find(folder), class_names=("bad", "good"), seed=1, max_seq_length=1000)
+    assert model.config.max_position_embeddings == -1
+
+
 def test_a_tokenizer_without_padding_is_refused(base: Path) -> None:
     path = base / "tokenizer_config.json"
     path.write_text(path.read_text().replace('"pad_token": "[PAD]"', '"pad_token": null'))

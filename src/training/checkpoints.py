@@ -88,7 +88,7 @@ class Checkpoints:
         try:
             self._write(partial, weights=weights, optimizer=optimizer, state=state)
             if not self._is_whole(final):
-                shutil.rmtree(final, ignore_errors=True)
+                self._discard(final)
                 partial.rename(final)
                 flush_names(self.folder)
         finally:
@@ -109,6 +109,12 @@ class Checkpoints:
         earlier = [path for path in self._all() if _step(path) < step]
         later = [path for path in self._all() if _step(path) > step]
         for path in [*earlier[: len(earlier) - (self._keep - 1)], *later]:
+            self._discard(path)
+
+    def _discard(self, path: Path) -> None:
+        """Removes a checkpoint, if it is there. A kill in the middle may not leave half of it under its name."""
+        if path.exists():
+            path = path.rename(self.folder / f"{_PARTIAL}{os.getpid()}-{path.name}")
             shutil.rmtree(path)
 
     def _write(
@@ -135,6 +141,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Removes the folder with all checkpoints."""
+        for path in self._all():
+            self._discard(path)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

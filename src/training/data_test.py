@@ -108,6 +108,13 @@ def test_an_empty_label_is_refused_with_its_row(tmp_path: Path) -> None:
     assert "train.csv, row 3: label is empty" in refusal(tmp_path, train=labelled("a", "b", ""))
 
 
+def test_a_column_without_text_is_told_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": 7, "label": 0}\n{"text": 8, "label": 1}\n')
+    recipe = Recipe(model_name_or_path="tiny", train_file="a.jsonl", text_column_name="text")
+    with pytest.raises(RequestError, match="a.jsonl, row 1: text is 7, and no text: name another"):
+        load_rows(recipe, folder=tmp_path)
+
+
 def test_a_label_that_train_never_saw_is_refused_with_those_it_knows(tmp_path: Path) -> None:
     told = refusal(tmp_path, train=labelled("bad", "good"), validation=labelled("bad", "ugly"))
     assert told == "validation.csv has labels that no train row has: 'ugly': the train rows know 'bad', 'good'"

@@ -30,7 +30,10 @@ class EventLog:
         """
         kept = [line for line in _whole_lines(self.path) if _is_done(json.loads(line), step=step, epoch=epoch)]
         self._file.close()
-        self.path.write_text("".join(kept), encoding="utf-8")
+        # Not in place: a kill or a full disk in the middle would take the history along.
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        partial.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:

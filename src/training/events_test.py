@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from src.training.events import EventLog, read_events
 
@@ -46,6 +50,22 @@ def test_scores_of_an_epoch_that_are_told_again_are_dropped(tmp_path: Path) -> N
     log.drop_after(10, epoch=1)
     log.close()
     assert [event["event"] for event in read_events(log.path)] == ["step", "evaluation", "step"]
+
+
+def test_the_history_stays_where_rewriting_it_ends_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.record({"event": "step", "step": 1})
+
+    def write_nothing(path: Path, *_: object, **__: object) -> int:
+        path.open("w").close()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", write_nothing)
+    with pytest.raises(OSError, match="No space left"):
+        log.drop_after(1, epoch=0)
+    assert steps(log.path) == [1]
 
 
 def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:

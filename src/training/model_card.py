@@ -70,11 +70,16 @@ def model_card(run: FinishedRun) -> str:
             scores=zip(_names(run.after.metrics), _values(run.before.metrics), _values(run.after.metrics), strict=True),
             told_row_by_row=_row_by_row(run.comparison),
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
+            epochs=_epochs(run),
             what=_what(run),
             example=_EXAMPLE if run.final.pairs is None else _EXAMPLE_PAIR,
-            epochs=_epochs(run),
         )
     )
+
+
+def _epochs(run: FinishedRun) -> str:
+    planned, stop = run.resolved["recipe"]["num_train_epochs"], told_early_stop(run.events)
+    return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
 
 
 def _what(run: FinishedRun) -> str:
@@ -114,11 +119,6 @@ def _values(metrics: AnyMetrics) -> list[str]:
     return [first, "-" if interval is None else "{:.4f} to {:.4f}".format(*interval), *others]
 
 
-def _epochs(run: FinishedRun) -> str:
-    planned, stop = run.resolved["recipe"]["num_train_epochs"], told_early_stop(run.events)
-    return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
-
-
 def _plain(name: str) -> str:
     """Returns a name as Markdown that shows it, on one line."""
     return " ".join(name.split()).translate(_MARKUP)
@@ -141,12 +141,15 @@ def _header(run: FinishedRun) -> ModelCardData:
 
 def _results(recipe: Mapping[str, Any], *, metrics: AnyMetrics) -> list[EvalResult]:
     """Returns the final numbers for the header's model-index."""
-    name = recipe["dataset_name"] or PurePath(recipe["train_file"]).name
+    hub_name = recipe["dataset_name"]
+    if hub_name is not None and hub_name.startswith((".", "/", "~")):
+        hub_name = None
+    name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
     return [
         EvalResult(
             task_type=_TASK,
             # No repository's name has a colon: a local file is not taken for a dataset of the hub.
-            dataset_type=recipe["dataset_name"] or f"file:{name}",
+            dataset_type=hub_name or f"file:{name}",
             dataset_name=name,
             dataset_config=recipe["dataset_config_name"],
             dataset_split=metrics.split,

@@ -41,6 +41,8 @@ def test_the_header_names_nothing_that_is_not_on_the_hub() -> None:
     assert not {"base_model", "datasets"} & set(told)
     # A colon cannot stand in a repository's name.
     assert told["model-index"][0]["results"][0]["dataset"]["type"] == "file:my.csv"
+    saved = header(card(train_file=None, dataset_name="./of/mine"))
+    assert saved["model-index"][0]["results"][0]["dataset"]["type"] == "file:mine"
 
 
 def test_the_hubs_own_reader_finds_the_results() -> None:

@@ -16,10 +16,11 @@ import numpy as np
 from src.training.class_labels import label_text
 from src.training.classifier import Classifier
 from src.training.data import read_texts
+from src.training.data_files import read_file
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.onnx_graph import OnnxClassifier
-from src.training.tables import Table, choose_columns, read_file
+from src.training.tables import Table, choose_columns
 from src.training.text_pairs import Text
 from src.training.value_labels import label_number
 

@@ -64,11 +64,12 @@ def build_tiny_model(
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
     else:
         model.save_pretrained(folder)
-    _write_tokenizer(folder)
+    write_tokenizer(folder)
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
+    """Writes BERT's tokenizer for VOCABULARY into a folder."""
     from transformers import BertTokenizer
 
     vocabulary = {word: number for number, word in enumerate(VOCABULARY)}

@@ -12,7 +12,10 @@ from src.training.errors import RequestError
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 _HEAD = "ForSequenceClassification"
 # Their positions begin after the padding token's: so many fewer tokens than positions can be read.
-_POSITIONS_AFTER_PADDING = ("camembert", "roberta", "xlm-roberta")
+_POSITIONS_AFTER_PADDING = (
+    *("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    *("xlm-roberta-xl", "xmod"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
