@@ -105,7 +105,6 @@ def test_the_epoch_with_the_lowest_loss_is_kept(tmp_path: Path) -> None:
     assert made.progress.best_epoch == found.index(min(found)) + 1
     assert made.progress.best_loss == min(found)
     assert made.progress.best_epoch < 4
-    assert found[3] > 1.5 * min(found)
 
 
 @pytest.mark.parametrize("asked", [3, 7, 13])
