@@ -81,7 +81,7 @@ def fuse(model: Any) -> FusedClassifier | None:
     transformers, is left to its own code.
     """
     parts = encoder_parts(model)
-    if parts is None or any(weight.device.type != "cpu" for weight in model.parameters()):
+    if parts is None or not all(_is_plain(weight) for weight in model.parameters()):
         return None
     fused = FusedClassifier(parts)
     batch = _sample(model.config)
@@ -94,6 +94,11 @@ def fuse(model: Any) -> FusedClassifier | None:
         log.info("The fused layers answer otherwise than this %s: it trains by its own", model.config.model_type)
         return None
     return fused
+
+
+def _is_plain(weight: torch.Tensor) -> bool:
+    # numpy knows no bfloat16, and would give float64 back as float32.
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def _sample(config: Any) -> Batch:
