@@ -134,7 +134,7 @@ def test_every_row_has_the_ids_of_the_tokenizers_own_call(tokenizer: Any, monkey
     rows = encode(Rows(split="train", texts=texts, labels=(0,) * 8), tokenizer=tokenizer, max_seq_length=12)
     wanted = tokenizer(list(texts), truncation=True, max_length=12)["input_ids"]
     assert [rows.ids[start:end].tolist() for start, end in zip(rows.starts, rows.starts[1:], strict=False)] == wanted
-    assert (rows.ids.dtype, rows.starts.dtype) == (np.int32, np.int64)
+    assert (rows.ids.dtype.name, rows.starts.dtype.name) == ("int32", "int64")
 
 
 def test_a_process_that_has_tokenised_can_be_forked_and_the_child_can_train(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,8 +78,8 @@ def _show_value_metrics(metrics: RegressionMetrics) -> None:
 
 
 def number_or_dash(value: float | None) -> str:
-    """Returns a score with four decimals, or a dash for one that is not defined."""
-    return "-" if value is None else f"{value:.4f}"
+    """Returns a score with four decimals, or a dash for one that is not defined or no number."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.4f}"
 
 
 def _show_class_metrics(metrics: Metrics) -> None:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from src.training.class_labels import class_indices, class_labels, ordered_class_names
+from src.training.data_files import read_file
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import Recipe
-from src.training.tables import Table, choose_columns, read_file, read_hub
+from src.training.saved_dataset import read_saved_dataset, saved_dataset_folder
+from src.training.tables import Table, choose_columns, read_hub
 from src.training.value_labels import are_hidden, holds_values, label_values
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Rows], tuple[s
     texts = {}
     for split, table in tables.items():
         choose_columns(table, text=text, pair=pair, label=label)
-        texts[split] = _Texts(first=_texts(table, text), second=None if pair is None else _texts(table, pair))
+        texts[split] = _Texts(first=read_texts(table, text), second=None if pair is None else read_texts(table, pair))
     if holds_values(tables["train"], label, problem_type=recipe.problem_type):
         return _rows_with_values(tables, texts, label), ()
     return _rows_with_classes(tables, texts, label)
@@ -108,10 +110,17 @@ class _Texts(NamedTuple):
         return Rows(split=split, texts=tuple(self.first[row] for row in at), labels=tuple(labels), pairs=pairs)
 
 
-def _texts(table: Table, column: str) -> tuple[str, ...]:
+def read_texts(table: Table, column: str) -> tuple[str, ...]:
+    """Returns a column's texts.
+
+    Raises:
+        RequestError: one is empty.
+    """
     texts = table.columns[column]
     for row, text in enumerate(texts, 1):
-        if not isinstance(text, str) or not text.strip():
+        if text is not None and not isinstance(text, str):
+            raise RequestError(f"{table.origin}, row {row}: {column} is {text!r:.50}, and no text: name another column")
+        if text is None or not text.strip():
             raise RequestError(f"{table.origin}, row {row}: {column} is empty: fill it in or remove the row")
     return tuple(texts)
 
@@ -157,13 +166,20 @@ def _rows_with_values(tables: Mapping[str, Table], texts: Mapping[str, _Texts], 
 def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
     name = recipe.dataset_name
     if name is not None and not name.startswith(locate.PREFIX):
+        if (saved := saved_dataset_folder(name, folder=folder)) is not None:
+            return read_saved_dataset(saved, role="train")
         return read_hub(name, config=recipe.dataset_config_name, revision=recipe.dataset_revision)
     if name is not None:
         files = _embedded(name.removeprefix(locate.PREFIX))
     else:
         given = {"train": recipe.train_file, "validation": recipe.validation_file, "test": recipe.test_file}
         files = {split: folder / Path(path).expanduser() for split, path in given.items() if path is not None}
-    return {split: read_file(path) for split, path in files.items()}
+    tables: dict[str, Table] = {}
+    for split, path in files.items():
+        found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path)}
+        # The train file comes first, and brings its other splits; a file named for one of them takes its place.
+        tables |= found if split == "train" else {split: found[split]}
+    return tables
 
 
 def _embedded(name: str) -> dict[str, Path]:

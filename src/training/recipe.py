@@ -66,10 +66,12 @@ class Recipe:
         None, "sha256 of the weight file; has to be named for a model that has no safetensors"
     )
 
-    dataset_name: str | None = _field(None, "hub dataset, or embedded:NAME")
+    dataset_name: str | None = _field(None, "hub dataset, folder saved by datasets, or embedded:NAME")
     dataset_config_name: str | None = _field(None, "configuration of the hub dataset")
     dataset_revision: str | None = _field(None, "commit of the hub dataset")
-    train_file: str | None = _field(None, "csv, tsv, json lines or parquet file with the rows to train on")
+    train_file: str | None = _field(
+        None, "csv, tsv, json lines or parquet file, or folder saved by datasets, with the rows to train on"
+    )
     validation_file: str | None = _field(None, "rows that are scored after each epoch")
     test_file: str | None = _field(None, "rows that only the final numbers come from")
     text_column_name: str | None = _field(None, "column with the text (default: the only other column)")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from src.training.batching import EncodedRows
 from src.training.fused_classifier import fuse
@@ -68,6 +69,7 @@ class Replicas:
         fused = fuse(model) if threads_each == 1 else None
         # A full garbage collection walks over all that transformers has loaded: 50 ms, every hundred steps or so.
         gc.freeze()
+        self._blas = ThreadpoolController().select(internal_api="openblas").limit(limits=1)
         self._workers = Workers(
             lambda rank: Replica(
                 rank, of=self.processes, threads=threads_each, model=model, fused=fused, optimizer=self.optimizer,
@@ -126,6 +128,7 @@ class Replicas:
         """Ends the processes and gives the model weights of its own."""
         self._workers.close()
         gc.unfreeze()
+        self._blas.restore_original_limits()
         self.optimizer.release()
 
     def __enter__(self) -> Replicas:

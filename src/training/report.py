@@ -14,15 +14,18 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from src.training import charts
+from src.training import chart_geometry, charts
 from src.training.class_scores import class_scores, most_confused
 from src.training.durations import duration
 from src.training.early_stopping import told_early_stop
 from src.training.finished_run import FinishedRun
+from src.training.recipe import REGRESSION
+from src.training.regression_report import cut_text, regression_view
 
-_TEMPLATE = Path(__file__).resolve().parent / "report.html.j2"
+# The second is made of the first, with other parts where the two kinds differ.
+_FOLDER = Path(__file__).resolve().parent
+_CLASSES, _VALUES = "report.html.j2", "report_regression.html.j2"
 _MOST_MISTAKES = 20
-_TEXT_LETTERS = 500
 # A larger matrix is no picture any more: the pairs that are confused most are told instead.
 _LARGEST_MATRIX = 20
 _MOST_PAIRS = 20
@@ -31,9 +34,15 @@ _MOST_CLASSES = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A row that the trained model gets wrong; `confidence` is its probability of the wrong class."""
+    """A row that the trained model gets wrong.
+
+    Attributes:
+        pair: its second text, if it has one.
+        confidence: the model's probability of the wrong class.
+    """
 
     text: str
+    pair: str | None
     true: str
     predicted: str
     confidence: float
@@ -51,6 +60,7 @@ class Cell:
 def report_page(run: FinishedRun) -> str:
     """Returns the page; the same text for the same run."""
     environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -59,31 +69,38 @@ def report_page(run: FinishedRun) -> str:
         finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}\u00a0%"
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     data = run.resolved["inputs"]["data"]
-    progress = data["progress"]
-    return template.render(
+    is_regression = data["problem_type"] == REGRESSION
+    return environment.get_template(_VALUES if is_regression else _CLASSES).render(
         run=run,
-        before=run.before.class_metrics,
-        after=run.after.class_metrics,
+        before=run.before.metrics,
+        after=run.after.metrics,
         head=_head(run),
         data=data,
-        interval_chart=charts.before_and_after(run.before.class_metrics, run.after.class_metrics),
-        curves=[
-            charts.loss_chart(run.events, split=progress["split"]),
-            charts.accuracy_chart(
-                run.events, split=progress["split"], rows=progress["rows"], kept_epoch=run.kept_epoch
-            ),
-        ],
-        matrix=_matrix(run),
-        confused=most_confused(run.after.class_metrics, most=_MOST_PAIRS),
-        classes=_classes(run),
-        mistakes=confident_mistakes(run),
-        mistake_count=run.after.class_metrics.examples - _hits(run),
         effort=_effort(run),
         settings=_settings(run.resolved),
-        frame=charts,
+        frame=chart_geometry,
+        **(regression_view(run) if is_regression else _class_view(run)),
     )
+
+
+def _class_view(run: FinishedRun) -> dict[str, Any]:
+    """Returns what only the page of a classifier shows."""
+    before, after = run.before.class_metrics, run.after.class_metrics
+    progress = run.resolved["inputs"]["data"]["progress"]
+    rows, split = progress["rows"], progress["split"]
+    return {
+        "interval_chart": charts.before_and_after(before, after),
+        "curves": [
+            charts.loss_chart(run.events, split=split),
+            charts.accuracy_chart(run.events, split=split, rows=rows, kept_epoch=run.kept_epoch),
+        ],
+        "matrix": _matrix(run),
+        "confused": most_confused(after, most=_MOST_PAIRS),
+        "classes": _classes(run),
+        "mistakes": confident_mistakes(run),
+        "mistake_count": after.examples - _hits(run),
+    }
 
 
 def printable(text: str) -> str:
@@ -120,22 +137,19 @@ def _hits(run: FinishedRun) -> int:
 
 def confident_mistakes(run: FinishedRun) -> tuple[Mistake, ...]:
     """Returns the wrong rows that the trained model is surest of, the surest first."""
-    labels = run.after.class_metrics.labels
-    wrong = np.flatnonzero(run.after.predicted != np.array(run.final.labels))
+    labels, true = run.after.class_metrics.labels, run.final.class_indices
+    wrong = np.flatnonzero(run.after.predicted != np.array(true))
     surest = wrong[np.argsort(-run.after.confidence[wrong], kind="stable")][:_MOST_MISTAKES]
     return tuple(
         Mistake(
-            text=_cut(run.final.texts[row]),
-            true=labels[run.final.labels[row]],
+            text=cut_text(run.final.texts[row]),
+            pair=None if run.final.pairs is None else cut_text(run.final.pairs[row]),
+            true=labels[true[row]],
             predicted=labels[int(run.after.predicted[row])],
             confidence=float(run.after.confidence[row]),
         )
         for row in surest
     )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT_LETTERS else text[:_TEXT_LETTERS].rstrip() + " …"
 
 
 def _matrix(run: FinishedRun) -> list[tuple[str, int, list[Cell]]] | None:

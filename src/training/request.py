@@ -18,8 +18,9 @@ from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import FIELDS, Recipe
 from src.training.run_options import OPTIONS, SWITCHES, RunOptions, parse_options, working_folder
+from src.training.saved_dataset import saved_dataset_fault, saved_dataset_folder, saved_dataset_mistakes
 
-FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz")
 _DATA_FILES = ("train_file", "validation_file", "test_file")
 
 _DESCRIPTION = """\
@@ -122,7 +123,7 @@ def _base_recipe(
     if model and data:
         return "custom", {}, False
     named = model or overrides.get("dataset_name")
-    if named is not None:
+    if named is not None and (model or saved_dataset_folder(named, folder=working_folder()) is None):
         # What was named must be had. The other half goes with it: embedded with embedded, hub with hub.
         base = "embedded" if named.startswith(locate.PREFIX) else "sst2_bert_tiny"
         return "custom", recipe_files.read_recipe(base, folder=working_folder()), False
@@ -154,10 +155,14 @@ def file_mistakes(values: Mapping[str, Any]) -> list[str]:
         value = values.get(key)
         if value is None:
             continue
-        if not value.lower().endswith(FILE_KINDS):
-            mistakes.append(f"{key} must end in {', '.join(FILE_KINDS)}, not {value!r}")
-        elif not (working_folder() / Path(value).expanduser()).is_file():
+        path = working_folder() / Path(value).expanduser()
+        if path.is_dir():
+            mistakes += [f"{key} {value} {fault}"] if (fault := saved_dataset_fault(path)) else []
+        elif not value.lower().endswith(FILE_KINDS):
+            mistakes.append(f"{key} must end in {', '.join(FILE_KINDS)}, or be a saved dataset's folder, not {value!r}")
+        elif not path.is_file():
             mistakes.append(f"{key} {value} does not exist")
+    mistakes += saved_dataset_mistakes(values, folder=working_folder())
     for key, valid in (("model_name_or_path", locate.MODELS), ("dataset_name", locate.DATASETS)):
         value = values.get(key) or ""
         if value.startswith(locate.PREFIX) and value.removeprefix(locate.PREFIX) not in valid:

@@ -44,7 +44,7 @@ def holds_values(table: Table, column: str, *, problem_type: str | None) -> bool
         )
     if problem_type is not None or names is not None:
         return problem_type == REGRESSION
-    numbers = [_number(label) for label in table.columns[column]]
+    numbers = [label_number(label) for label in table.columns[column]]
     if all(number is None or not math.isfinite(number) or number.is_integer() for number in numbers):
         return False
     _refuse_ambiguous(table, column, numbers)
@@ -80,7 +80,7 @@ def label_values(table: Table, column: str) -> tuple[float, ...]:
         here = f"{table.origin}, row {row}: {column} is"
         if not _is_given(label):
             raise RequestError(f"{here} empty: fill it in or remove the row")
-        number = _number(label)
+        number = label_number(label)
         if number is None:
             raise RequestError(
                 f"{here} {label!r}, which is no number (such as 3.5): mend or remove the row, or, if the labels are "
@@ -105,7 +105,7 @@ def _is_given(label: Any) -> bool:
     return label is not None and str(label).strip() != ""
 
 
-def _number(label: Any) -> float | None:
+def label_number(label: Any) -> float | None:
     """Returns the value of a label, be it infinite or NaN; None where it is no number."""
     if isinstance(label, str):
         return float(label) if _NUMBER.fullmatch(label.strip()) else None
