@@ -24,7 +24,7 @@ from src.training.tiny_model import build_tiny_model, write_sentences
 
 KILLS, SEED = int(os.environ.get("KILLS", "54")), int(os.environ.get("KILL_SEED", "1"))
 MATERIAL = {"base", "train.csv", "dev.csv", "test.csv"}
-# A checkpoint after each of 15 steps, in either recipe. Many labels are wrong, so that the best epoch is not always the last one.
+# A checkpoint after each of 15 steps, in either recipe. Many labels are wrong: the best epoch may be an earlier one.
 ARGUMENTS = (
     *("--model_name_or_path", "base", "--train_file", "train.csv", "--validation_file", "dev.csv"),
     *("--test_file", "test.csv", "--max_seq_length", "16", "--per_device_train_batch_size", "4"),
