@@ -71,7 +71,10 @@ def gradients(model: Any, logits: torch.Tensor) -> dict[str, torch.Tensor]:
     """Goes back; takes the gradients out of the model. A weight without one has zeros."""
     labels = torch.arange(len(logits)) % logits.shape[1]
     torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
-    taken = {name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in model.named_parameters()}
+    taken = {
+        name: torch.zeros_like(weight) if weight.grad is None else weight.grad
+        for name, weight in model.named_parameters()
+    }
     model.zero_grad()
     return taken
 

@@ -80,7 +80,9 @@ class Words:
 def test_embedding(size: tuple[int, int], masked: bool, with_types: bool, with_kinds: bool, first: int) -> None:
     # Few words: some stand in a batch more than once, whose gradients add up; some in none, whose gradient is 0.
     ids = torch.randint(6, size, generator=torch.Generator().manual_seed(2))
-    batch = Words(ids=ids, kinds=ids % 2 if with_kinds else None, first=first, mask=dropped(*size, WIDTH) if masked else None)
+    batch = Words(
+        ids=ids, kinds=ids % 2 if with_kinds else None, first=first, mask=dropped(*size, WIDTH) if masked else None
+    )
     shapes: list[tuple[int, ...]] = [(9, WIDTH), (12, WIDTH), *[(2, WIDTH)] * with_types, (WIDTH,), (WIDTH,)]
     assert_same(batch.fused, batch.plain, random(3, *shapes))
 
@@ -166,7 +168,15 @@ def test_feed_forward(tokens: int, masked: bool) -> None:
         out: torch.Tensor = FeedForward.apply(inputs, mask, Shape(heads=HEADS, eps=EPS), *weights)
         return out
 
-    shapes: list[tuple[int, ...]] = [(tokens, WIDTH), (INNER, WIDTH), (INNER,), (WIDTH, INNER), (WIDTH,), (WIDTH,), (WIDTH,)]
+    shapes: list[tuple[int, ...]] = [
+        (tokens, WIDTH),
+        (INNER, WIDTH),
+        (INNER,),
+        (WIDTH, INNER),
+        (WIDTH,),
+        (WIDTH,),
+        (WIDTH,),
+    ]
     assert_same(fused, plain, random(6, *shapes))
 
 
