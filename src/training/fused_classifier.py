@@ -10,7 +10,8 @@ import torch
 from src.training.batching import Batch
 from src.training.dropout import DropoutMasks
 from src.training.encoder_parts import EncoderParts, LayerParts, encoder_parts
-from src.training.fused_layers import Attention, Embedding, FeedForward
+from src.training.fused_embedding import Embedding
+from src.training.fused_layers import Attention, FeedForward
 
 _HIDDEN = torch.finfo(torch.float32).min
 # transformers' own kernels differ from one another by about a tenth of it.

@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from src.training.dropout import DropoutMasks
-from src.training.fused_layers import Attention, Embedding, FeedForward, Shape
+from src.training.fused_embedding import Embedding
+from src.training.fused_layers import Attention, FeedForward, Shape
 
 torch.set_num_threads(1)
 
