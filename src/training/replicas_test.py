@@ -1,11 +1,7 @@
-"""Several processes train as one does, to the same bits each time, and leave a whole model behind."""
+"""Several processes train as one does, and twice to the same bits."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,79 +13,32 @@ import torch
 from src.training import replicas as module
 from src.training.batching import EncodedRows
 from src.training.objective import PLAIN_CLASSIFICATION, Objective
-from src.training.recipe import REGRESSION, Recipe
-from src.training.replicas import PROGRESS, TRAIN, Replicas
-from src.training.scoring import evaluate
-from src.training.tiny_model import VOCABULARY, build_tiny_model
+from src.training.recipe import REGRESSION
+from src.training.replicas import TRAIN, Replicas
+from src.training.tiny_model import build_tiny_model
+from src.training.tiny_training import RECIPE, bits, build_replicas, rows, train, weights
 
-NAMES = ("bad", "good")
-RECIPE = Recipe(
-    per_device_train_batch_size=12,
-    per_device_eval_batch_size=4,
-    num_train_epochs=2,
-    learning_rate=1e-2,
-    max_grad_norm=0.5,
-)
-
-
-def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -> EncodedRows:
-    """Token rows whose label is whether `good` stands in them."""
-    random = np.random.default_rng(seed)
-    labels = np.arange(number) % 2
-    words = [[VOCABULARY.index(word) for word in NAMES][label] for label in labels]
-    texts = [[2, *random.integers(10, 40, random.integers(1, 8)), word, 3] for word in words]
-    ids = np.concatenate(texts).astype(np.int32)
-    return EncodedRows(
-        ids=ids,
-        starts=np.cumsum([0, *map(len, texts)]),
-        labels=labels.astype(np.float32 if values else np.int64),
-        pad_id=0,
-        types=(ids % 2).astype(np.int8) if pairs else None,
-    )
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny", head=2)
-
+torch.set_num_threads(1)
 
 Make = Callable[..., Replicas]
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny", head=2)
+
+
 @pytest.fixture
 def make(base: Path) -> Iterator[Make]:
-    from transformers import AutoModelForSequenceClassification
-
     made: list[Replicas] = []
 
-    def one(*, threads: int, dropout: float = 0.0, train: EncodedRows | None = None, **given: Any) -> Replicas:
-        settings = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-        objective = given.pop("objective", PLAIN_CLASSIFICATION)
-        if objective.kind == REGRESSION:
-            settings["num_labels"] = 1
-        torch.manual_seed(0)
-        model = AutoModelForSequenceClassification.from_pretrained(base, ignore_mismatched_sizes=True, **settings)
-        splits = {TRAIN: train or rows(37, seed=1), PROGRESS: given.pop("scored", rows(23, seed=2))}
-        recipe = dataclasses.replace(RECIPE, **given)
-        made.append(Replicas(model, recipe, splits=splits, objective=objective, threads=threads))
+    def one(**given: Any) -> Replicas:
+        made.append(build_replicas(base, **given))
         return made[-1]
 
     yield one
     while made:
         made.pop().close()
-
-
-def train(replicas: Replicas, *, first: int = 0, last: int | None = None) -> list[float]:
-    """Takes steps; returns their losses. Leaves all weights settled."""
-    last = replicas.steps if last is None else last
-    losses = [replicas.step(step)[0] for step in range(first, last)]
-    replicas.settle(done=last)
-    return losses
-
-
-def weights(replicas: Replicas) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in replicas.model.state_dict().items()}
 
 
 def assert_near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *, atol: float = 2e-4) -> None:
@@ -98,13 +47,9 @@ def assert_near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *,
         assert torch.allclose(value, other[name], atol=atol), (name, (value - other[name]).abs().max())
 
 
-def bits(given: dict[str, torch.Tensor]) -> bytes:
-    return b"".join(value.numpy().tobytes() for value in given.values())
-
-
-REGRESSES = Objective(kind=REGRESSION, class_weights=None)
+REGRESSES = Objective(kind=REGRESSION)
 WEIGHS = Objective(kind=PLAIN_CLASSIFICATION.kind, class_weights=(1.0, 3.0))
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "texts": {},
     "pairs": {"train": rows(37, seed=1, pairs=True)},
     "class weights": {"objective": WEIGHS},
@@ -113,8 +58,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(("case", "processes"), [*((case, 2) for case in CASES), ("texts", 3)])
 def test_processes_train_as_one_does(make: Make, case: str, processes: int) -> None:
     alone, together = make(threads=1, **CASES[case]), make(threads=processes, **CASES[case])
     assert (alone.processes, together.processes) == (1, processes)
@@ -183,113 +127,6 @@ def test_a_step_tells_the_loss_of_its_batch(make: Make) -> None:
     assert loss == pytest.approx(wanted, abs=1e-5)
     assert rate == RECIPE.learning_rate
     assert together.size(0) == (len(chosen), int(together.splits[TRAIN].lengths[chosen].sum()))
-
-
-@pytest.mark.parametrize("processes", [1, 2, 3])
-@pytest.mark.parametrize("number", [1, 3, 23, 150])
-def test_scores_are_those_of_plain_evaluation(make: Make, processes: int, number: int) -> None:
-    scored = rows(number, seed=5, pairs=True)
-    together = make(threads=processes, scored=scored)
-    train(together, last=3)
-    ours = together.score(PROGRESS, name="dev", class_names=NAMES)
-    wanted = evaluate(together.model, scored, split="dev", class_names=NAMES, batch_size=64)
-    assert ours.predicted.tolist() == wanted.predicted.tolist()
-    assert ours.confidence.tolist() == pytest.approx(wanted.confidence.tolist(), abs=1e-5)
-    assert ours.class_metrics.loss == pytest.approx(wanted.class_metrics.loss, abs=1e-5)
-    assert ours.class_metrics.confusion_matrix == wanted.class_metrics.confusion_matrix
-
-
-def test_scoring_between_steps_changes_nothing(make: Make) -> None:
-    plain, scored = make(threads=2, dropout=0.1), make(threads=2, dropout=0.1)
-    losses = []
-    for step in range(plain.steps):
-        losses.append(scored.step(step)[0])
-        scored.score(PROGRESS, name="dev", class_names=NAMES)
-    scored.settle(done=plain.steps)
-    assert losses == train(plain)
-    assert bits(weights(scored)) == bits(weights(plain))
-
-
-def test_scoring_can_be_ended_between_batches_and_begun_anew(make: Make) -> None:
-    together = make(threads=2, scored=rows(150, seed=5))
-    asked = []
-
-    def check() -> None:
-        asked.append(1)
-        if len(asked) == 2:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        together.score(PROGRESS, name="dev", class_names=NAMES, check=check)
-    # 38 batches of 4.
-    assert together.score(PROGRESS, name="dev", class_names=NAMES, check=check).class_metrics.examples == 150
-    assert len(asked) == 2 + 3
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_goes_on_from_what_was_saved_to_the_same_bits(make: Make, processes: int) -> None:
-    whole, first = (make(threads=processes, dropout=0.1) for _ in range(2))
-    for step in range(whole.steps):
-        whole.step(step)
-    whole.settle(done=whole.steps)
-    for step in range(3):
-        first.step(step)
-    state = copy.deepcopy(first.optimizer.state_dict())
-    second = make(threads=processes, dropout=0.1)
-    # It has gone another way before.
-    second.step(0)
-    second.load_state_dict(weights(first), state)
-    train(second, first=3)
-    assert bits(weights(second)) == bits(weights(whole))
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_after_close_the_model_has_its_trained_weights_to_itself(make: Make, processes: int) -> None:
-    together = make(threads=processes)
-    train(together)
-    trained = weights(together)
-    together.close()
-    together.close()
-    together.optimizer.flat.values.zero_()
-    assert together.optimizer.words is not None
-    assert bits(weights(together)) == bits(trained)
-    for weight in together.model.parameters():
-        assert weight.untyped_storage().nbytes() == weight.nbytes
-    # And trains on by any other optimizer.
-    plain = torch.optim.SGD(together.model.parameters(), lr=0.1)
-    batch = together.splits[TRAIN].batch([0, 1])
-    together.model.get_input_embeddings().sparse = False
-    together.model.train()(**batch).loss.backward()
-    plain.step()
-    assert bits(weights(together)) != bits(trained)
-
-
-def test_it_closes_itself_at_the_end_of_a_block(make: Make) -> None:
-    with make(threads=2) as together:
-        [process] = together._workers._processes
-        together.step(0)
-    assert not Path(f"/proc/{process}").exists()
-
-
-def test_after_close_nothing_is_done_by_halves(make: Make) -> None:
-    together = make(threads=2)
-    together.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        together.score(PROGRESS, name="dev", class_names=NAMES)
-
-
-@pytest.mark.parametrize("then", ["step", "score", "settle"])
-def test_a_killed_process_is_an_error(make: Make, then: str) -> None:
-    together = make(threads=3)
-    together.step(0)
-    os.kill(together._workers._processes[1], signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="training process 2 was ended by SIGKILL"):
-        {
-            "step": lambda: together.step(1),
-            "score": lambda: together.score(PROGRESS, name="dev", class_names=NAMES),
-            "settle": lambda: together.settle(done=1),
-        }[then]()
-    together.close()
 
 
 def test_an_embedding_that_is_frozen_stays(base: Path) -> None:

@@ -65,13 +65,13 @@ BERT_TINY, BERT_BASE, LARGE = 4_386_178, 109_483_778, 2_000_000_000
     [
         (1, 16, BERT_TINY, 1, 1),
         (2, 16, BERT_TINY, 2, 1),
-        (4, 16, BERT_TINY, 4, 1),
         (3, 16, BERT_TINY, 3, 1),
-        # Fewer than 4 rows are not worth a process.
-        (8, 16, BERT_TINY, 4, 2),
-        (2, 7, BERT_TINY, 1, 2),
-        (2, 8, BERT_TINY, 2, 1),
-        (2, 1, BERT_TINY, 1, 2),
+        # A single row is not worth a process, nor a small model's matrices two threads.
+        (16, 16, BERT_TINY, 8, 1),
+        (2, 3, BERT_TINY, 1, 1),
+        (2, 4, BERT_TINY, 2, 1),
+        (2, 1, BERT_TINY, 1, 1),
+        (2, 1, BERT_BASE, 1, 2),
         # No gradients of more than 2 GiB.
         (16, 64, BERT_BASE, 4, 4),
         (2, 64, LARGE, 1, 2),
