@@ -83,25 +83,8 @@ class Attention(torch.autograd.Function):
         summed = masked(linear(mixed, wo, bo), masks[1]).add_(asking)
         out, mean, rate = normalise(summed, scale, shift, shape.eps)
         ctx.heads, ctx.size, ctx.masks = shape.heads, inputs.shape, masks
-        ctx.save_for_backward(
-            flat,
-            asking,
-            query,
-            key,
-            value,
-            probabilities,
-            used,
-            mixed,
-            summed,
-            mean,
-            rate,
-            wq,
-            wk,
-            wv,
-            wo,
-            scale,
-            shift,
-        )
+        saved = (flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate)
+        ctx.save_for_backward(*saved, wq, wk, wv, wo, scale, shift)
         return out
 
     @staticmethod
