@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,19 +94,22 @@ def test_twice_the_same_run_gives_the_same_bits(make: Make, processes: int) -> N
     assert bits(weights(runs[0])) == bits(weights(runs[1]))
 
 
-def test_dropout_differs_between_processes(make: Make) -> None:
-    # Two rows a process, all alike: without dropout all have one loss, with it each has its own.
-    same = rows(1, seed=1)
+@pytest.mark.parametrize(("dropout", "head_dropout"), [(0.3, 0.0), (0.0, 0.3)])
+def test_dropout_differs_between_processes_and_steps(make: Make, dropout: float, head_dropout: float) -> None:
+    # All rows are alike: without dropout so are the gradients of both processes.
+    one_row = rows(1, seed=1)
     alike = EncodedRows(
-        ids=np.tile(same.ids, 8), starts=np.arange(9) * len(same.ids), labels=np.zeros(8, np.int64), pad_id=0
+        ids=np.tile(one_row.ids, 8), starts=np.arange(9) * len(one_row.ids), labels=np.zeros(8, np.int64), pad_id=0
     )
-    together = make(threads=2, dropout=0.3, train=alike, per_device_train_batch_size=8)
-    together.step(0)
-    one, other = together.optimizer.flat.gradients.abs().sum(1).tolist()
-    assert other > 0
-    together._workers.call("gradients", 1)
-    one, other = together.optimizer.flat.gradients
-    assert not torch.allclose(one, other, rtol=1e-3, atol=1e-6)
+    together = make(threads=2, dropout=dropout, head_dropout=head_dropout, train=alike, per_device_train_batch_size=8)
+    found = []
+    for step in (0, 1):
+        # The step is not finished: weights stay.
+        together._workers.call("prepare", step)
+        together._workers.call("gradients", step)
+        found += list(together.optimizer.flat.gradients.clone())
+    for one, other in itertools.combinations(found, 2):
+        assert one.any() and not torch.allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("left_over", [1, 2])

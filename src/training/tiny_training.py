@@ -46,6 +46,7 @@ def build_replicas(
     *,
     threads: int,
     dropout: float = 0.0,
+    head_dropout: float | None = None,
     train: EncodedRows | None = None,
     scored: EncodedRows | None = None,
     objective: Objective = PLAIN_CLASSIFICATION,
@@ -56,7 +57,8 @@ def build_replicas(
     Args:
         base: folder of build_tiny_model.
         threads: cores to use.
-        dropout: probability; other processes than one have other masks.
+        dropout: probability; each number of processes has other masks.
+        head_dropout: the head's, where it is not the same.
         train: rows to train on (default: 37).
         scored: rows to score (default: 23).
         objective: what is minimised.
@@ -64,7 +66,8 @@ def build_replicas(
     """
     from transformers import AutoModelForSequenceClassification
 
-    settings = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    settings: dict[str, Any] = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    settings["classifier_dropout"] = head_dropout
     if objective.kind == REGRESSION:
         settings["num_labels"] = 1
     torch.manual_seed(0)

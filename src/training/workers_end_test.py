@@ -152,8 +152,8 @@ def test_a_signal_to_the_group_does_not_end_them(make: Make, number: signal.Sign
 
 def test_what_was_printed_before_is_printed_once() -> None:
     # To a pipe output is buffered, and a fork copies the buffer.
-    printed = run_program("print('once'); more = Workers(Share, count=3); more.call('process'); more.close()")
-    assert printed.split()[3:] == ["once"]
+    printed = run_program("print('once'); more = Workers(Share, count=3); more.call('tell'); more.close()")
+    assert printed.split()[3:] == ["once", "told"]
 
 
 # Without torch, which takes seconds to load.
@@ -167,6 +167,9 @@ class Share:
         return os.getpid()
     def fail(self):
         assert not self.rank
+    def tell(self):
+        if self.rank == 1:
+            print("told", flush=True)
     def nap(self):
         time.sleep(1 if self.rank else 60)
 workers = Workers(Share, count=3)
@@ -175,9 +178,11 @@ print(*workers.call("process"), flush=True)
 
 
 def start_program(program: str) -> subprocess.Popen[str]:
+    # With it there is no buffer to print twice.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
         [sys.executable, "-c", BEGIN + program],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
