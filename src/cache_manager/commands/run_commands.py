@@ -1,4 +1,7 @@
-"""demo, why-miss: commands about a run, which take the flags of train_model."""
+"""demo, why-miss: commands about a run, which take the flags of train_model.
+
+What they need of the trainer is imported when they run: the other commands answer at once.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,15 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.key import run_key
 from src.cache_manager.store import Store
-from src.cache_manager.why_miss import Explanation, explain
 from src.training.errors import RequestError
 from src.training.request import Request, parse_request, working_folder
-from src.training.resolved import resolve_run
-from src.training.runtime import StopSignal
-from src.training.train_model import choose_default_recipe
+
+if TYPE_CHECKING:
+    from src.cache_manager.why_miss import Explanation
 
 
 def _demo(store: Store, given: argparse.Namespace) -> Answer:
@@ -25,6 +27,7 @@ def _demo(store: Store, given: argparse.Namespace) -> Answer:
     with contextlib.redirect_stdout(sys.stderr if given.json else sys.stdout):
         from src.cache_manager.demo import demo
         from src.training.console import configure_logging
+        from src.training.runtime import StopSignal
 
         request = _request(given)
         configure_logging()
@@ -35,6 +38,10 @@ def _demo(store: Store, given: argparse.Namespace) -> Answer:
 
 
 def _why_miss(store: Store, given: argparse.Namespace) -> Answer:
+    from src.cache_manager.key import run_key
+    from src.cache_manager.why_miss import explain
+    from src.training.resolved import resolve_run
+
     with contextlib.redirect_stdout(sys.stderr):
         resolved = resolve_run(_request(given).recipe, folder=working_folder())
     explanation = explain(store, run_key(resolved))
@@ -42,6 +49,8 @@ def _why_miss(store: Store, given: argparse.Namespace) -> Answer:
 
 
 def _request(given: argparse.Namespace) -> Request:
+    from src.training.train_model import choose_default_recipe
+
     request = parse_request(given.run_flags, default_recipe=choose_default_recipe)
     if request.options.output_dir is not None:
         raise RequestError("--output_dir has no place here: the cache decides where a model is kept")
