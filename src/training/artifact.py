@@ -92,6 +92,7 @@ def commit(staging: Path, final: Path) -> None:
     if final.exists() and any(final.iterdir()):
         final.rename(retired)
     staging.rename(final)
+    flush_names(final.parent)
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -116,8 +117,17 @@ def write_json(path: Path, document: Any) -> None:
 def flush_to_disk(folder: Path) -> None:
     """Makes sure that what is in a folder outlives a power cut; a rename may follow."""
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _flush(path)
+
+
+def flush_names(folder: Path) -> None:
+    """Makes sure that the names in a folder outlive a power cut: after a rename, before what it replaces is removed."""
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

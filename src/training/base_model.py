@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.hub import hub_answers
-from src.training.recipe import Recipe
+from src.training.recipe import CLASSIFICATION, REGRESSION, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -131,9 +131,21 @@ def _content_sha256(path: Path) -> str:
 
 
 def build_model(
-    base: BaseModel, *, class_names: Sequence[str], seed: int, max_seq_length: int
+    base: BaseModel,
+    *,
+    class_names: Sequence[str],
+    seed: int,
+    max_seq_length: int,
+    problem_type: str = CLASSIFICATION,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Builds the classifier and its tokenizer. Every weight that the base does not hold comes from the seed.
+
+    Args:
+        base: what `find_base_model` found.
+        class_names: names of the outputs by index; of a regression, the one name of the value.
+        seed: decides the new head.
+        max_seq_length: tokens it must be able to read.
+        problem_type: of the recipe's.
 
     Raises:
         RequestError: the files hold no such model, or one that reads fewer tokens than asked for.
@@ -155,6 +167,8 @@ def build_model(
             num_labels=len(class_names),
             id2label=dict(enumerate(class_names)),
             label2id={name: at for at, name in enumerate(class_names)},
+            # Said, because a model that was trained for something else brings its own.
+            problem_type="regression" if problem_type == REGRESSION else "single_label_classification",
             # Weights stored as bfloat16 would be trained as such: slow and inexact on most CPUs.
             dtype=torch.float32,
             use_safetensors=any(base.folder.glob("*.safetensors")),
@@ -165,15 +179,38 @@ def build_model(
         words = " ".join(str(error).split())
         raise RequestError(f"{base.content['source']} is no text classifier's base model: {words[:300]}") from error
     _check_fit(model, tokenizer, name=base.content["source"], max_seq_length=max_seq_length)
-    model.config._name_or_path = base.content["source"]
+    _describe(model, base, padding=tokenizer.pad_token_id)
     return model, tokenizer
 
 
+def _describe(model: Any, base: BaseModel, *, padding: int) -> None:
+    """Tells the model's config what it is made of."""
+    model.config._name_or_path = base.content["source"]
+    if model.config.pad_token_id is None:
+        # A decoder scores the last token that is not padding, and has to know which are.
+        model.config.pad_token_id = padding
+
+
 def _check_fit(model: Any, tokenizer: Any, *, name: str, max_seq_length: int) -> None:
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and max_seq_length > positions:
+    most = _most_tokens(model)
+    if most is not None and max_seq_length > most:
         raise RequestError(
-            f"max_seq_length must be at most {positions} for {name}, not {max_seq_length}: it has no more positions"
+            f"max_seq_length must be at most {most} for {name}, not {max_seq_length}: it has no more positions"
         )
     if tokenizer.pad_token_id is None:
         raise RequestError(f"the tokenizer of {name} has no padding token: choose an encoder such as BERT")
+
+
+def _most_tokens(model: Any) -> int | None:
+    """Returns how many tokens a model can read; None where nothing limits them.
+
+    RoBERTa and its kin count positions from the padding token's id on, and the embedding of positions says so: of 514
+    they read 512.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    # XLNet says -1.
+    if positions is None or positions < 0:
+        return None
+    embeddings = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    paddings = (getattr(embedding, "padding_idx", None) for embedding in embeddings)
+    return int(positions) - max((padding + 1 for padding in paddings if padding is not None), default=0)

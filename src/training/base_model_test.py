@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -100,6 +101,16 @@ def test_more_tokens_than_the_model_has_positions_are_refused(base: Path) -> Non
         build_model(find(base), class_names=("bad", "good"), seed=1, max_seq_length=POSITIONS + 1)
 
 
+def test_a_model_without_positions_reads_any_number_of_tokens(base: Path, tmp_path: Path) -> None:
+    # XLNet's are relative, and it says so by a maximum of -1.
+    from transformers import XLNetConfig, XLNetModel
+
+    folder = shutil.copytree(base, tmp_path / "xlnet")
+    XLNetModel(XLNetConfig(vocab_size=100, d_model=16, n_layer=1, n_head=2, d_inner=16)).save_pretrained(folder)
+    model, _ = build_model(find(folder), class_names=("bad", "good"), seed=1, max_seq_length=1000)
+    assert model.config.max_position_embeddings == -1
+
+
 def test_a_tokenizer_without_padding_is_refused(base: Path) -> None:
     path = base / "tokenizer_config.json"
     path.write_text(path.read_text().replace('"pad_token": "[PAD]"', '"pad_token": null'))
@@ -132,6 +143,18 @@ def test_weights_stored_in_half_precision_are_trained_in_single(tmp_path: Path) 
 def test_label_names_go_into_the_config(base: Path) -> None:
     config = build(base, names=("bad", "good")).config
     assert (config.id2label, config.label2id) == ({0: "bad", 1: "good"}, {"bad": 0, "good": 1})
+
+
+def test_what_a_model_was_trained_for_before_does_not_decide_what_it_is_trained_for_now(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "tiny", head=3)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
+    assert build(folder, names=("bad", "good")).config.problem_type == "single_label_classification"
+    model, _ = build_model(
+        find(folder), class_names=("rating",), seed=1, max_seq_length=POSITIONS, problem_type="regression"
+    )
+    assert (model.config.problem_type, model.config.num_labels) == ("regression", 1)
+    assert model.config.id2label == {0: "rating"}
 
 
 def test_the_content_is_the_same_wherever_the_folder_stands(base: Path, tmp_path: Path) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from src.training import batching
 from src.training.batching import EncodedRows, encode, epoch_batches, scoring_batches
 from src.training.data import Rows
+from src.training.model_inputs import reads_token_types
 from src.training.tiny_model import build_tiny_model
 
 # Rows of 2, 0, 3 and 1 tokens.
@@ -120,3 +126,106 @@ def test_a_long_text_is_cut_and_keeps_its_closing_token(tokenizer: Any) -> None:
 
 def test_no_rows_can_be_encoded(tokenizer: Any) -> None:
     assert len(encode(Rows(split="test", texts=(), labels=()), tokenizer=tokenizer, max_seq_length=8)) == 0
+
+
+def test_every_row_has_the_ids_of_the_tokenizers_own_call(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_TEXTS_AT_ONCE", 3)
+    texts = ("a good film", "", "[SEP] not [MASK]", "ça va 😀", "\tdull\n", "good " * 50, "Good, BAD!", "fine")
+    rows = encode(Rows(split="train", texts=texts, labels=(0,) * 8), tokenizer=tokenizer, max_seq_length=12)
+    wanted = tokenizer(list(texts), truncation=True, max_length=12)["input_ids"]
+    assert [rows.ids[start:end].tolist() for start, end in zip(rows.starts, rows.starts[1:], strict=False)] == wanted
+    assert (rows.ids.dtype.name, rows.starts.dtype.name) == ("int32", "int64")
+
+
+def test_a_process_that_has_tokenised_can_be_forked_and_the_child_can_train(tmp_path: Path) -> None:
+    # The tokenizer has threads of its own by then, and a fork takes none of them along.
+    build_tiny_model(tmp_path / "tiny")
+    program = f"""
+import os, torch
+from transformers import AutoTokenizer
+from src.training.batching import encode
+from src.training.data import Rows
+tokenizer = AutoTokenizer.from_pretrained({str(tmp_path / "tiny")!r})
+encode(Rows(split="train", texts=("a good film",) * 3000, labels=(0,) * 3000), tokenizer=tokenizer, max_seq_length=8)
+children = []
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        weights = torch.randn(300, 300, requires_grad=True)
+        (weights @ weights).sum().backward()
+        os._exit(0 if torch.isfinite(weights.grad).all() else 1)
+    children.append(child)
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("[0, 0]\n", "")
+
+
+PAIRS = Rows(
+    split="train",
+    texts=("the film was good", "dull", "a very great story!"),
+    pairs=("a good story", "the story was not very great", "fine"),
+    labels=(1, 0, 1),
+)
+
+
+def test_pairs_are_encoded_as_the_tokenizer_does(tokenizer: Any) -> None:
+    wanted = tokenizer(list(PAIRS.texts), list(PAIRS.pairs or ()), padding=True, return_tensors="pt")
+    batch = encode(PAIRS, tokenizer=tokenizer, max_seq_length=32, token_types=True).batch([0, 1, 2])
+    assert {name: values.tolist() for name, values in batch.items() if name != "labels"} == {
+        name: values.tolist() for name, values in wanted.items()
+    }
+    assert wanted["token_type_ids"].sum() > 0
+    assert str(batch["token_type_ids"].dtype) == "torch.int64"
+
+
+def test_types_are_left_out_where_the_model_has_none_and_of_single_texts(tokenizer: Any) -> None:
+    without = encode(PAIRS, tokenizer=tokenizer, max_seq_length=32)
+    single = Rows(split="train", texts=PAIRS.texts, labels=PAIRS.labels)
+    assert without.types is None
+    for token_types in (True, False):
+        rows = encode(single, tokenizer=tokenizer, max_seq_length=32, token_types=token_types)
+        assert rows.types is None
+        assert set(rows.batch([0, 1])) == {"input_ids", "labels", "attention_mask"}
+
+
+def test_of_a_long_pair_the_longer_text_is_cut(tokenizer: Any) -> None:
+    pair = Rows(split="train", texts=("good " * 50,), pairs=("bad film",), labels=(0,))
+    rows = encode(pair, tokenizer=tokenizer, max_seq_length=8, token_types=True)
+    words = ["[CLS]", *["good"] * 3, "[SEP]", "bad", "film", "[SEP]"]
+    assert tokenizer.convert_ids_to_tokens(rows.ids.tolist()) == words
+    assert rows.types is not None
+    assert rows.types.tolist() == [0] * 5 + [1] * 3
+
+
+def test_values_are_float32_and_classes_int64(tokenizer: Any) -> None:
+    for labels, dtype in (((0.5, 2.0), np.float32), ((0, 2), np.int64)):
+        rows = Rows(split="train", texts=("a", "b"), labels=labels)
+        assert encode(rows, tokenizer=tokenizer, max_seq_length=8).batch([0, 1])["labels"].numpy().dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reads"),
+    [
+        ("bert", {}, True),
+        ("bert", {"type_vocab_size": 1}, False),
+        ("distilbert", {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}, False),
+        ("roberta", {}, False),
+    ],
+)
+def test_token_types_are_for_models_that_have_a_place_for_them(
+    tokenizer: Any, kind: str, settings: dict[str, Any], reads: bool
+) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification, RobertaTokenizer
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = AutoConfig.for_model(kind, vocab_size=100, **(settings if "dim" in settings else small | settings))
+    model = AutoModelForSequenceClassification.from_config(config)
+    # Of DistilBERT, transformers' own choice is the tokenizer of BERT.
+    assert reads_token_types(model, RobertaTokenizer if kind == "roberta" else tokenizer) is reads

@@ -79,7 +79,7 @@ def _run(arguments: list[str]) -> int:
     from src.training.environment import describe_environment
     from src.training.machine_limit import peak_flops, training_flops_a_token
 
-    configure_torch(recipe, threads=resolve_threads(recipe))
+    configure_torch(recipe)
     with tempfile.TemporaryDirectory() as folder:
         contest = Contest(
             recipe, data_folder=working_folder(), scratch=Path(folder), stop=StopSignal(deadline_seconds=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from src.training import chart_geometry as geometry
 from src.training import charts
 from src.training.example_run import evaluation_event, example_run, step_event
 from src.training.metrics import wilson_interval
@@ -20,7 +21,7 @@ def numbers(points: str) -> list[tuple[float, float]]:
     ("span", "most", "step"), [(1, 5, 0.2), (0.9, 5, 0.2), (10, 5, 2), (3, 6, 0.5), (7, 6, 2), (0.004, 5, 0.001)]
 )
 def test_steps_are_round(span: float, most: int, step: float) -> None:
-    assert charts.round_step(span, most=most) == pytest.approx(step)
+    assert geometry.round_step(span, most=most) == pytest.approx(step)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 7, 40, 1000])
@@ -29,7 +30,7 @@ def test_epochs_are_marked_by_whole_numbers_from_left_to_right(epochs: int) -> N
     assert chart is not None
     assert 2 <= len(chart.x_ticks) <= 7
     assert all(tick.label.isdigit() for tick in chart.x_ticks)
-    assert (chart.x_ticks[0].at, chart.x_ticks[0].label) == (charts.LEFT, "0")
+    assert (chart.x_ticks[0].at, chart.x_ticks[0].label) == (geometry.LEFT, "0")
     assert [tick.at for tick in chart.x_ticks] == sorted(tick.at for tick in chart.x_ticks)
 
 
@@ -43,8 +44,8 @@ def test_every_point_lies_within_the_frame() -> None:
             assert chart is not None
             points = [point for line in chart.lines for point in numbers(line.points)]
             points += [(dot.x, end) for dot in chart.dots for end in (dot.y, dot.low, dot.high)]
-            assert all(charts.LEFT <= x <= charts.RIGHT for x, _ in points)
-            assert all(charts.TOP <= y <= charts.BOTTOM for _, y in points)
+            assert all(geometry.LEFT <= x <= geometry.RIGHT for x, _ in points)
+            assert all(geometry.TOP <= y <= geometry.BOTTOM for _, y in points)
 
 
 def test_a_smaller_loss_lies_lower_and_the_smooth_line_has_less_noise() -> None:
@@ -81,7 +82,7 @@ def test_a_last_epoch_that_is_a_part_of_one_is_drawn_where_it_ended() -> None:
     ]
     chart = charts.accuracy_chart(events, split="validation", rows=10, kept_epoch=2)
     assert chart is not None
-    assert chart.dots[1].x == charts.RIGHT
+    assert chart.dots[1].x == geometry.RIGHT
 
 
 def test_there_is_no_chart_of_nothing() -> None:
@@ -90,7 +91,13 @@ def test_there_is_no_chart_of_nothing() -> None:
 
 
 def test_before_and_after_lie_on_one_scale() -> None:
-    chart = charts.before_and_after(RUN.before.metrics, RUN.after.metrics)
+    chart = charts.before_and_after(RUN.before.class_metrics, RUN.after.class_metrics)
     before, after = chart.dots
     assert before.low < before.x < before.high < after.low < after.x < after.high
     assert "before 50.0%, 95 % interval 46.9% to 53.1%; after 87.5%" in chart.description
+
+
+@pytest.mark.parametrize(("high", "last"), [(1.0, "1.0"), (5000.0, "5000"), (5e9, "5e9"), (5e-7, "5e-7")])
+def test_a_tick_is_no_longer_than_there_is_room(high: float, last: str) -> None:
+    scale = geometry.value_scale([high / 2, high], least=0.0)
+    assert scale.ticks()[-1].label == last

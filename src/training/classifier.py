@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.training.errors import RequestError
+from src.training.model_inputs import input_names
+from src.training.text_pairs import Text
 from src.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:
@@ -28,14 +29,13 @@ class Classifier:
     @property
     def input_names(self) -> list[str]:
         """What the tokenizer makes and the model reads, in the order of the model's arguments."""
-        made = self.tokenizer.model_input_names
-        return [name for name in inspect.signature(self.model.forward).parameters if name in made]
+        return input_names(self.model, self.tokenizer)
 
-    def scores(self, texts: Sequence[str], *, batch_size: int) -> np.ndarray:
+    def scores(self, texts: Sequence[Text], *, batch_size: int) -> np.ndarray:
         """Scores texts in order of length, so that little is padded.
 
         Args:
-            texts: any number above 0.
+            texts: any number above 0, single texts or pairs.
             batch_size: texts at once.
 
         Returns:
@@ -52,7 +52,7 @@ class Classifier:
                 scores[rows] = self.score_batch(self._pad(encoded, rows))
         return scores
 
-    def batches(self, texts: Sequence[str], *, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(self, texts: Sequence[Text], *, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yields the texts as the model reads them, int64 [texts, tokens] by input name, in the order given."""
         encoded = self.tokenizer(list(texts), truncation=True, max_length=self.source.max_seq_length)
         for start in range(0, len(texts), batch_size):

@@ -40,11 +40,24 @@ class Comparison:
         return "< 0.001" if self.p_value < 0.001 else f"= {self.p_value:.3f}"
 
     @property
+    def is_better(self) -> bool:
+        """Whether the second is the better one, be it by noise."""
+        return self.better > self.worse
+
+    @property
     def verdict(self) -> str:
         """One clause: better, worse, or noise."""
         if not self.is_more_than_noise:
             return "the difference may well be noise"
-        return f"{'better' if self.better > self.worse else 'worse'}, by more than noise"
+        return f"{'better' if self.is_better else 'worse'}, by more than noise"
+
+    @property
+    def in_words(self) -> str:
+        """All of it in one clause."""
+        return (
+            f"{self.better:,} rows right that were wrong, {self.worse:,} wrong that were right: {self.verdict} "
+            f"(McNemar's test, p {self.p_in_words})"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Returns the fields as metrics.json holds them."""

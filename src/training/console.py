@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from src.training.comparison import Comparison
 from src.training.metrics import Metrics
+from src.training.regression_metrics import AnyMetrics, RegressionMetrics
 
 _RULE = "=" * 80
 _LOGGERS = ("finetune", "src")
@@ -58,8 +60,29 @@ def section(title: str) -> None:
     log.info("%s\n%s\n%s", _RULE, title, _RULE)
 
 
-def show_metrics(metrics: Metrics) -> None:
+def show_metrics(metrics: AnyMetrics) -> None:
     """Prints the scores of one split."""
+    if isinstance(metrics, Metrics):
+        _show_class_metrics(metrics)
+    else:
+        _show_value_metrics(metrics)
+
+
+def _show_value_metrics(metrics: RegressionMetrics) -> None:
+    interval = "" if metrics.mae_ci95 is None else " (95% interval {:.4f} to {:.4f})".format(*metrics.mae_ci95)
+    log.info("Examples: %s (%s)", f"{metrics.examples:,}", metrics.split)
+    log.info("Mean absolute error: %.4f%s", metrics.mae, interval)
+    log.info("Mean squared error: %.4f", metrics.mse)
+    told = map(number_or_dash, (metrics.pearson, metrics.spearman, metrics.r2))
+    log.info("Correlation: Pearson %s, Spearman %s  R2: %s", *told)
+
+
+def number_or_dash(value: float | None) -> str:
+    """Returns a score with four decimals, or a dash for one that is not defined or no number."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
+def _show_class_metrics(metrics: Metrics) -> None:
     low, high = metrics.accuracy_ci95
     log.info("Examples: %s (%s)", f"{metrics.examples:,}", metrics.split)
     log.info(
@@ -95,10 +118,4 @@ def show_confusion(metrics: Metrics) -> None:
 
 def show_comparison(comparison: Comparison) -> None:
     """Prints, in one line, whether what changed is more than noise."""
-    log.info(
-        "Before against after: %s rows right that were wrong, %s wrong that were right: %s (McNemar's test, p %s)",
-        f"{comparison.better:,}",
-        f"{comparison.worse:,}",
-        comparison.verdict,
-        comparison.p_in_words,
-    )
+    log.info("Before against after: %s", comparison.in_words)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from src.training.base_model import build_model, find_base_model
 from src.training.batching import encode, epoch_batches
 from src.training.checkpoints import Checkpoints
 from src.training.engine import Trainer
+from src.training.errors import RequestError
 from src.training.metrics import Metrics
+from src.training.objective import Objective
 from src.training.recipe import Recipe
 from src.training.reference_loops import (
     TRANSFORMERS_BEST,
@@ -26,8 +29,8 @@ from src.training.reference_loops import (
     build_trainer,
     seconds_a_step,
 )
-from src.training.runtime import StopSignal
-from src.training.scoring import evaluate
+from src.training.replicas import FINAL, PROGRESS, TRAIN, Replicas
+from src.training.runtime import StopSignal, resolve_threads
 from src.training.task import load_task
 
 _LOOPS = {loop.name: loop for loop in (TUTORIAL, TRANSFORMERS_BEST)}
@@ -63,9 +66,14 @@ class Contest:
             data_folder: what relative paths are relative to.
             scratch: for checkpoints and saved models.
             stop: ends our loop early.
+
+        Raises:
+            RequestError: a model or rows cannot be had, or the rows have no classes.
         """
         self.recipe, self.scratch, self.stop = recipe, scratch, stop
         self.task = load_task(recipe, folder=data_folder)
+        if not self.task.class_names:
+            raise RequestError("the benchmark compares classifiers, and these labels are numbers: name other rows")
         self.model, self.tokenizer = build_model(
             find_base_model(recipe, folder=data_folder),
             class_names=self.task.class_names,
@@ -102,13 +110,14 @@ class Contest:
         clock = _StepClock(deadline_seconds=None)
         steps_an_epoch = math.ceil(len(self.encoded) / self.recipe.per_device_train_batch_size)
         few = dataclasses.replace(self.recipe, num_train_epochs=(steps - 0.5) / steps_an_epoch)
-        self._ours(
-            copy.deepcopy(self.model), scored=self._encode(self.task.progress.take([0])), recipe=few, stop=clock
-        ).fit()
+        few_rows = self._encode(self.task.progress.take([0]))
+        with self._replicas(few, progress=few_rows, final=few_rows) as replicas:
+            self._ours(replicas, stop=clock).fit()
         starts = clock.checks[skip:steps]
         return [after - before for before, after in itertools.pairwise(starts)]
 
     def _reference(self, loop: ReferenceLoop, *, scored: Any, **arguments: Any) -> Any:
+        torch.set_num_threads(resolve_threads(self.recipe))
         train = EncodedDataset(self.task.train, tokenizer=self.tokenizer, loop=loop)
         return build_trainer(
             loop, model=copy.deepcopy(self.model), tokenizer=self.tokenizer, train=train, scored=scored,
@@ -117,9 +126,19 @@ class Contest:
             learning_rate=self.recipe.learning_rate, num_train_epochs=self.recipe.num_train_epochs, **arguments,
         )  # fmt: skip
 
-    def _ours(self, model: Any, *, scored: Any, recipe: Recipe, stop: StopSignal) -> Trainer:
+    def _replicas(self, recipe: Recipe, *, progress: Any, final: Any) -> Replicas:
+        torch.set_num_threads(1)
+        return Replicas(
+            copy.deepcopy(self.model),
+            recipe,
+            splits={TRAIN: self.encoded, PROGRESS: progress, FINAL: final},
+            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            threads=resolve_threads(recipe),
+        )
+
+    def _ours(self, replicas: Replicas, *, stop: StopSignal) -> Trainer:
         return Trainer(
-            model=model, recipe=recipe, train=self.encoded, scored=scored, scored_split=self.task.progress.split,
+            replicas=replicas, recipe=replicas.recipe, scored_split=self.task.progress.split,
             class_names=self.task.class_names, chooses=self.task.chooses, stop=stop, record=_forget,
             checkpoints=Checkpoints(self.scratch / "checkpoints", fingerprint="benchmark"),
         )  # fmt: skip
@@ -151,15 +170,13 @@ class Contest:
     def _whole_ours(self) -> float:
         self.encoded = self._encode(self.task.train)
         progress, final = self._encode(self.task.progress), self._encode(self.task.final)
-        trainer = self._ours(copy.deepcopy(self.model), scored=progress, recipe=self.recipe, stop=self.stop)
-        self._score(trainer.model, final)
-        trainer.fit()
-        saved: Any = trainer.model
-        saved.save_pretrained(self.scratch / "ours")
-        return self._score(trainer.model, final).accuracy
+        with self._replicas(self.recipe, progress=progress, final=final) as replicas:
+            self._score(replicas)
+            self._ours(replicas, stop=self.stop).fit()
+            metrics = self._score(replicas)
+            replicas.close()
+            replicas.model.save_pretrained(self.scratch / "ours")
+        return metrics.accuracy
 
-    def _score(self, model: Any, rows: Any) -> Metrics:
-        return evaluate(
-            model, rows, split=self.task.final.split, class_names=self.task.class_names,
-            batch_size=self.recipe.per_device_eval_batch_size,
-        ).metrics  # fmt: skip
+    def _score(self, replicas: Replicas) -> Metrics:
+        return replicas.score(FINAL, name=self.task.final.split, class_names=self.task.class_names).class_metrics

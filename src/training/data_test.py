@@ -40,7 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], **labels: list[
         split: Table(
             origin=f"some/data ({split})",
             columns={"text": [f"film {row}" for row in range(len(values))], "label": values},
-            class_names={"label": names},
+            class_names={"label": names} if names else {},
         )
         for split, values in labels.items()
     }
@@ -77,9 +77,9 @@ def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [("1", "1.0", "01", "2"), ("nan", "1", "3", "2")])
 def test_the_order_of_classes_is_the_same_in_every_process(labels: tuple[str, ...]) -> None:
     program = f"""
-from src.training.data import _class_names
+from src.training.class_labels import ordered_class_names
 from src.training.tables import Table
-print(_class_names(Table(origin="a", columns={{}}, class_names={{}}), "label", {list(labels)}))
+print(ordered_class_names(Table(origin="a", columns={{}}, class_names={{}}), "label", {list(labels)}))
 """
     path = ":".join(sys.path)
     told = {
@@ -108,6 +108,13 @@ def test_an_empty_label_is_refused_with_its_row(tmp_path: Path) -> None:
     assert "train.csv, row 3: label is empty" in refusal(tmp_path, train=labelled("a", "b", ""))
 
 
+def test_a_column_without_text_is_told_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": 7, "label": 0}\n{"text": 8, "label": 1}\n')
+    recipe = Recipe(model_name_or_path="tiny", train_file="a.jsonl", text_column_name="text")
+    with pytest.raises(RequestError, match="a.jsonl, row 1: text is 7, and no text: name another"):
+        load_rows(recipe, folder=tmp_path)
+
+
 def test_a_label_that_train_never_saw_is_refused_with_those_it_knows(tmp_path: Path) -> None:
     told = refusal(tmp_path, train=labelled("bad", "good"), validation=labelled("bad", "ugly"))
     assert told == "validation.csv has labels that no train row has: 'ugly': the train rows know 'bad', 'good'"
@@ -119,8 +126,44 @@ def test_a_column_that_only_one_file_lacks_is_told_with_that_file(tmp_path: Path
 
 
 def test_a_column_of_measurements_is_not_taken_for_classes(tmp_path: Path) -> None:
-    content = labelled(*(f"{row / 7:.3f}" for row in range(1500)))
-    assert "label has 1,500 different values in 1,500 rows" in refusal(tmp_path, train=content)
+    told = refusal(tmp_path, train=labelled(*map(str, range(1500))))
+    assert "label has 1,500 different values in 1,500 rows" in told
+    assert told.endswith("or, if they are numbers to be predicted, --problem_type regression")
+    splits, names = load(tmp_path, train=labelled(*(f"{row / 8}" for row in range(1500))))
+    assert (names, splits["train"].labels[:3]) == ((), (0.0, 0.125, 0.25))
+
+
+def test_a_float_that_marks_a_missing_class_is_refused_with_its_row(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = {"text": ["a b", "c d", "e f"], "label": [1.0, 0.0, float("nan")]}
+    parquet.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    with pytest.raises(RequestError, match="rows.parquet, row 3: label is nan: fill it in or remove the row"):
+        load_rows(Recipe(model_name_or_path="tiny", train_file="rows.parquet"), folder=tmp_path)
+
+
+def test_values_are_read_from_every_split(tmp_path: Path) -> None:
+    splits, names = load(tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "3"))
+    assert names == ()
+    assert (splits["train"].labels, splits["validation"].labels) == ((0.5, 1.0, -2.25), (3.0, 3.0))
+    assert "validation.csv, row 2: label is 'x', which is no number" in refusal(
+        tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "x")
+    )
+
+
+def test_one_value_only_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(labelled("3", "3"))
+    recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", problem_type="regression")
+    with pytest.raises(RequestError, match="train.csv: label is 3 in every row: there is nothing to learn"):
+        load_rows(recipe, folder=tmp_path)
+
+
+def test_hidden_values_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # As GLUE's STS-B has it.
+    recipe = hub(monkeypatch, (), train=[0.0, 4.5, 2.5], validation=[1.0, 3.5], test=[-1.0, -1.0])
+    splits, _ = load_rows(recipe, folder=tmp_path)
+    assert set(splits) == {"train", "validation"}
 
 
 def test_many_classes_with_many_rows_each_are_classes(tmp_path: Path) -> None:

@@ -20,103 +20,103 @@ from typing import Any
 
 import torch
 
+from src.training.shared_memory import shared_zeros
+
 _BETA1, _BETA2 = 0.9, 0.999
 _EPS = 1e-8
 _DECAY_RATIO = _BETA1 / math.sqrt(_BETA2)
 
 
 class DeferredAdamW:
-    """AdamW over one embedding whose gradients are sparse (`torch.nn.Embedding.sparse`).
+    """AdamW over one embedding, some rows at a time.
 
     `read` before each forward pass, `step` after each backward pass, `settle` before anything else reads the weights.
+    Weights and state are in memory that processes forked later share; each may take the rows that are its own.
     """
 
     def __init__(
-        self, weight: torch.Tensor, *, learning_rate: Callable[[int], float], steps: int, weight_decay: float
+        self,
+        weight: torch.nn.Parameter,
+        *,
+        learning_rate: Callable[[int], float],
+        steps: int,
+        weight_decay: float,
     ) -> None:
-        """Takes the weights, float32 [rows, width], and the whole course of the run.
+        """Starts at step 0.
 
         Args:
-            weight: the embedding.
+            weight: the embedding, float32 [rows, width]; is moved to shared memory.
             learning_rate: learning rate of a step, from 0.
             steps: how many steps there will be at the most.
             weight_decay: AdamW's, applied to every row at every step.
         """
         self.weight = weight
-        self._mean = torch.zeros_like(weight)
-        self._square = torch.zeros_like(weight)
+        values = shared_zeros(*weight.shape)
+        values.copy_(weight.detach())
+        weight.data = values
+        self._mean = shared_zeros(*weight.shape)
+        self._square = shared_zeros(*weight.shape)
         # Steps that a row has gone through, int64 [rows].
-        self._seen = torch.zeros(weight.shape[0], dtype=torch.int64)
-        self._done = 0
+        self._seen = shared_zeros(len(weight), dtype=torch.int64)
         rates = [learning_rate(step) for step in range(steps)]
         self._moves, self._tails, self._decays = _courses(rates, weight_decay)
 
-    def read(self, ids: torch.Tensor) -> None:
-        """Brings the rows that a batch reads up to now.
+    def read(self, rows: torch.Tensor, *, done: int) -> None:
+        """Brings rows that a batch is to read up to now.
 
         Args:
-            ids: row numbers, any shape; a row may stand more than once.
+            rows: int64, each once.
+            done: steps done.
         """
-        self._catch_up(torch.unique(ids))
+        rows = rows[self._seen[rows] < done]
+        if not len(rows):
+            return
+        seen = self._seen[rows]
+        missed = (done - seen).double()
+        moves = self._tails[seen] - _DECAY_RATIO**missed * self._tails[done]
+        decays = self._decays[done] / self._decays[seen]
+        mean, square = self._mean[rows], self._square[rows]
+        with torch.no_grad():
+            moved = self.weight[rows] * decays.float().unsqueeze(1)
+            moved -= moves.float().unsqueeze(1) * mean / (square.sqrt() + _eps(done))
+            self.weight.index_copy_(0, rows, moved)
+        self._mean.index_copy_(0, rows, mean * (_BETA1**missed).float().unsqueeze(1))
+        self._square.index_copy_(0, rows, square * (_BETA2**missed).float().unsqueeze(1))
+        self._seen[rows] = done
 
-    def step(self, scale: torch.Tensor) -> None:
-        """Takes one step with the gradient that stands in `weight.grad`; clears it.
+    def step(self, rows: torch.Tensor, gradient: torch.Tensor, *, done: int) -> None:
+        """Takes one step of rows that have been read.
 
         Args:
-            scale: what the gradient is multiplied by, a scalar: gradient clipping.
+            rows: int64, each once.
+            gradient: [rows, width].
+            done: steps done before.
         """
-        if self.weight.grad is None:
-            raise ValueError("there is no gradient: call backward first")
-        gradient = self.weight.grad.coalesce()
-        rows, values = gradient.indices()[0], gradient.values() * scale
-        self._done += 1
-        decay = float(self._decays[self._done] / self._decays[self._done - 1])
-        mean = self._mean[rows].mul_(_BETA1).add_(values, alpha=1 - _BETA1)
-        square = self._square[rows].mul_(_BETA2).addcmul_(values, values, value=1 - _BETA2)
+        decay = float(self._decays[done + 1] / self._decays[done])
+        mean = self._mean[rows].mul_(_BETA1).add_(gradient, alpha=1 - _BETA1)
+        square = self._square[rows].mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
         with torch.no_grad():
             moved = self.weight[rows].mul_(decay)
-            moved.addcdiv_(mean, square.sqrt().add_(self._eps()), value=-float(self._moves[self._done]))
+            moved.addcdiv_(mean, square.sqrt().add_(_eps(done + 1)), value=-float(self._moves[done + 1]))
             self.weight.index_copy_(0, rows, moved)
         self._mean.index_copy_(0, rows, mean)
         self._square.index_copy_(0, rows, square)
-        self._seen[rows] = self._done
-        self.weight.grad = None
-
-    def settle(self) -> None:
-        """Brings every row up to now."""
-        self._catch_up(torch.arange(len(self._seen)))
+        self._seen[rows] = done + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state, for a checkpoint; settle first."""
-        return {"mean": self._mean, "square": self._square, "seen": self._seen, "done": self._done}
+        """Returns the state for a checkpoint. Not settled before: that would round otherwise than going on does."""
+        return {"mean": self._mean, "square": self._square, "seen": self._seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to a state."""
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
         self._seen.copy_(state["seen"])
-        self._done = int(state["done"])
 
-    def _eps(self) -> float:
-        # torch divides by sqrt(v) / sqrt(1 - b2^t) + eps; here the first factor stands in `_moves`.
-        return _EPS * math.sqrt(1 - _BETA2 ** max(1, self._done))
 
-    def _catch_up(self, rows: torch.Tensor) -> None:
-        rows = rows[self._seen[rows] < self._done]
-        if not len(rows):
-            return
-        seen = self._seen[rows]
-        missed = (self._done - seen).double()
-        moves = self._tails[seen] - _DECAY_RATIO**missed * self._tails[self._done]
-        decays = self._decays[self._done] / self._decays[seen]
-        mean, square = self._mean[rows], self._square[rows]
-        with torch.no_grad():
-            moved = self.weight[rows] * decays.float().unsqueeze(1)
-            moved -= moves.float().unsqueeze(1) * mean / (square.sqrt() + self._eps())
-            self.weight.index_copy_(0, rows, moved)
-        self._mean.index_copy_(0, rows, mean * (_BETA1**missed).float().unsqueeze(1))
-        self._square.index_copy_(0, rows, square * (_BETA2**missed).float().unsqueeze(1))
-        self._seen[rows] = self._done
+def _eps(done: int) -> float:
+    # torch divides by sqrt(v) / sqrt(1 - b2^t) + eps; here the first factor stands in `_moves`.
+    return _EPS * math.sqrt(1 - _BETA2 ** max(1, done))
 
 
 def _courses(rates: list[float], weight_decay: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 
-from src.training.batching import EncodedRows, epoch_batches
 from src.training.checkpoints import Checkpoints
+from src.training.early_stopping import early_stop, epochs_without_progress, is_out_of_patience
+from src.training.epoch_choice import gained, merit
 from src.training.errors import StopRequested
-from src.training.optim import Optimizer
 from src.training.recipe import Recipe
+from src.training.regression_metrics import AnyMetrics
+from src.training.replicas import PROGRESS, Replicas
+from src.training.run_options import CHECKPOINT_SECONDS
 from src.training.runtime import StopSignal
-from src.training.scoring import evaluate, on_device
 
-# A killed run loses this much at the most.
-_CHECKPOINT_SECONDS = 300.0
 _EVENTS_A_RUN = 200
 
 log = logging.getLogger("finetune")
@@ -38,6 +38,7 @@ class Progress:
     best_accuracy: float = -1.0
     best_loss: float = math.inf
     best_epoch: int = 0
+    epochs_without_progress: int = 0
 
 
 @dataclass(kw_only=True)
@@ -45,31 +46,31 @@ class Trainer:
     """One run of the loop.
 
     Attributes:
-        is_done: whether training has ended, and the weights to keep are in the model.
-        chooses: whether scores on `scored` decide which epoch's weights are kept.
+        replicas: the model, and what takes its steps.
+        scored_split: name of the rows that are scored after each epoch.
+        chooses: whether those scores decide which epoch's weights are kept.
         record: takes one event, for events.jsonl.
+        checkpoint_seconds: time from one checkpoint to the next.
+        is_done: whether training has ended, and the weights to keep are in the model.
     """
 
-    model: torch.nn.Module
+    replicas: Replicas
     recipe: Recipe
-    train: EncodedRows
-    scored: EncodedRows
     scored_split: str
     class_names: Sequence[str]
     chooses: bool
     checkpoints: Checkpoints
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     progress: Progress = field(default_factory=Progress)
 
     is_done: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.steps_an_epoch = math.ceil(len(self.train) / self.recipe.per_device_train_batch_size)
-        self.steps = math.ceil(self.recipe.num_train_epochs * self.steps_an_epoch)
-        self.optimizer = Optimizer(self.model, self.recipe, steps=self.steps)
+        self.model, self.steps = self.replicas.model, self.replicas.steps
+        self.steps_an_epoch = self.replicas.steps_an_epoch
         self._best: dict[str, torch.Tensor] = {}
-        self._device = next(self.model.parameters()).device
         self._loss_sum, self._loss_count = 0.0, 0
         self._started = self._saved = self._rate = 0.0
 
@@ -86,7 +87,7 @@ class Trainer:
         self._started = self._saved - self.progress.seconds
         with self.stop.deferred():
             try:
-                while self.progress.epochs_scored < math.ceil(self.steps / self.steps_an_epoch):
+                while self._goes_on():
                     self._train_epoch(self.progress.epochs_scored, show)
                     self._end_epoch(self.progress.epochs_scored + 1)
             except StopRequested:
@@ -95,43 +96,32 @@ class Trainer:
             self._keep_best()
             self.is_done = True
 
+    def _goes_on(self) -> bool:
+        """Whether there is another epoch to train and to score."""
+        now = self.progress
+        if now.epochs_scored == math.ceil(self.steps / self.steps_an_epoch):
+            return False
+        return not is_out_of_patience(self.recipe, epochs=now.epochs_without_progress)
+
     def _train_epoch(self, epoch: int, show: Callable[[Progress, float], None]) -> None:
         """Takes the steps of an epoch that are not taken yet."""
-        batches = self._batches(epoch)
-        first = epoch * self.steps_an_epoch
-        last = min(first + self.steps_an_epoch, self.steps)
-        self.model.train()
+        last = min((epoch + 1) * self.steps_an_epoch, self.steps)
         # A resumed run may stand between an epoch's last step and its scores.
         for step in range(self.progress.step, last):
             self.stop.check()
-            loss = self._train_step(step, batches[step - first])
-            self.progress.step += 1
-            self.progress.seconds = time.monotonic() - self._started
+            rows, tokens = self.replicas.size(step)
+            loss, self._rate = self.replicas.step(step)
+            self._count(rows, tokens)
             self._report(loss)
             show(self.progress, loss)
-            if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+            if time.monotonic() - self._saved >= self.checkpoint_seconds:
                 self.save()
 
-    def _batches(self, epoch: int) -> list[Any]:
-        return epoch_batches(
-            self.train.lengths,
-            batch_size=self.recipe.per_device_train_batch_size,
-            seed=self.recipe.seed,
-            epoch=epoch,
-        )
-
-    def _train_step(self, step: int, rows: Any) -> float:
-        """Takes one step; returns its loss."""
-        batch = on_device(self.train.batch(rows), self._device)
-        # Dropout is a function of the seed and the step, so a resumed run needs no saved random state.
-        seed_dropout((self.recipe.seed << 32) + step, device=self._device)
-        self.optimizer.read(batch["input_ids"])
-        loss = self.model(**batch).loss
-        loss.backward()
-        self._rate = self.optimizer.step(step)
-        self.progress.examples += len(rows)
-        self.progress.tokens += int(self.train.lengths[rows].sum())
-        return float(loss.item())
+    def _count(self, rows: int, tokens: int) -> None:
+        self.progress.step += 1
+        self.progress.examples += rows
+        self.progress.tokens += tokens
+        self.progress.seconds = time.monotonic() - self._started
 
     def _report(self, loss: float) -> None:
         """Records every so many steps."""
@@ -154,42 +144,46 @@ class Trainer:
             }
         )
 
-    def _end_epoch(self, epoch: int) -> None:
-        self.optimizer.settle()
-        metrics = evaluate(
-            self.model,
-            self.scored,
-            split=self.scored_split,
-            class_names=self.class_names,
-            batch_size=self.recipe.per_device_eval_batch_size,
-            check=self.stop.check,
+    def _score(self) -> AnyMetrics:
+        self.replicas.settle(done=self.progress.step)
+        return self.replicas.score(
+            PROGRESS, name=self.scored_split, class_names=self.class_names, check=self.stop.check
         ).metrics
-        log.info("epoch %d: %s accuracy %.4f, loss %.4f", epoch, metrics.split, metrics.accuracy, metrics.loss)
+
+    def _end_epoch(self, epoch: int) -> None:
+        metrics = self._score()
+        log.info("epoch %d: %s %s", epoch, metrics.split, metrics.in_brief)
         self.record(
             {
                 "event": "evaluation",
                 "step": self.progress.step,
                 "epoch": epoch,
                 "split": metrics.split,
-                "accuracy": metrics.accuracy,
-                "loss": metrics.loss,
+                **metrics.as_event(),
             }
         )
         now = self.progress
         now.epochs_scored = epoch
-        better = (metrics.accuracy, -metrics.loss) > (now.best_accuracy, -now.best_loss)
+        accuracy, negative_loss = merit(metrics, objective=self.replicas.objective)
+        best = (now.best_accuracy, -now.best_loss)
+        better = (accuracy, negative_loss) > best
+        gain = gained((accuracy, negative_loss), best=best, objective=self.replicas.objective)
         if self.chooses and better:
-            now.best_accuracy, now.best_loss, now.best_epoch = metrics.accuracy, metrics.loss, epoch
+            now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
                 self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
+        now.epochs_without_progress = epochs_without_progress(
+            self.recipe, so_far=now.epochs_without_progress, better=better, gain=gain
+        )
+        if now.step < self.steps and not self._goes_on():
+            self.record(early_stop(step=now.step, epoch=epoch, epochs_without_progress=now.epochs_without_progress))
 
     def _keep_best(self) -> None:
         """Puts the best epoch's weights into the model, unless it is the last one's."""
-        last = math.ceil(self.steps / self.steps_an_epoch)
-        if self.chooses and self._best and self.progress.best_epoch != last:
+        if self.chooses and self._best and self.progress.best_epoch != self.progress.epochs_scored:
             self.model.load_state_dict(self._best)
-            log.info("epoch %d had the best %s accuracy: it is kept", self.progress.best_epoch, self.scored_split)
+            log.info("epoch %d had the best %s scores: it is kept", self.progress.best_epoch, self.scored_split)
 
     def save(self) -> None:
         """Saves a checkpoint of this moment."""
@@ -198,20 +192,13 @@ class Trainer:
             weights["best"] = self._best
         self._saved = time.monotonic()
         path = self.checkpoints.save(
-            self.progress.step, weights=weights, optimizer=self.optimizer, state=asdict(self.progress)
+            self.progress.step, weights=weights, optimizer=self.replicas.optimizer, state=asdict(self.progress)
         )
         log.info("saved %s", path)
 
     def resume(self, path: Any) -> None:
         """Goes back to where a checkpoint was saved."""
-        weights, state = self.checkpoints.load(path, optimizer=self.optimizer)
-        self.model.load_state_dict(weights["model"])
+        weights, optimizer, state = self.checkpoints.load(path)
+        self.replicas.load_state_dict(weights["model"], optimizer)
         self._best = weights.get("best", {})
         self.progress = Progress(**{key: state[key] for key in asdict(self.progress)})
-
-
-def seed_dropout(seed: int, *, device: torch.device) -> None:
-    """Sets the random state that dropout draws from. torch.manual_seed asks every back end, for 0.4 ms."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)

@@ -21,11 +21,19 @@ class EventLog:
         self._file.write(json.dumps(event) + "\n")
         self._file.flush()
 
-    def drop_after(self, step: int) -> None:
-        """Drops events of steps that are about to be done again."""
-        kept = [line for line in _whole_lines(self.path) if json.loads(line).get("step", 0) <= step]
+    def drop_after(self, step: int, *, epoch: int) -> None:
+        """Drops events of what is about to be done again.
+
+        Args:
+            step: the last one done.
+            epoch: the last one scored. A checkpoint may stand between an epoch's last step and its scores.
+        """
+        kept = [line for line in _whole_lines(self.path) if _is_done(json.loads(line), step=step, epoch=epoch)]
         self._file.close()
-        self.path.write_text("".join(kept), encoding="utf-8")
+        # Not in place: a kill or a full disk in the middle would take the history along.
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        partial.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:
@@ -36,6 +44,12 @@ class EventLog:
 def read_events(path: Path) -> tuple[dict[str, Any], ...]:
     """Returns what an event log holds."""
     return tuple(json.loads(line) for line in _whole_lines(path))
+
+
+def _is_done(event: dict[str, Any], *, step: int, epoch: int) -> bool:
+    if event.get("event") == "step":
+        return bool(event["step"] <= step)
+    return bool(event["epoch"] <= epoch)
 
 
 def _whole_lines(path: Path) -> list[str]:

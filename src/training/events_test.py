@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from src.training.events import EventLog, read_events
 
@@ -30,18 +34,45 @@ def test_what_the_file_holds_stays_when_it_is_opened_again(tmp_path: Path) -> No
 def test_steps_that_are_done_again_are_dropped(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     for step in range(1, 6):
-        log.record({"step": step})
-    log.drop_after(3)
-    log.record({"step": 4})
+        log.record({"event": "step", "step": step})
+    log.drop_after(3, epoch=0)
+    log.record({"event": "step", "step": 4})
     log.close()
     assert steps(log.path) == [1, 2, 3, 4]
 
 
+def test_scores_of_an_epoch_that_are_told_again_are_dropped(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    for epoch in (1, 2):
+        log.record({"event": "step", "step": 5 * epoch})
+        log.record({"event": "evaluation", "step": 5 * epoch, "epoch": epoch})
+    # The checkpoint was saved after the last step of epoch 2 and before its scores.
+    log.drop_after(10, epoch=1)
+    log.close()
+    assert [event["event"] for event in read_events(log.path)] == ["step", "evaluation", "step"]
+
+
+def test_the_history_stays_where_rewriting_it_ends_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.record({"event": "step", "step": 1})
+
+    def write_nothing(path: Path, *_: object, **__: object) -> int:
+        path.open("w").close()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", write_nothing)
+    with pytest.raises(OSError, match="No space left"):
+        log.drop_after(1, epoch=0)
+    assert steps(log.path) == [1]
+
+
 def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2, "lo')
+    path.write_text('{"event": "step", "step": 1}\n{"event": "step", "step": 2, "lo')
     log = EventLog(path)
-    log.drop_after(2)
+    log.drop_after(2, epoch=0)
     log.record({"step": 2})
     log.close()
     assert steps(path) == [1, 2]

@@ -10,9 +10,11 @@ import numpy as np
 
 from src.training.comparison import compare
 from src.training.data import Rows
+from src.training.error_comparison import compare_errors
 from src.training.finished_run import FinishedRun
 from src.training.metrics import score
 from src.training.recipe import Recipe
+from src.training.regression_metrics import score_values
 from src.training.scoring import Scored
 
 
@@ -21,9 +23,9 @@ def step_event(step: int, *, epoch: float, loss: float) -> dict[str, Any]:
     return {"event": "step", "step": step, "epoch": epoch, "loss": loss}
 
 
-def evaluation_event(epoch: int, *, accuracy: float, loss: float) -> dict[str, Any]:
+def evaluation_event(epoch: int, *, loss: float, **scores: float) -> dict[str, Any]:
     """Returns a line of events.jsonl about an epoch's scores."""
-    return {"event": "evaluation", "step": epoch, "epoch": epoch, "accuracy": accuracy, "loss": loss}
+    return {"event": "evaluation", "step": epoch, "epoch": epoch, "loss": loss, **scores}
 
 
 def example_run(
@@ -76,6 +78,45 @@ def example_run(
     )
 
 
+def example_regression(
+    *, rows: int = 1000, text: str = "row {row}", epochs: int = 3, unit: float = 1.0, **fields: Any
+) -> FinishedRun:
+    """Returns a run that learnt values from -4 to 4, in some unit: the model says half of each, before 0.
+
+    Args:
+        rows: how many final rows.
+        text: of each row; `{row}` is its number.
+        epochs: how many were trained.
+        unit: what every value is multiplied by.
+        **fields: of the recipe.
+    """
+    run = example_run(rows=rows, text=text, epochs=epochs, problem_type="regression", **fields)
+    true = np.round(4 * np.sin(np.arange(rows)), 1) * unit
+    noise = np.cos(7 * np.arange(rows)) * unit
+    said = {"before": 0.01 * noise, "after": 0.5 * true + noise}
+    before, after = (_scored_values(said[side].astype(np.float32), true=true) for side in ("before", "after"))
+    scored = [
+        evaluation_event(epoch, loss=(1.5 - 0.1 * epoch) * unit**2)
+        | {"mae": (1 - 0.1 * epoch) * unit, "mae_ci95": [(0.95 - 0.1 * epoch) * unit, (1.05 - 0.1 * epoch) * unit]}
+        for epoch in range(1, epochs + 1)
+    ]
+    steps = [{**event, "loss": event["loss"] * 3 * unit**2} for event in run.events if event["event"] == "step"]
+    return dataclasses.replace(
+        run,
+        final=dataclasses.replace(run.final, labels=tuple(map(float, true))),
+        before=before,
+        after=after,
+        comparison=compare_errors(**said, true=true),
+        events=(*steps, *scored),
+    )
+
+
+def _scored_values(predicted: np.ndarray, *, true: np.ndarray) -> Scored:
+    loss = float(np.mean((predicted - true) ** 2))
+    metrics = score_values(split="test", loss=loss, predicted=predicted, true=true)
+    return Scored(metrics=metrics, predicted=predicted, confidence=np.ones(len(true), np.float32))
+
+
 def _scored(true: np.ndarray, *, right: int, names: tuple[str, ...]) -> Scored:
     rows = np.arange(len(true))
     predicted = np.where(rows < right, true, (true + 1) % len(names))
@@ -86,7 +127,10 @@ def _scored(true: np.ndarray, *, right: int, names: tuple[str, ...]) -> Scored:
 
 def _resolved(recipe: Recipe, *, rows: int) -> dict[str, Any]:
     counts = {"train": ("train", 9000), "progress": ("validation", 800), "final": ("test", rows)}
-    data = {role: {"split": split, "rows": count, "sha256": "0" * 64} for role, (split, count) in counts.items()}
+    data: dict[str, Any] = {
+        role: {"split": split, "rows": count, "sha256": "0" * 64} for role, (split, count) in counts.items()
+    }
+    data["problem_type"] = recipe.problem_type or "classification"
     return {
         "recipe": dataclasses.asdict(recipe),
         "inputs": {"model": {"source": recipe.model_name_or_path, "sha256": "1" * 64}, "data": data},

@@ -45,6 +45,11 @@ def argument_parser() -> Parser:
     parser.add_argument("--int8", action="store_true", help="store weights in 8 bits: a quarter of the size")
     parser.add_argument("--check_file", metavar="FILE", help="rows to compare on (default: 1,057 movie reviews)")
     parser.add_argument("--text_column_name", metavar="NAME", help="its text column (default: the only one with text)")
+    parser.add_argument(
+        "--text_pair_column_name",
+        metavar="NAME",
+        help="its column with the second text of a pair (default: as in training)",
+    )
     parser.add_argument("--label_column_name", metavar="NAME", help="its label column (default: label, if there)")
     parser.add_argument(
         "--min_agreement",
@@ -67,8 +72,13 @@ def _export(arguments: list[str]) -> int:
     from src.training.onnx_check import Disagreement, read_check_rows
 
     check_file = None if given.check_file is None else working_folder() / Path(given.check_file).expanduser()
+    pair = given.text_pair_column_name or source.text_pair_column
     rows = read_check_rows(
-        check_file, text=given.text_column_name, label=given.label_column_name, class_names=source.class_names
+        check_file,
+        text=given.text_column_name,
+        pair=pair,
+        label=given.label_column_name,
+        class_names=() if source.is_regression else source.class_names,
     )
     least = _MIN_AGREEMENT if given.min_agreement is None else given.min_agreement
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -106,9 +116,11 @@ def _output_file(name: str | None) -> Path:
 
 def _check_options(given: argparse.Namespace, source: TrainedModel) -> None:
     if given.check_file is None:
-        for flag in ("text_column_name", "label_column_name"):
+        for flag in ("text_column_name", "text_pair_column_name", "label_column_name"):
             if getattr(given, flag) is not None:
                 raise RequestError(f"--{flag} goes with --check_file")
+        if source.text_pair_column is not None:
+            raise RequestError("--check_file is missing: the model reads pairs of texts, name a file with some")
     elif not given.check_file.lower().endswith(FILE_KINDS):
         raise RequestError(f"--check_file must end in {', '.join(FILE_KINDS)}, not {given.check_file!r}")
     elif not (working_folder() / Path(given.check_file).expanduser()).is_file():
@@ -128,8 +140,7 @@ def _report_file(path: Path) -> Path:
 def _show(report: dict[str, Any], output: Path) -> None:
     check, size = report["check"], report["bytes"]
     lines = [
-        f"{check['rows']:,} rows of {check['rows_of']}: {check['same_predictions']:.2%} predicted the same, "
-        f"scores off by at most {check['max_score_difference']:.1e}",
+        f"{check['rows']:,} rows of {check['rows_of']}: {_nearness(check)}",
         f"size      {size['original'] / 1e6:.1f} MB -> {size['onnx'] / 1e6:.1f} MB ({report['weights']})",
         f"a row     {check['seconds_a_row']['original'] * 1e3:.2f} ms -> {check['seconds_a_row']['onnx'] * 1e3:.2f} ms "
         "(alone, 1 thread, median)",
@@ -137,7 +148,17 @@ def _show(report: dict[str, Any], output: Path) -> None:
     if check["accuracy"] is not None:
         before, after = check["accuracy"]["original"], check["accuracy"]["onnx"]
         lines.append(f"accuracy  {before:.2%} -> {after:.2%} ({check['labelled_rows']:,} labelled rows)")
+    if check["mean_absolute_error"] is not None:
+        before, after = check["mean_absolute_error"]["original"], check["mean_absolute_error"]["onnx"]
+        lines.append(f"off by    {before:.4f} -> {after:.4f} (on average, {check['labelled_rows']:,} labelled rows)")
     sys.stdout.write("\n".join([*lines, f"Model exported to {output}\n"]))
+
+
+def _nearness(check: dict[str, Any]) -> str:
+    off = f"off by at most {check['max_score_difference']:.1e}"
+    if check["same_predictions"] is None:
+        return f"values {off}"
+    return f"{check['same_predictions']:.2%} predicted the same, scores {off}"
 
 
 if __name__ == "__main__":

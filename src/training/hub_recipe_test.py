@@ -14,7 +14,7 @@ import pytest
 
 from src.training.base_model import file_sha256
 from src.training.loopback_hub import LoopbackHub, serving
-from src.training.recipe import read_recipe
+from src.training.recipe_files import read_recipe
 from src.training.tiny_model import POSITIONS, build_tiny_model
 
 RECIPE = read_recipe("sst2_bert_tiny", folder=Path())

@@ -25,9 +25,18 @@ class Metrics:
     confusion_matrix: tuple[tuple[int, ...], ...]
     labels: tuple[str, ...]
 
+    @property
+    def in_brief(self) -> str:
+        """The scores that a line about an epoch tells."""
+        return f"accuracy {self.accuracy:.4f}, loss {self.loss:.4f}"
+
     def as_json(self) -> dict[str, Any]:
         """Returns the fields as metrics.json holds them."""
         return dataclasses.asdict(self)
+
+    def as_event(self) -> dict[str, Any]:
+        """Returns what events.jsonl tells of an epoch."""
+        return {"accuracy": self.accuracy, "loss": self.loss}
 
 
 def score(*, split: str, loss: float, predicted: np.ndarray, true: np.ndarray, class_names: Sequence[str]) -> Metrics:
@@ -35,7 +44,7 @@ def score(*, split: str, loss: float, predicted: np.ndarray, true: np.ndarray, c
 
     Args:
         split: name of the rows.
-        loss: mean cross entropy, in nats.
+        loss: mean cross entropy, in nats, each row times its class's weight where there are weights.
         predicted: class indices, int64 [rows].
         true: class indices, int64 [rows].
         class_names: names by index.

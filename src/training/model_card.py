@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -9,8 +10,13 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
+from src.training.comparison import Comparison
+from src.training.console import number_or_dash
+from src.training.early_stopping import told_early_stop
+from src.training.error_comparison import ErrorComparison
 from src.training.finished_run import FinishedRun
 from src.training.metrics import Metrics
+from src.training.regression_metrics import AnyMetrics
 
 _TASK = "text-classification"
 _CARD = """\
@@ -20,54 +26,97 @@ _CARD = """\
 
 # {{ title }}
 
-A text classifier ({{ labels }}), fine-tuned on CPUs from {{ recipe.model_name_or_path }} on {{ data }}.
+{{ what }}, fine-tuned on CPUs from {{ recipe.model_name_or_path }} on {{ data }}.
 
 ```python
 from transformers import pipeline
 
-print(pipeline("text-classification", model="PATH OF THIS FOLDER")("This movie was really good!"))
+print(pipeline("text-classification", model="PATH OF THIS FOLDER")({{ example }}))
 ```
 
 | {{ after.split }}: {{ "{:,}".format(after.examples) }} rows | before | after |
 |---|---|---|
-| accuracy | {{ "%.4f" % before.accuracy }} | {{ "%.4f" % after.accuracy }} |
-| 95 % interval | {{ interval(before) }} | {{ interval(after) }} |
-| F1, macro | {{ "%.4f" % before.f1 }} | {{ "%.4f" % after.f1 }} |
-| loss | {{ "%.4f" % before.loss }} | {{ "%.4f" % after.loss }} |
+{% for name, old, new in scores %}
+| {{ name }} | {{ old }} | {{ new }} |
+{% endfor %}
 
-These rows took no part in training or in choosing the model. Row by row, {{ "{:,}".format(comparison.better) }} are \
-right that were wrong, and {{ "{:,}".format(comparison.worse) }} wrong that were right: {{ comparison.verdict }} \
-(McNemar's exact test, p {{ comparison.p_in_words }}).
+These rows took no part in training or in choosing the model. Row by row, {{ told_row_by_row }}.
 
-Trained on {{ "{:,}".format(train_rows) }} rows for {{ "%g" % recipe.num_train_epochs }} epochs in batches of \
+Trained on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} epochs in batches of \
 {{ recipe.per_device_train_batch_size }}, peak learning rate {{ "%g" % recipe.learning_rate }}, \
 seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}.
 `report.html` shows the run, `recipe.json` describes it completely, `metrics.json` has all numbers.
 """
+_EXAMPLE = '"This movie was really good!"'
+_EXAMPLE_PAIR = '{"text": "This movie was really good!", "text_pair": "I liked the film."}'
 # What would begin markup or HTML in a name that comes from the data.
 _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*[]<>|&"})
 
 
 def model_card(run: FinishedRun) -> str:
     """Returns the card's text. It holds nothing that varies from run to run of one recipe."""
-    recipe, after = run.resolved["recipe"], run.after.metrics
-    shown = ", ".join(after.labels[:10]) + (" …" if len(after.labels) > 10 else "")
+    recipe = run.resolved["recipe"]
     return (
-        jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+        jinja2.Environment(
+            undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+        )
         .from_string(_CARD)
         .render(
             header=_header(run).to_yaml(),
             title=_plain(run.title),
             recipe={**recipe, "model_name_or_path": _plain(recipe["model_name_or_path"])},
             data=_plain(recipe["dataset_name"] or recipe["train_file"]),
-            before=run.before.metrics,
-            after=after,
-            comparison=run.comparison,
+            after=run.after.metrics,
+            scores=zip(_names(run.after.metrics), _values(run.before.metrics), _values(run.after.metrics), strict=True),
+            told_row_by_row=_row_by_row(run.comparison),
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
-            labels=_plain(shown),
-            interval=lambda metrics: "{:.4f} to {:.4f}".format(*metrics.accuracy_ci95),
+            epochs=_epochs(run),
+            what=_what(run),
+            example=_EXAMPLE if run.final.pairs is None else _EXAMPLE_PAIR,
         )
     )
+
+
+def _epochs(run: FinishedRun) -> str:
+    planned, stop = run.resolved["recipe"]["num_train_epochs"], told_early_stop(run.events)
+    return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
+
+
+def _what(run: FinishedRun) -> str:
+    """Returns what kind of model it is, as a sentence begins."""
+    of = "texts" if run.final.pairs is None else "pairs of texts"
+    after = run.after.metrics
+    if not isinstance(after, Metrics):
+        return f"A model that gives {of} a number ({_plain(run.resolved['recipe']['label_column_name'])}; a regression)"
+    shown = ", ".join(after.labels[:10]) + (" …" if len(after.labels) > 10 else "")
+    return f"A classifier of {of} ({_plain(shown)})" if run.final.pairs else f"A text classifier ({_plain(shown)})"
+
+
+def _row_by_row(comparison: Comparison) -> str:
+    better, worse = f"{comparison.better:,}", f"{comparison.worse:,}"
+    if isinstance(comparison, ErrorComparison):
+        changes, test = f"{better} are nearer to their label and {worse} farther from it", "Wilcoxon's signed-rank test"
+    else:
+        changes, test = f"{better} are right that were wrong, and {worse} wrong that were right", "McNemar's exact test"
+    return f"{changes}: {comparison.verdict} ({test}, p {comparison.p_in_words})"
+
+
+def _names(metrics: AnyMetrics) -> list[str]:
+    if isinstance(metrics, Metrics):
+        return ["accuracy", "95 % interval", "F1, macro", "loss"]
+    return ["mean absolute error", "95 % interval", "mean squared error", "Pearson", "Spearman", "R²"]
+
+
+def _values(metrics: AnyMetrics) -> list[str]:
+    """Returns the scores as the table tells them, in the order of `_names`."""
+    if isinstance(metrics, Metrics):
+        scores: list[float | None] = [metrics.accuracy, metrics.f1, metrics.loss]
+        interval: tuple[float, float] | None = metrics.accuracy_ci95
+    else:
+        scores = [metrics.mae, metrics.mse, metrics.pearson, metrics.spearman, metrics.r2]
+        interval = metrics.mae_ci95
+    first, *others = map(number_or_dash, scores)
+    return [first, "-" if interval is None else "{:.4f} to {:.4f}".format(*interval), *others]
 
 
 def _plain(name: str) -> str:
@@ -84,20 +133,23 @@ def _header(run: FinishedRun) -> ModelCardData:
         tags=["cpu"],
         base_model=recipe["model_name_or_path"] if recipe["model_revision"] else None,
         datasets=[recipe["dataset_name"]] if recipe["dataset_revision"] else None,
-        metrics=["accuracy", "f1"],
+        metrics=[metric for metric, _, _ in _hub_scores(run.after.metrics)],
         model_name=run.title,
         eval_results=_results(recipe, metrics=run.after.metrics),
     )
 
 
-def _results(recipe: Mapping[str, Any], *, metrics: Metrics) -> list[EvalResult]:
+def _results(recipe: Mapping[str, Any], *, metrics: AnyMetrics) -> list[EvalResult]:
     """Returns the final numbers for the header's model-index."""
-    name = recipe["dataset_name"] or PurePath(recipe["train_file"]).name
+    hub_name = recipe["dataset_name"]
+    if hub_name is not None and hub_name.startswith((".", "/", "~")):
+        hub_name = None
+    name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
     return [
         EvalResult(
             task_type=_TASK,
             # No repository's name has a colon: a local file is not taken for a dataset of the hub.
-            dataset_type=recipe["dataset_name"] or f"file:{name}",
+            dataset_type=hub_name or f"file:{name}",
             dataset_name=name,
             dataset_config=recipe["dataset_config_name"],
             dataset_split=metrics.split,
@@ -106,5 +158,21 @@ def _results(recipe: Mapping[str, Any], *, metrics: Metrics) -> list[EvalResult]
             metric_value=round(value, 6),
             metric_name=told,
         )
-        for metric, told, value in (("accuracy", "Accuracy", metrics.accuracy), ("f1", "F1, macro", metrics.f1))
+        for metric, told, value in _hub_scores(metrics)
     ]
+
+
+def _hub_scores(metrics: AnyMetrics) -> list[tuple[str, str, float]]:
+    """Returns (the hub's name of a score, its name for people, its value) of those that are defined."""
+    scores: list[tuple[str, str, float | None]]
+    if isinstance(metrics, Metrics):
+        scores = [("accuracy", "Accuracy", metrics.accuracy), ("f1", "F1, macro", metrics.f1)]
+    else:
+        scores = [
+            ("mae", "Mean absolute error", metrics.mae),
+            ("mse", "Mean squared error", metrics.mse),
+            ("pearsonr", "Pearson correlation", metrics.pearson),
+            ("spearmanr", "Spearman correlation", metrics.spearman),
+            ("r_squared", "R²", metrics.r2),
+        ]
+    return [(metric, told, value) for metric, told, value in scores if value is not None and math.isfinite(value)]

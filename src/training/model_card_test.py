@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from src.training.example_run import example_run
+from src.training.example_run import example_regression, example_run
 from src.training.model_card import model_card
 
 HUB: dict[str, Any] = {
@@ -40,6 +41,8 @@ def test_the_header_names_nothing_that_is_not_on_the_hub() -> None:
     assert not {"base_model", "datasets"} & set(told)
     # A colon cannot stand in a repository's name.
     assert told["model-index"][0]["results"][0]["dataset"]["type"] == "file:my.csv"
+    saved = header(card(train_file=None, dataset_name="./of/mine"))
+    assert saved["model-index"][0]["results"][0]["dataset"]["type"] == "file:mine"
 
 
 def test_the_hubs_own_reader_finds_the_results() -> None:
@@ -95,3 +98,40 @@ def test_every_place_in_the_card_is_filled_in() -> None:
 
 def test_the_same_run_gives_the_same_card() -> None:
     assert card() == card()
+
+
+def test_a_regression_tells_its_errors_and_correlations() -> None:
+    run = example_regression(label_column_name="rating")
+    metrics = run.after.metrics.as_json()
+    text = model_card(run)
+    assert "A model that gives texts a number (rating; a regression), fine-tuned on CPUs" in text
+    assert f"| {metrics['mae']:.4f} |" in text
+    low, high = metrics["mae_ci95"]
+    assert f"{low:.4f} to {high:.4f} |" in text
+    assert "are nearer to their label and" in text
+    assert "Wilcoxon's signed-rank test, p < 0.001" in text
+    assert not {"accuracy", "McNemar"} & set(text.replace(",", " ").split())
+    told = ModelCard(text).data
+    assert isinstance(told, ModelCardData)
+    assert told.eval_results is not None
+    found = {result.metric_type: result.metric_value for result in told.eval_results}
+    assert list(found) == ["mae", "mse", "pearsonr", "spearmanr", "r_squared"]
+    assert found["mae"] == round(metrics["mae"], 6)
+
+
+def test_scores_that_are_not_defined_are_left_out_of_the_header() -> None:
+    run = example_regression()
+    undefined: Any = {"pearson": None, "spearman": None, "r2": None, "mae_ci95": None, "mse": float("nan")}
+    after = dataclasses.replace(run.after, metrics=dataclasses.replace(run.after.metrics, **undefined))
+    text = model_card(dataclasses.replace(run, after=after))
+    assert [result["type"] for result in header(text)["model-index"][0]["results"][0]["metrics"]] == ["mae"]
+    assert "None" not in text
+    assert "nan" not in text
+
+
+def test_a_model_of_pairs_shows_how_a_pair_is_asked_about() -> None:
+    run = example_run(rows=10, right_before=5, right_after=8)
+    pairs = dataclasses.replace(run.final, pairs=tuple("b" for _ in range(10)))
+    text = model_card(dataclasses.replace(run, final=pairs))
+    assert "A classifier of pairs of texts (bad, good), fine-tuned" in text
+    assert '({"text": "This movie was really good!", "text_pair": "I liked the film."})' in text

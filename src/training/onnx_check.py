@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from src.training.class_labels import label_text
 from src.training.classifier import Classifier
-from src.training.data import label_text
+from src.training.data import read_texts
+from src.training.data_files import read_file
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.onnx_graph import OnnxClassifier
-from src.training.tables import Table, choose_columns, read_file
+from src.training.tables import Table, choose_columns
+from src.training.text_pairs import Text
+from src.training.value_labels import label_number
 
 if TYPE_CHECKING:
     import torch
@@ -35,11 +40,16 @@ class Disagreement(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRows:
-    """Texts to compare on; `labels` are class indices, or None where the class is not known to the model."""
+    """What to compare on.
+
+    Attributes:
+        texts: single ones, or pairs.
+        labels: class indices, or the values of a regression; None where a row has none that the model can know.
+    """
 
     origin: str
-    texts: tuple[str, ...]
-    labels: tuple[int | None, ...]
+    texts: tuple[Text, ...]
+    labels: tuple[int | float | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,35 +58,50 @@ class Agreement:
 
     Attributes:
         rows: compared.
-        same_predictions: share of rows with the same class.
-        max_score_difference: largest absolute difference of any class's score (a probability) on any row.
+        same_predictions: share of rows with the same class; None in a regression, where there are none.
+        max_score_difference: largest absolute difference of any class's score (a probability), or value, on any row.
         max_score: largest absolute score of the original; above 1 only in a regression.
-        labelled_rows: rows whose class is known.
-        accuracy: of `original` and `onnx` on those; None where there are none.
+        labelled_rows: rows whose label is known.
+        accuracy: of `original` and `onnx` on those; None where there are none, and in a regression.
+        mean_absolute_error: the same of a regression.
         seconds_a_row: of both, one row at a time on one thread, median.
     """
 
     rows: int
-    same_predictions: float
+    same_predictions: float | None
     max_score_difference: float
     max_score: float
     labelled_rows: int
     accuracy: dict[str, float] | None
+    mean_absolute_error: dict[str, float] | None
     seconds_a_row: dict[str, float]
+
+    @property
+    def in_words(self) -> str:
+        """How near they are, in one clause."""
+        if self.same_predictions is None:
+            return f"values of {self.rows:,} rows off by up to {self.max_score_difference:.1e}"
+        return (
+            f"{self.same_predictions:.2%} of {self.rows:,} rows predicted the same, "
+            f"scores off by up to {self.max_score_difference:.1e}"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Returns the fields by name."""
         return dataclasses.asdict(self)
 
 
-def read_check_rows(path: Path | None, *, text: str | None, label: str | None, class_names: Sequence[str]) -> CheckRows:
+def read_check_rows(
+    path: Path | None, *, text: str | None, label: str | None, class_names: Sequence[str], pair: str | None = None
+) -> CheckRows:
     """Reads the rows to compare on.
 
     Args:
         path: a .csv, .tsv, .json, .jsonl or .parquet file; None: the test rows of the embedded movie reviews.
         text: name of the text column (default: the only other column).
         label: name of the label column (default: `label`, where there is one).
-        class_names: of the model.
+        class_names: of the model; none if it is a regression.
+        pair: name of the column with the second text of a pair; None: the rows are single texts.
 
     Raises:
         RequestError: the file cannot be read, has no such column, or has an empty text.
@@ -86,14 +111,19 @@ def read_check_rows(path: Path | None, *, text: str | None, label: str | None, c
         label = "label"
         columns = {label: [None] * table.rows, **table.columns}
         table = Table(origin=table.origin, columns=columns, class_names=table.class_names)
-    text, label = choose_columns(table, text=text, label=label)
-    texts = table.columns[text]
-    for row, value in enumerate(texts, 1):
-        if not isinstance(value, str) or not value.strip():
-            raise RequestError(f"{table.origin}, row {row}: {text} is empty: fill it in or remove the row")
+    text, label = choose_columns(table, text=text, pair=pair, label=label)
+    texts: list[Text] = [*read_texts(table, text)]
+    if pair is not None:
+        texts = [*zip(read_texts(table, text), read_texts(table, pair), strict=True)]
+    return CheckRows(origin=table.origin, texts=tuple(texts), labels=_known_labels(table.columns[label], class_names))
+
+
+def _known_labels(labels: Sequence[Any], class_names: Sequence[str]) -> tuple[int | float | None, ...]:
+    if not class_names:
+        numbers = map(label_number, labels)
+        return tuple(number if number is not None and math.isfinite(number) else None for number in numbers)
     index = {name: at for at, name in enumerate(class_names)}
-    labels = tuple(index.get(label_text(value)) for value in table.columns[label])
-    return CheckRows(origin=table.origin, texts=tuple(texts), labels=labels)
+    return tuple(index.get(label_text(label)) for label in labels)
 
 
 def _embedded_rows() -> Table:
@@ -115,15 +145,17 @@ def compare(original: Classifier, exported: OnnxClassifier, rows: CheckRows) -> 
     same = together.same_predictions()
     singles = alone.same_predictions()
     same[: len(singles)] &= singles
+    is_regression = original.source.is_regression
     known = [row for row, label in enumerate(rows.labels) if label is not None]
     labels = [label for label in rows.labels if label is not None]
     return Agreement(
         rows=len(rows.texts),
-        same_predictions=float(same.mean()),
+        same_predictions=None if is_regression else float(same.mean()),
         max_score_difference=max(together.max_difference(), alone.max_difference()),
         max_score=float(np.abs(np.concatenate(together.original)).max()),
         labelled_rows=len(known),
-        accuracy=together.accuracy(known, labels) if known else None,
+        accuracy=together.accuracy(known, labels) if known and not is_regression else None,
+        mean_absolute_error=together.mean_absolute_error(known, labels) if known and is_regression else None,
         seconds_a_row={name: statistics.median(values[_WARM_UP:] or values) for name, values in alone.seconds.items()},
     )
 
@@ -161,24 +193,27 @@ class _Scores:
         """Largest absolute difference of two scores; NaN where one is."""
         return float(np.abs(np.concatenate(self.original) - np.concatenate(self.onnx)).max())
 
-    def accuracy(self, known: list[int], labels: list[int]) -> dict[str, float]:
+    def accuracy(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
         """Share of the rows `known` whose class each model found."""
         return {name: float((said[known] == labels).mean()) for name, said in self.predicted().items()}
+
+    def mean_absolute_error(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
+        """How far each model's values are from the labels of the rows `known`, on average."""
+        values = {"original": np.concatenate(self.original), "onnx": np.concatenate(self.onnx)}
+        return {name: float(np.abs(said[known, 0] - np.array(labels)).mean()) for name, said in values.items()}
 
 
 def require_same(agreement: Agreement) -> None:
     """Raises Disagreement unless every prediction is the same and every score nearly so."""
     # Written so that NaN fails.
     near = agreement.max_score_difference <= TOLERANCE * max(1.0, agreement.max_score)
-    if not (agreement.same_predictions == 1.0 and near):
-        raise Disagreement(
-            f"the exported model differs from the original ({agreement.same_predictions:.2%} of {agreement.rows} rows "
-            f"predicted the same, scores off by up to {agreement.max_score_difference:.1e})"
-        )
+    if agreement.same_predictions not in (1.0, None) or not near:
+        raise Disagreement(f"the exported model differs from the original ({agreement.in_words})")
 
 
 def require_share(agreement: Agreement, *, least: float) -> None:
-    """Raises Disagreement unless at least this share of the predictions is the same."""
+    """Raises Disagreement unless at least this share of the predictions is the same; there must be predictions."""
+    assert agreement.same_predictions is not None
     if not agreement.same_predictions >= least or np.isnan(agreement.max_score_difference):
         raise Disagreement(
             f"the int8 model predicts {agreement.same_predictions:.2%} of {agreement.rows} rows as the original does, "

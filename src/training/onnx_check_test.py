@@ -31,6 +31,7 @@ SAME = Agreement(
     max_score=1.0,
     labelled_rows=0,
     accuracy=None,
+    mean_absolute_error=None,
     seconds_a_row={"original": 1.0, "onnx": 1.0},
 )
 

@@ -31,6 +31,8 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
         path: of the file.
     """
     names = classifier.input_names
+    # Decoders give back what they would need to go on writing, which no graph can hold.
+    classifier.model.config.use_cache = False
     example = next(classifier.batches(_EXAMPLE, batch_size=len(_EXAMPLE)))
     with warnings.catch_warnings():
         # About the branches; see above.

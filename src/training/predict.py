@@ -1,4 +1,4 @@
-"""Says what a trained classifier makes of texts: bazel run //src/training:predict -- --help"""
+"""Says what a trained model makes of texts: bazel run //src/training:predict -- --help"""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from src.training.command_line import Parser, whole_number
 from src.training.errors import EXIT_DONE, RequestError, exit_code_of
 from src.training.recipe import Recipe
 from src.training.request import working_folder
 from src.training.runtime import available_cores, prepare_environment
-from src.training.text_lines import text_windows
+from src.training.text_lines import as_it_is, text_windows
+from src.training.text_pairs import Text, expects_pairs, pair_arguments, parse_pair
 from src.training.trained_model import TrainedModel, find_trained_model
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ _BATCH_SIZE = 64
 # Texts that are sorted by length together: enough for little padding, few enough to answer soon.
 _BATCHES_A_WINDOW = 16
 _DESCRIPTION = """\
-Says which class a trained model gives to each text, as JSON lines:
+Says which class, or which number, a trained model gives to each text, as JSON lines:
 
   --model finetuned/embedded-1a2b3c4d "a fine film" "a dull film"
   --model finetuned/embedded-1a2b3c4d < texts.txt            one text a line
   --model finetuned/embedded-1a2b3c4d -- "-3 of 10"          texts that begin with a dash
 
 {"text": ..., "label": the class with the highest score, "score": its score, "scores": {class: score}}
+{"text": ..., "value": the number}                           of a regression
+
+A model of pairs takes two arguments for each pair, or lines {"text": ..., "text_pair": ...}.
 
 Exit codes: 0 done; 2 the request was wrong; 1 anything else."""
 
@@ -48,6 +52,9 @@ def argument_parser() -> Parser:
     parser.add_argument(
         "--batch_size", metavar="N", type=whole_number, default=_BATCH_SIZE, help=f"texts at once ({_BATCH_SIZE})"
     )
+    parser.add_argument(
+        "--pairs", action="store_true", help="texts are pairs (default: if the model was trained here on pairs)"
+    )
     parser.add_argument("--threads", metavar="N", type=whole_number, help="CPU threads (default: every core)")
     return parser
 
@@ -58,25 +65,30 @@ def _predict(arguments: list[str]) -> int:
     for at, text in enumerate(texts, 1):
         if not text.strip():
             raise RequestError(f"text {at} is empty: leave it out")
+    pairs = expects_pairs(source, asked=given.pairs)
+    given_texts: list[Text] = [*pair_arguments(texts)] if pairs else [*texts]
     if not texts and sys.stdin.isatty():
-        sys.stderr.write(f"{_PROGRAM}: reading texts, one a line; Ctrl-D ends them\n")
+        sys.stderr.write(f"{_PROGRAM}: reading {'pairs' if pairs else 'texts'}, one a line; Ctrl-D ends them\n")
     size = given.batch_size * _BATCHES_A_WINDOW
     try:
-        _print_all(_windows(texts, size), source=source, batch_size=given.batch_size, threads=given.threads)
+        _print_all(
+            _windows(given_texts, size, pairs=pairs), source=source, batch_size=given.batch_size, threads=given.threads
+        )
     except BrokenPipeError:
         # The reader has seen enough. Python would complain once more when it flushes standard output at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_DONE
 
 
-def _windows(texts: list[str], size: int) -> Iterator[list[str]]:
+def _windows(texts: list[Text], size: int, *, pairs: bool) -> Iterator[list[Text]]:
     if texts:
         return (texts[start : start + size] for start in range(0, len(texts), size))
     stdin: BinaryIO = sys.stdin.buffer
-    return text_windows(stdin, size=size)
+    parse: Callable[[str, int], Text] = parse_pair if pairs else as_it_is
+    return text_windows(stdin, size=size, parse=parse)
 
 
-def _print_all(windows: Iterator[list[str]], *, source: TrainedModel, batch_size: int, threads: int | None) -> None:
+def _print_all(windows: Iterator[list[Text]], *, source: TrainedModel, batch_size: int, threads: int | None) -> None:
     # Before the model is loaded: what is wrong with the first lines is told at once.
     first = next(windows, None)
     if first is None:
@@ -93,18 +105,20 @@ def _print_all(windows: Iterator[list[str]], *, source: TrainedModel, batch_size
         _print_window(window, classifier=classifier, batch_size=batch_size)
 
 
-def _print_window(texts: list[str], *, classifier: Classifier, batch_size: int) -> None:
-    names = classifier.source.class_names
+def _print_window(texts: list[Text], *, classifier: Classifier, batch_size: int) -> None:
     for text, scores in zip(texts, classifier.scores(texts, batch_size=batch_size).tolist(), strict=True):
-        best = max(range(len(names)), key=scores.__getitem__)
-        line = {
-            "text": text,
-            "label": names[best],
-            "score": scores[best],
-            "scores": dict(zip(names, scores, strict=True)),
-        }
+        asked = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
+        line = asked | _answer(scores, source=classifier.source)
         sys.stdout.buffer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _answer(scores: list[float], *, source: TrainedModel) -> dict[str, Any]:
+    if source.is_regression:
+        return {"value": scores[0]}
+    names = source.class_names
+    best = max(range(len(names)), key=scores.__getitem__)
+    return {"label": names[best], "score": scores[best], "scores": dict(zip(names, scores, strict=True))}
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from transformers import pipeline
 
+from src.training.data_files import read_file
 from src.training.predict import main
-from src.training.tables import read_file
 from src.training.tiny_model import build_tiny_model, write_sentences
 
 # Runs the program, then tells on standard error what it did not need.

@@ -9,34 +9,22 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
+from src.training.class_weights import parse_class_weights
 
-from src.training.errors import RequestError
-
-RECIPES = Path(__file__).resolve().parent / "recipes"
+CLASSIFICATION, REGRESSION = "classification", "regression"
 
 # Fields that say which rows are trained on. They are replaced together: the columns, fraction and
 # revision of one dataset mean nothing for another.
 DATA_SOURCE = ("dataset_name", "train_file")
 DATA_FIELDS = (
     *("dataset_name", "dataset_config_name", "dataset_revision"),
-    *("train_file", "validation_file", "test_file", "text_column_name", "label_column_name"),
+    *("train_file", "validation_file", "test_file"),
+    *("text_column_name", "text_pair_column_name", "label_column_name", "problem_type", "class_weights"),
     *("train_fraction", "validation_fraction", "split_unit"),
 )
 MODEL_FIELDS = ("model_name_or_path", "model_revision", "model_weights_sha256")
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads only true and false as such: in YAML 1.1 `reproducible: off` would be one too."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _field(
@@ -46,11 +34,13 @@ def _field(
     check: Callable[[Any], bool] | None = None,
     must: str = "",
     choices: tuple[str, ...] = (),
+    convert: Callable[[Any], Any] | None = None,
 ) -> Any:
     """A recipe field with its help text and what its value must satisfy."""
     if choices:
         check, must = choices.__contains__, "must be " + " or ".join(choices)
-    return dataclasses.field(default=default, metadata={"doc": doc, "check": check, "must": must})
+    metadata = {"doc": doc, "check": check, "must": must, "convert": convert}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def _whole(default: int | None, doc: str) -> Any:
@@ -76,14 +66,27 @@ class Recipe:
         None, "sha256 of the weight file; has to be named for a model that has no safetensors"
     )
 
-    dataset_name: str | None = _field(None, "hub dataset, or embedded:NAME")
+    dataset_name: str | None = _field(None, "hub dataset, folder saved by datasets, or embedded:NAME")
     dataset_config_name: str | None = _field(None, "configuration of the hub dataset")
     dataset_revision: str | None = _field(None, "commit of the hub dataset")
-    train_file: str | None = _field(None, "csv, tsv, json lines or parquet file with the rows to train on")
+    train_file: str | None = _field(
+        None, "csv, tsv, json lines or parquet file, or folder saved by datasets, with the rows to train on"
+    )
     validation_file: str | None = _field(None, "rows that are scored after each epoch")
     test_file: str | None = _field(None, "rows that only the final numbers come from")
     text_column_name: str | None = _field(None, "column with the text (default: the only other column)")
+    text_pair_column_name: str | None = _field(None, "column with the second text, where the rows are pairs of texts")
     label_column_name: str = _field("label", "column with the label")
+    problem_type: str | None = _field(
+        None,
+        "classes to choose from, or a number to come near to (default: a number where the labels are not whole ones)",
+        choices=(CLASSIFICATION, REGRESSION),
+    )
+    class_weights: str | tuple[float, ...] = _field(
+        "none",
+        "what a row of each class counts: none, balanced (rare classes count more), or numbers such as 1,2.5",
+        convert=parse_class_weights,
+    )
     train_fraction: float = _share(1.0, "share of the train rows to use")
     validation_fraction: float | None = _share(
         None, "share of the train rows set aside to score each epoch (default: 0.1 where nothing else could be scored)"
@@ -115,8 +118,12 @@ class Recipe:
         2.0, "passes over the train rows", check=lambda value: 0 < value <= 10_000, must="must be above 0"
     )
     load_best_model_at_end: bool = _field(
-        True, "keep the epoch with the best validation accuracy, where test rows give the final numbers"
+        True, "keep the epoch with the best validation scores, where test rows give the final numbers"
     )
+    early_stopping_patience: int | None = _whole(
+        None, "end training after this many epochs without a better score (default: never)"
+    )
+    early_stopping_threshold: float = _not_negative(0.0, "what accuracy must gain by, and more, to count as better")
     seed: int = _field(
         42,
         "decides the new head, the order of rows and dropout",
@@ -135,45 +142,10 @@ FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in data
 _KINDS = {"str": str, "int": int, "float": float, "bool": bool}
 
 
-def shipped_recipes() -> list[str]:
-    """Returns the names of the recipes in recipes/."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
 def did_you_mean(wrong: str, valid: list[str]) -> str:
     """Returns ` (did you mean X?)`, or the empty string where nothing is near."""
     near = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else ""
-
-
-def read_recipe(name: str, *, folder: Path) -> dict[str, Any]:
-    """Returns the raw fields of a shipped recipe or of a .yaml or .json file.
-
-    Args:
-        name: a name out of `shipped_recipes()`, or a path.
-        folder: what a relative path is relative to.
-
-    Raises:
-        RequestError: no such recipe, or a file that is no mapping.
-    """
-    if name in shipped_recipes():
-        path = RECIPES / f"{name}.yaml"
-    elif name.endswith((".yaml", ".yml", ".json")):
-        path = folder / name
-    else:
-        raise RequestError(
-            f"there is no recipe {name!r}{did_you_mean(name, shipped_recipes())}: "
-            f"choose one of {', '.join(shipped_recipes())}, or give the path of a .yaml file"
-        )
-    try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise RequestError(f"the recipe {path} cannot be read ({error.strerror}): check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"the recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(fields, dict):
-        raise RequestError(f"the recipe {path} must hold `key: value` lines")
-    return {str(key): value for key, value in fields.items()}
 
 
 def merge(recipe: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,6 +174,8 @@ def parse_fields(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _convert(field: dataclasses.Field[Any], value: Any) -> Any:
     """Converts one value; a ValueError says what the field must be."""
+    if field.metadata["convert"] is not None:
+        return field.metadata["convert"](value)
     kind_name, _, optional = str(field.type).partition(" | ")
     if value is None:
         if optional:

@@ -13,14 +13,12 @@ from src.training.recipe import (
     DATA_FIELDS,
     FIELDS,
     MODEL_FIELDS,
-    RECIPES,
     Recipe,
     did_you_mean,
     merge,
     parse_fields,
-    read_recipe,
-    shipped_recipes,
 )
+from src.training.recipe_files import RECIPES, read_recipe, shipped_recipes
 
 
 def value(key: str, raw: Any) -> Any:

@@ -14,14 +14,18 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from src.training import charts
+from src.training import chart_geometry, charts
 from src.training.class_scores import class_scores, most_confused
 from src.training.durations import duration
+from src.training.early_stopping import told_early_stop
 from src.training.finished_run import FinishedRun
+from src.training.recipe import REGRESSION
+from src.training.regression_report import cut_text, regression_view
 
-_TEMPLATE = Path(__file__).resolve().parent / "report.html.j2"
+# The second is made of the first, with other parts where the two kinds differ.
+_FOLDER = Path(__file__).resolve().parent
+_CLASSES, _VALUES = "report.html.j2", "report_regression.html.j2"
 _MOST_MISTAKES = 20
-_TEXT_LETTERS = 500
 # A larger matrix is no picture any more: the pairs that are confused most are told instead.
 _LARGEST_MATRIX = 20
 _MOST_PAIRS = 20
@@ -30,9 +34,15 @@ _MOST_CLASSES = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A row that the trained model gets wrong; `confidence` is its probability of the wrong class."""
+    """A row that the trained model gets wrong.
+
+    Attributes:
+        pair: its second text, if it has one.
+        confidence: the model's probability of the wrong class.
+    """
 
     text: str
+    pair: str | None
     true: str
     predicted: str
     confidence: float
@@ -50,6 +60,7 @@ class Cell:
 def report_page(run: FinishedRun) -> str:
     """Returns the page; the same text for the same run."""
     environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -58,31 +69,38 @@ def report_page(run: FinishedRun) -> str:
         finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}\u00a0%"
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     data = run.resolved["inputs"]["data"]
-    progress = data["progress"]
-    return template.render(
+    is_regression = data["problem_type"] == REGRESSION
+    return environment.get_template(_VALUES if is_regression else _CLASSES).render(
         run=run,
         before=run.before.metrics,
         after=run.after.metrics,
         head=_head(run),
         data=data,
-        interval_chart=charts.before_and_after(run.before.metrics, run.after.metrics),
-        curves=[
-            charts.loss_chart(run.events, split=progress["split"]),
-            charts.accuracy_chart(
-                run.events, split=progress["split"], rows=progress["rows"], kept_epoch=run.kept_epoch
-            ),
-        ],
-        matrix=_matrix(run),
-        confused=most_confused(run.after.metrics, most=_MOST_PAIRS),
-        classes=_classes(run),
-        mistakes=confident_mistakes(run),
-        mistake_count=run.after.metrics.examples - _hits(run),
         effort=_effort(run),
         settings=_settings(run.resolved),
-        frame=charts,
+        frame=chart_geometry,
+        **(regression_view(run) if is_regression else _class_view(run)),
     )
+
+
+def _class_view(run: FinishedRun) -> dict[str, Any]:
+    """Returns what only the page of a classifier shows."""
+    before, after = run.before.class_metrics, run.after.class_metrics
+    progress = run.resolved["inputs"]["data"]["progress"]
+    rows, split = progress["rows"], progress["split"]
+    return {
+        "interval_chart": charts.before_and_after(before, after),
+        "curves": [
+            charts.loss_chart(run.events, split=split),
+            charts.accuracy_chart(run.events, split=split, rows=rows, kept_epoch=run.kept_epoch),
+        ],
+        "matrix": _matrix(run),
+        "confused": most_confused(after, most=_MOST_PAIRS),
+        "classes": _classes(run),
+        "mistakes": confident_mistakes(run),
+        "mistake_count": after.examples - _hits(run),
+    }
 
 
 def printable(text: str) -> str:
@@ -114,18 +132,19 @@ def _short(name: str) -> str:
 
 
 def _hits(run: FinishedRun) -> int:
-    return int(np.trace(np.array(run.after.metrics.confusion_matrix)))
+    return int(np.trace(np.array(run.after.class_metrics.confusion_matrix)))
 
 
 def confident_mistakes(run: FinishedRun) -> tuple[Mistake, ...]:
     """Returns the wrong rows that the trained model is surest of, the surest first."""
-    labels = run.after.metrics.labels
-    wrong = np.flatnonzero(run.after.predicted != np.array(run.final.labels))
+    labels, true = run.after.class_metrics.labels, run.final.class_indices
+    wrong = np.flatnonzero(run.after.predicted != np.array(true))
     surest = wrong[np.argsort(-run.after.confidence[wrong], kind="stable")][:_MOST_MISTAKES]
     return tuple(
         Mistake(
-            text=_cut(run.final.texts[row]),
-            true=labels[run.final.labels[row]],
+            text=cut_text(run.final.texts[row]),
+            pair=None if run.final.pairs is None else cut_text(run.final.pairs[row]),
+            true=labels[true[row]],
             predicted=labels[int(run.after.predicted[row])],
             confidence=float(run.after.confidence[row]),
         )
@@ -133,13 +152,9 @@ def confident_mistakes(run: FinishedRun) -> tuple[Mistake, ...]:
     )
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT_LETTERS else text[:_TEXT_LETTERS].rstrip() + " …"
-
-
 def _matrix(run: FinishedRun) -> list[tuple[str, int, list[Cell]]] | None:
     """Returns (class, its rows, cells) for each class, or None where there are too many."""
-    metrics = run.after.metrics
+    metrics = run.after.class_metrics
     if len(metrics.labels) > _LARGEST_MATRIX:
         return None
     matrix = []
@@ -154,7 +169,7 @@ def _matrix(run: FinishedRun) -> list[tuple[str, int, list[Cell]]] | None:
 
 def _classes(run: FinishedRun) -> dict[str, Any]:
     """Returns the scores of all classes, or of the worst of many, and how many there are."""
-    scores = class_scores(run.after.metrics)
+    scores = class_scores(run.after.class_metrics)
     shown = scores if len(scores) <= _MOST_CLASSES else sorted(scores, key=lambda score: score.f1)[:_MOST_CLASSES]
     return {"shown": shown, "all": len(scores)}
 
@@ -166,6 +181,7 @@ def _effort(run: FinishedRun) -> list[tuple[str, str]]:
     return [
         ("Training time", duration(effort["seconds"])),
         ("Steps", f"{effort['steps']:,} ({effort['epochs']:g} epochs)"),
+        *_early_stop(run),
         ("Examples a second", f"{effort['examples_per_second']:,.0f}"),
         ("Tokens a second", f"{effort['tokens_per_second']:,.0f}, without padding"),
         ("Most memory held", f"{effort['peak_rss_bytes'] / 2**20:,.0f} MiB"),
@@ -174,6 +190,16 @@ def _effort(run: FinishedRun) -> list[tuple[str, str]]:
         ("System", f"{environment['os']}, Python {environment['python']}"),
         ("Packages", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
+
+
+def _early_stop(run: FinishedRun) -> list[tuple[str, str]]:
+    """Returns the row of a run that ended before its last epoch, if it did."""
+    told = told_early_stop(run.events)
+    if told is None:
+        return []
+    planned = run.resolved["recipe"]["num_train_epochs"]
+    waited = told["epochs_without_progress"]
+    return [("Stopped early", f"after epoch {told['epoch']} of {planned:g}: {waited} without a better score")]
 
 
 def _settings(resolved: Mapping[str, Any]) -> list[tuple[str, str]]:

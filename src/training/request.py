@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from src.training import recipe as recipes
+from src.training import recipe_files
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import FIELDS, Recipe
+from src.training.run_options import OPTIONS, SWITCHES, RunOptions, parse_options, working_folder
+from src.training.saved_dataset import saved_dataset_fault, saved_dataset_folder, saved_dataset_mistakes
 
-FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz")
 _DATA_FILES = ("train_file", "validation_file", "test_file")
-# Under a test: time to save a checkpoint and to pack the outputs before the test is killed.
-_TEST_TIMEOUT_SHARE = 0.85
 
 _DESCRIPTION = """\
 Fine-tunes a text classifier on CPUs.
@@ -32,27 +31,6 @@ Fine-tunes a text classifier on CPUs.
   --model_name_or_path embedded:minilm-l6          another base model
 
 Exit codes: 0 done; 2 the request was wrong; 3 stopped with a checkpoint, the same command goes on; 1 anything else."""
-_OPTIONS = {
-    "recipe": f"the run to start from: {', '.join(recipes.shipped_recipes())}, or the path of a .yaml file",
-    "output_dir": "where the model goes (default: finetuned/<recipe>-<digest> in the current folder)",
-    "overwrite_output_dir": "replace a model of another recipe in output_dir; anything else there is never touched",
-    "resume_from_checkpoint": "auto: continue a stopped run of the same recipe; true: and fail if there is none; "
-    "false: start anew",
-    "deadline_seconds": "stop with a checkpoint after this time (default under a test: 85 %% of its time limit)",
-    "debug": "show the traceback of an error",
-}
-_SWITCHES = ("overwrite_output_dir", "debug")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to run. None of this changes the model."""
-
-    output_dir: Path | None = None
-    overwrite_output_dir: bool = False
-    resume_from_checkpoint: str = "auto"
-    deadline_seconds: float | None = None
-    debug: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +48,6 @@ class _Parser(argparse.ArgumentParser):
         raise RequestError(f"{message}: see --help")
 
 
-def working_folder() -> Path:
-    """Returns the folder the user typed the command in; under `bazel run` that is not the current one."""
-    return Path(os.environ.get("BUILD_WORKING_DIRECTORY") or Path.cwd())
-
-
 def argument_parser() -> argparse.ArgumentParser:
     """Returns the parser behind --help. Values stay strings: they are judged with those of the recipe file."""
     parser = _Parser(
@@ -85,8 +58,8 @@ def argument_parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
     )
     options = parser.add_argument_group("options")
-    for name, doc in _OPTIONS.items():
-        _add_flag(options, name, doc=doc, switch=name in _SWITCHES)
+    for name, doc in OPTIONS.items():
+        _add_flag(options, name, doc=doc, switch=name in SWITCHES)
     fields = parser.add_argument_group("recipe")
     for name, field in FIELDS.items():
         doc = field.metadata["doc"] + ("" if field.default in (None, "") else f" (default: {field.default})")
@@ -119,7 +92,7 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
     given, unknown = argument_parser().parse_known_args(arguments)
     flags = vars(given)
     mistakes = [_unknown_argument(argument) for argument in _without_values(unknown)]
-    options, option_mistakes = _parse_options({key: flags.pop(key) for key in list(flags) if key in _OPTIONS})
+    options, option_mistakes = parse_options({key: flags.pop(key) for key in list(flags) if key in OPTIONS})
     mistakes += option_mistakes
     overrides, override_mistakes = recipes.parse_fields(flags)
     mistakes += override_mistakes
@@ -145,17 +118,17 @@ def _base_recipe(
 ) -> tuple[str, dict[str, Any], bool]:
     """Returns the recipe's name, its raw fields, and whether it was chosen for want of a word from the user."""
     if name is not None:
-        return Path(name).stem, recipes.read_recipe(name, folder=working_folder()), False
+        return Path(name).stem, recipe_files.read_recipe(name, folder=working_folder()), False
     model, data = overrides.get("model_name_or_path"), overrides.get("dataset_name") or overrides.get("train_file")
     if model and data:
         return "custom", {}, False
     named = model or overrides.get("dataset_name")
-    if named is not None:
+    if named is not None and (model or saved_dataset_folder(named, folder=working_folder()) is None):
         # What was named must be had. The other half goes with it: embedded with embedded, hub with hub.
         base = "embedded" if named.startswith(locate.PREFIX) else "sst2_bert_tiny"
-        return "custom", recipes.read_recipe(base, folder=working_folder()), False
+        return "custom", recipe_files.read_recipe(base, folder=working_folder()), False
     base = default_recipe()
-    return "custom" if data else base, recipes.read_recipe(base, folder=working_folder()), True
+    return "custom" if data else base, recipe_files.read_recipe(base, folder=working_folder()), True
 
 
 def cross_field_mistakes(recipe: Recipe) -> list[str]:
@@ -170,6 +143,8 @@ def cross_field_mistakes(recipe: Recipe) -> list[str]:
     for key in _DATA_FILES[1:]:
         if getattr(recipe, key) is not None and not recipe.train_file:
             mistakes.append(f"{key} goes with train_file")
+    if recipe.early_stopping_threshold and recipe.early_stopping_patience is None:
+        mistakes.append("early_stopping_threshold goes with early_stopping_patience")
     return mistakes + file_mistakes(dataclasses.asdict(recipe))
 
 
@@ -180,10 +155,14 @@ def file_mistakes(values: Mapping[str, Any]) -> list[str]:
         value = values.get(key)
         if value is None:
             continue
-        if not value.lower().endswith(FILE_KINDS):
-            mistakes.append(f"{key} must end in {', '.join(FILE_KINDS)}, not {value!r}")
-        elif not (working_folder() / Path(value).expanduser()).is_file():
+        path = working_folder() / Path(value).expanduser()
+        if path.is_dir():
+            mistakes += [f"{key} {value} {fault}"] if (fault := saved_dataset_fault(path)) else []
+        elif not value.lower().endswith(FILE_KINDS):
+            mistakes.append(f"{key} must end in {', '.join(FILE_KINDS)}, or be a saved dataset's folder, not {value!r}")
+        elif not path.is_file():
             mistakes.append(f"{key} {value} does not exist")
+    mistakes += saved_dataset_mistakes(values, folder=working_folder())
     for key, valid in (("model_name_or_path", locate.MODELS), ("dataset_name", locate.DATASETS)):
         value = values.get(key) or ""
         if value.startswith(locate.PREFIX) and value.removeprefix(locate.PREFIX) not in valid:
@@ -209,34 +188,5 @@ def _unknown_argument(argument: str) -> str:
     if not argument.startswith("-"):
         return f"{argument!r} stands alone: every argument is a --flag with its value"
     flag = argument.partition("=")[0]
-    near = recipes.did_you_mean(flag.lstrip("-").replace("-", "_"), [*FIELDS, *_OPTIONS])
+    near = recipes.did_you_mean(flag.lstrip("-").replace("-", "_"), [*FIELDS, *OPTIONS])
     return f"{flag} is not a flag{near}"
-
-
-def _parse_options(raw: Mapping[str, str | None]) -> tuple[dict[str, Any], list[str]]:
-    """Converts the run options. Returns the values and one phrase for each mistake."""
-    options: dict[str, Any] = {}
-    mistakes: list[str] = []
-    for key, value in raw.items():
-        if value is None or value == "":
-            mistakes.append(f"--{key} needs a value")
-        elif key == "output_dir":
-            options[key] = working_folder() / Path(value).expanduser()
-        elif key == "resume_from_checkpoint" and value not in ("auto", "true", "false"):
-            mistakes.append(f"--{key} must be auto, true or false, not {value!r}")
-        elif key in _SWITCHES:
-            if value.lower() not in ("true", "false"):
-                mistakes.append(f"--{key} must be true or false, not {value!r}")
-            options[key] = value.lower() == "true"
-        elif key == "deadline_seconds":
-            try:
-                options[key] = float(value)
-            except ValueError:
-                options[key] = math.nan
-            if not 0 <= options[key] < math.inf:
-                mistakes.append(f"--{key} must be a number of seconds, 0 or more, not {value!r}")
-        else:
-            options[key] = value
-    if "deadline_seconds" not in raw and os.environ.get("TEST_TIMEOUT"):
-        options["deadline_seconds"] = _TEST_TIMEOUT_SHARE * float(os.environ["TEST_TIMEOUT"])
-    return options, mistakes

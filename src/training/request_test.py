@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.training.errors import RequestError
-from src.training.recipe import shipped_recipes
+from src.training.recipe_files import shipped_recipes
 from src.training.request import Request, argument_parser, cross_field_mistakes, parse_request, working_folder
 
 OWN_DATA = ("--train_file", "train.csv")
@@ -25,6 +25,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
     for name in ("train.csv", "dev.csv"):
         (tmp_path / name).write_text("text,label\na film,1\n")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "state.json").write_text("{}")
     return tmp_path
 
 
@@ -64,6 +66,9 @@ def refusal(*arguments: str) -> str:
         (["--recipe", "embedded", "--resume_from_checkpoint", "yes"], "must be auto, true or false, not 'yes'"),
         ([*OWN_MODEL, "--train_file", "no.csv"], "train_file no.csv does not exist"),
         ([*OWN_MODEL, "--train_file", "train.xlsx"], "train_file must end in .csv, .tsv, .json, .jsonl, .parquet"),
+        ([*OWN_MODEL, "--train_file", "."], "train_file . is no folder that datasets has saved"),
+        ([*OWN_MODEL, *OWN_DATA, "--test_file", "half"], "test_file half is no whole dataset (dataset_info.json is"),
+        ([*OWN_MODEL, "--dataset_name", "./half"], "dataset_name ./half is no whole dataset (dataset_info.json is"),
         ([*OWN_MODEL, *OWN_DATA, "--validation_file", "no.csv"], "validation_file no.csv does not exist"),
         (["--recipe", "embedded", "--test_file", "dev.csv"], "test_file goes with train_file"),
         ([*OWN_MODEL, *OWN_DATA, "--dataset_name", "nyu-mll/glue"], "dataset_name and train_file exclude each other"),
@@ -114,6 +119,18 @@ def test_a_flag_with_hyphens_is_told_as_it_was_typed() -> None:
 @pytest.mark.parametrize("value", ["nan", "-5"])
 def test_a_deadline_that_no_clock_reaches_is_refused(value: str) -> None:
     assert "deadline_seconds must be" in refusal("--recipe", "embedded", "--deadline_seconds", value)
+
+
+def test_a_saved_dataset_needs_no_model_named_as_a_file_needs_none(here: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict({"text": ["a film"], "label": [1]}).save_to_disk(here / "saved")
+    for flag, name in (("--dataset_name", "./saved"), ("--train_file", "saved")):
+        request = parse_request([flag, name], default_recipe=lambda: "embedded")
+        assert getattr(request.recipe, flag[2:]) == name
+        assert (request.recipe_name, request.defaulted) == ("custom", True)
+        assert request.recipe.model_name_or_path == "embedded:bert_tiny_minilm"
 
 
 def test_a_missing_file_is_told_before_the_hub_is_asked() -> None:

@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from src.training.base_model import BaseModel, find_base_model
+from src.training.early_stopping import check_early_stopping
 from src.training.recipe import Recipe
 from src.training.runtime import resolve_threads
 from src.training.task import Task, load_task
 
 SCHEMA = 1
 
-# Settings that decide the weights. Names and places of inputs do not: their content does.
+# Settings that decide the weights. Names and places of inputs do not: their content does; and of the problem's type,
+# what the labels turn out to be.
 _DECIDING = (
     *("max_seq_length", "per_device_train_batch_size", "learning_rate", "weight_decay", "max_grad_norm"),
-    *("lr_scheduler_type", "warmup_ratio", "num_train_epochs", "seed", "reproducible"),
+    *("lr_scheduler_type", "warmup_ratio", "num_train_epochs", "seed", "reproducible", "class_weights"),
+    *("early_stopping_patience", "early_stopping_threshold"),
 )
 
 
@@ -59,6 +62,7 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     threads = resolve_threads(recipe)
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
+    check_early_stopping(recipe, chooses=task.chooses)
     base = find_base_model(recipe, folder=folder)
     document = _document(recipe, base=base, task=task, threads=threads)
     return ResolvedRun(recipe=recipe, base=base, task=task, threads=threads, document=document)
@@ -66,7 +70,8 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
 
 def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> dict[str, Any]:
     """Returns the content of recipe.json. It is the same on every machine that runs the same recipe."""
-    inputs = {"model": base.content, "data": {**task.content(), "class_names": list(task.class_names)}}
+    data = {**task.content(), "class_names": list(task.class_names), "problem_type": task.problem_type}
+    inputs = {"model": base.content, "data": data}
     deciding = {
         "settings": {name: getattr(recipe, name) for name in _DECIDING},
         "threads": threads,

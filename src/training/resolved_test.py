@@ -69,6 +69,8 @@ def test_the_kind_of_file_does_not_matter(here: Path) -> None:
         ("max_train_samples", 10),
         ("max_eval_samples", 5),
         ("train_fraction", 0.5),
+        ("class_weights", "balanced"),
+        ("class_weights", (1.0, 3.0)),
     ],
 )
 def test_every_setting_that_decides_the_model_or_its_numbers_matters(here: Path, field: str, other: Any) -> None:
@@ -119,3 +121,24 @@ def test_the_document_is_the_same_text_in_another_folder(here: Path, material: P
 def test_wrong_rows_are_told_before_a_model_is_looked_for(here: Path) -> None:
     with pytest.raises(RequestError, match="no column 'stars'"):
         resolve(here, label_column_name="stars", model_name_or_path="./nowhere")
+
+
+def test_what_the_labels_are_taken_for_matters(here: Path) -> None:
+    for name in ("train.csv", "dev.csv"):
+        content = (here / name).read_text()
+        (here / name).write_text(content.replace("negative", "0").replace("positive", "1"))
+    left_open = resolve(here)
+    assert resolve(here, problem_type="classification").fingerprint == left_open.fingerprint
+    regression = resolve(here, problem_type="regression")
+    assert regression.fingerprint != left_open.fingerprint
+    assert regression.document["inputs"]["data"]["problem_type"] == "regression"
+
+
+def test_the_second_text_of_a_pair_matters_and_the_name_of_its_column_does_not(here: Path) -> None:
+    def rewrite(column: str, second: str) -> str:
+        for name in ("train.csv", "dev.csv"):
+            rows = (f"film {row},{second} {row},{row % 2}\n" for row in range(20))
+            (here / name).write_text(f"text,{column},label\n" + "".join(rows))
+        return resolve(here, text_column_name="text", text_pair_column_name=column).fingerprint
+
+    assert rewrite("second", "story") == rewrite("other", "story") != rewrite("other", "stories")

@@ -10,8 +10,8 @@ from src.training.artifact import METRICS_FILE, RECIPE_FILE, write_json
 from src.training.engine import Trainer
 from src.training.environment import describe_environment, peak_rss_bytes
 from src.training.finished_run import FinishedRun
-from src.training.metrics import Metrics
 from src.training.model_card import model_card
+from src.training.regression_metrics import AnyMetrics
 from src.training.report import report_page
 
 
@@ -30,7 +30,7 @@ def write_finished_run(folder: Path, run: FinishedRun) -> None:
 
 
 def write_stopped_run(
-    folder: Path, *, resolved: Mapping[str, Any], before: Metrics, effort: Mapping[str, Any], status: str
+    folder: Path, *, resolved: Mapping[str, Any], before: AnyMetrics, effort: Mapping[str, Any], status: str
 ) -> None:
     """Writes recipe.json, and metrics.json without results.
 
@@ -46,7 +46,7 @@ def write_stopped_run(
     _write_metrics(folder, before=before, effort=effort, results=results)
 
 
-def _write_metrics(folder: Path, *, before: Metrics, effort: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+def _write_metrics(folder: Path, *, before: AnyMetrics, effort: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     write_json(folder / METRICS_FILE, {"schema": 1, "before": before.as_json(), "train": effort, **results})
 
 

@@ -15,6 +15,7 @@ from types import FrameType
 
 from src.training.errors import RequestError, StopRequested
 from src.training.recipe import Recipe
+from src.training.workers import can_fork
 
 # A count that laptops and executors alike have: unlike machines are to agree on the bits.
 _PORTABLE_THREADS = 2
@@ -25,10 +26,17 @@ _PORTABLE_ENVIRONMENT = {
     # Not AVX2: on other makers' CPUs MKL takes that for AUTO, without a word, and only this gives the same bits on all
     # (oneMKL Developer Guide, "Specifying Code Branches"). Its SSE2 products cost a fifth to a third of a step.
     "MKL_CBWR": "COMPATIBLE",
+    # numpy's: with this, OpenBLAS runs the same kernels on every CPU that has AVX2, at full speed.
+    "OPENBLAS_CORETYPE": "Haswell",
 }
 # libgomp's threads wait for one another by spinning, by default 300,000 times. With a neighbour on one of 2 cores a
 # step of bert-tiny then took 613 ms; with this count it took 35 to 46, and on quiet cores 16 instead of 14.5.
-_OPENMP_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
+# numpy's products are a process's own work; OpenBLAS would start a thread a core in each.
+_THREADS_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"}
+# With fewer rows a process spends more on its own overhead than it takes from the others.
+_ROWS_A_PROCESS = 4
+# Gradients of all processes. A model that is too large for one a core has matrices that threads can divide.
+_MOST_GRADIENT_BYTES = 2 << 30
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 log = logging.getLogger(__name__)
@@ -52,30 +60,49 @@ def resolve_threads(recipe: Recipe) -> int:
     return _PORTABLE_THREADS if recipe.reproducible == "portable" else available_cores()
 
 
+def share_out_threads(threads: int, *, batch_size: int, weights: int) -> tuple[int, int]:
+    """Returns how many processes train, and the threads of each: as many processes as pay, and never more than asked.
+
+    A function of the run alone: it decides the order of sums, and with it the last bits.
+
+    Args:
+        threads: of the run.
+        batch_size: rows of a step, which the processes share.
+        weights: numbers in the model; each process has gradients for all of them.
+    """
+    if not can_fork():
+        return 1, threads
+    fitting = _MOST_GRADIENT_BYTES // max(1, 4 * weights)
+    processes = max(1, min(threads, batch_size // _ROWS_A_PROCESS, fitting))
+    return processes, threads // processes
+
+
 def prepare_environment(recipe: Recipe) -> None:
     """Sets what torch's libraries read once, when they are loaded: to be called before that.
 
     For `portable` that is the instruction set; for any run, how long threads spin. A user's own value stands.
 
     Raises:
-        RequestError: torch is loaded already, with another instruction set.
+        RequestError: numpy or torch is loaded already, with another instruction set.
     """
-    for name, value in _OPENMP_ENVIRONMENT.items():
+    for name, value in _THREADS_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if recipe.reproducible != "portable":
         return
     wrong = {name for name, value in _PORTABLE_ENVIRONMENT.items() if os.environ.get(name) != value}
-    if wrong and "torch" in sys.modules:
+    if wrong and sys.modules.keys() & {"numpy", "torch"}:
         settings = " ".join(f"{name}={value}" for name, value in _PORTABLE_ENVIRONMENT.items())
-        raise RequestError(f"reproducible=portable needs {settings} in the environment before torch is imported")
+        raise RequestError(
+            f"reproducible=portable needs {settings} in the environment before numpy and torch are imported"
+        )
     os.environ.update(_PORTABLE_ENVIRONMENT)
 
 
-def configure_torch(recipe: Recipe, *, threads: int) -> None:
-    """Sets thread counts and, unless `reproducible` is off, deterministic algorithms."""
+def configure_torch(recipe: Recipe) -> None:
+    """Sets one thread, as replicas need it, and, unless `reproducible` is off, deterministic algorithms."""
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     if recipe.reproducible != "off":
         torch.use_deterministic_algorithms(True)
         # Filling each new tensor with NaN finds reads of memory never written. It is work on every step, and every

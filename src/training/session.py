@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,27 @@ import torch
 
 from src.training import artifact
 from src.training.base_model import build_model
-from src.training.batching import EncodedRows, encode
-from src.training.checkpoints import Checkpoints
+from src.training.batching import encode
 from src.training.comparison import compare
 from src.training.console import configure_logging, section, show_comparison, show_metrics
 from src.training.data import Rows
 from src.training.engine import Trainer
 from src.training.environment import describe_environment
-from src.training.errors import RequestError, StopRequested
+from src.training.error_comparison import compare_errors
+from src.training.errors import StopRequested
 from src.training.events import EventLog, read_events
 from src.training.finished_run import FinishedRun
-from src.training.request import Request, working_folder
+from src.training.model_inputs import reads_token_types
+from src.training.objective import Objective
+from src.training.replicas import FINAL, PROGRESS, TRAIN, Replicas
+from src.training.request import Request
 from src.training.resolved import ResolvedRun
+from src.training.run_folders import open_run_folders
 from src.training.run_records import training_effort, write_finished_run, write_stopped_run
 from src.training.runtime import StopSignal, configure_torch
-from src.training.scoring import Scored, evaluate
+from src.training.saved_model import predict_sample, show_architecture, verify_saved
+from src.training.scoring import Scored
 from src.training.step_display import step_display
-
-_SAMPLE = "This movie was really good!"
 
 log = logging.getLogger("finetune")
 
@@ -47,25 +50,8 @@ class Session:
         configure_logging()
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe, self.task = resolved, resolved.recipe, resolved.task
-        self.output = self.options.output_dir or self._default_output()
-        fingerprint = resolved.fingerprint
-        artifact.check_output_folder(self.output, overwrite=self.options.overwrite_output_dir, fingerprint=fingerprint)
-        self.checkpoints = Checkpoints(self.output.parent / f"{self.output.name}.checkpoint", fingerprint=fingerprint)
-        self.resume_from = self._checkpoint_to_resume()
-
-    def _default_output(self) -> Path:
-        if outputs := os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR"):
-            return Path(outputs) / "model"
-        return working_folder() / "finetuned" / f"{self.name}-{self.resolved.fingerprint[:8]}"
-
-    def _checkpoint_to_resume(self) -> Path | None:
-        wanted = self.options.resume_from_checkpoint
-        if wanted == "false":
-            self.checkpoints.remove()
-        found = self.checkpoints.latest()
-        if wanted == "true" and found is None:
-            raise RequestError(f"there is no checkpoint in {self.checkpoints.folder} to resume from")
-        return found
+        self.folders = open_run_folders(self.options, recipe_name=self.name, fingerprint=resolved.fingerprint)
+        self.output, self.checkpoints = self.folders.output, self.folders.checkpoints
 
     def run(self) -> Path:
         """Trains, measures, verifies and commits; returns the artifact folder.
@@ -73,33 +59,40 @@ class Session:
         Raises:
             StopRequested: a signal or the deadline came; where training had begun, a checkpoint is saved.
         """
-        configure_torch(self.recipe, threads=self.resolved.threads)
+        try:
+            return self._run()
+        finally:
+            artifact.remove_staging(self.output)
+            self.folders.lock.release()
+
+    def _run(self) -> Path:
+        configure_torch(self.recipe)
         self._announce()
         model, tokenizer = build_model(
             self.resolved.base,
-            class_names=self.task.class_names,
+            class_names=self.task.class_names or (self.recipe.label_column_name,),
             seed=self.recipe.seed,
             max_seq_length=self.recipe.max_seq_length,
+            problem_type=self.task.problem_type,
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
-        train, progress, final = (self._encode(rows, tokenizer) for rows in self._splits())
-        section("Model Performance Before Fine Tuning")
-        before = self._measure(model, final, after_training=False)
-        self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
-        trainer = self._trainer(model, train=train, progress=progress)
-        section("Training The Model")
-        try:
-            return self._train_and_finish(trainer, tokenizer, final=final, before=before)
-        finally:
-            self.events.close()
-            artifact.remove_staging(self.output)
+        with self._replicas(model, tokenizer) as replicas:
+            section("Model Performance Before Fine Tuning")
+            # Before training there is nothing to save, and a deadline is met by the loop, which saves.
+            before = self._measure(replicas, check=lambda: None)
+            self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
+            section("Training The Model")
+            try:
+                return self._train_and_finish(self._trainer(replicas), tokenizer, before=before)
+            finally:
+                self.events.close()
 
-    def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Scored) -> Path:
+    def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
         """Trains and commits; whatever ends it early, the same command can go on from there."""
         try:
             self._train(trainer)
-            return self._finish(trainer, tokenizer, final=final, before=before)
+            return self._finish(trainer, tokenizer, before=before)
         except StopRequested as stopped:
             # The loop has saved its own checkpoint; what comes after it would be lost.
             if trainer.is_done:
@@ -120,6 +113,11 @@ class Session:
                     trainer.save()
             raise
 
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """What the sample is to be read and told by."""
+        return {"class_names": self.task.class_names, "pair": self.task.final.pairs is not None}
+
     def _splits(self) -> tuple[Rows, Rows, Rows]:
         return self.task.train, self.task.progress, self.task.final
 
@@ -137,74 +135,78 @@ class Session:
             f"{len(self.task.final):,}",
             self.task.final.split,
         )
-        log.info("Classes: %s", ", ".join(self.task.class_names[:20]))
+        for line in self.task.labels_in_words():
+            log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
-    def _encode(self, rows: Rows, tokenizer: Any) -> EncodedRows:
-        return encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length)
-
-    def _measure(self, model: torch.nn.Module, rows: EncodedRows, *, after_training: bool) -> Scored:
-        scored = evaluate(
-            model,
-            rows,
-            split=self.task.final.split,
-            class_names=self.task.class_names,
-            batch_size=self.recipe.per_device_eval_batch_size,
-            # Before training there is nothing to save, and a deadline is met by the loop, which saves.
-            check=self.stop.check if after_training else lambda: None,
+    def _replicas(self, model: Any, tokenizer: Any) -> Replicas:
+        names, token_types = (TRAIN, PROGRESS, FINAL), reads_token_types(model, tokenizer)
+        encoded = (
+            encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length, token_types=token_types)
+            for rows in self._splits()
         )
+        return Replicas(
+            model,
+            self.recipe,
+            splits=dict(zip(names, encoded, strict=True)),
+            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            threads=self.resolved.threads,
+        )
+
+    def _measure(self, replicas: Replicas, *, check: Callable[[], None]) -> Scored:
+        scored = replicas.score(FINAL, name=self.task.final.split, class_names=self.task.class_names, check=check)
         show_metrics(scored.metrics)
         return scored
 
-    def _trainer(self, model: torch.nn.Module, *, train: EncodedRows, progress: EncodedRows) -> Trainer:
+    def _trainer(self, replicas: Replicas) -> Trainer:
         return Trainer(
-            model=model,
+            replicas=replicas,
             recipe=self.recipe,
-            train=train,
-            scored=progress,
             scored_split=self.task.progress.split,
             class_names=self.task.class_names,
             chooses=self.task.chooses,
             checkpoints=self.checkpoints,
             stop=self.stop,
             record=self.events.record,
+            checkpoint_seconds=self.options.checkpoint_seconds,
         )
 
     def _train(self, trainer: Trainer) -> None:
         # A signal in the middle would leave half of the checkpoint's state in the trainer.
         with self.stop.deferred():
-            if self.resume_from is not None:
-                trainer.resume(self.resume_from)
-                log.info("Resuming from %s, step %d of %d", self.resume_from, trainer.progress.step, trainer.steps)
-            self.events.drop_after(trainer.progress.step)
+            if (checkpoint := self.folders.resume_from) is not None:
+                trainer.resume(checkpoint)
+                log.info("Resuming from %s, step %d of %d", checkpoint, trainer.progress.step, trainer.steps)
+            self.events.drop_after(trainer.progress.step, epoch=trainer.progress.epochs_scored)
         with step_display(trainer.steps) as show:
             trainer.fit(show)
         log.info("Model trained in %.1f seconds", trainer.progress.seconds)
 
-    def _finish(self, trainer: Trainer, tokenizer: Any, *, final: EncodedRows, before: Scored) -> Path:
+    def _finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
         """Measures the trained model and commits the artifact."""
         model: Any = trainer.model
         section("Model architecture")
-        self._show_architecture(model)
+        show_architecture(model)
         section("A sample test inference before saving")
-        prediction = self._predict_sample(model, tokenizer)
+        prediction = predict_sample(model, tokenizer, **self._sample)
         section("Model Performance After Fine Tuning")
-        after = self._measure(model, final, after_training=True)
+        after = self._measure(trainer.replicas, check=self.stop.check)
+        trainer.replicas.close()
         staging = artifact.staging_folder(self.output)
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
         (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
         section("Loading saved model to verify")
-        self._verify(staging, prediction)
+        verify_saved(staging, prediction, device=self.device, **self._sample)
         with self.stop.deferred():
             artifact.commit(staging, self.output)
             self.checkpoints.remove()
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        true = np.array(self.task.final.labels)
-        comparison = compare(before=before.predicted, after=after.predicted, true=true)
+        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.final.labels)}
+        comparison = compare(**said) if self.task.class_names else compare_errors(**said)
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
@@ -221,27 +223,3 @@ class Session:
 
     def _effort(self, trainer: Trainer) -> dict[str, Any]:
         return training_effort(trainer, threads=self.resolved.threads, device=str(self.device))
-
-    def _show_architecture(self, model: Any) -> None:
-        log.info("Model type: %s", type(model).__name__)
-        log.info("Total parameters: %s", f"{model.num_parameters():,}")
-        log.info("Trainable parameters: %s", f"{model.num_parameters(only_trainable=True):,}")
-
-    def _predict_sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
-        """Prints the predicted class of one sentence; returns its logits, float32 [classes]."""
-        model.eval()
-        with torch.inference_mode():
-            logits = model(**tokenizer(_SAMPLE, return_tensors="pt").to(self.device)).logits[0].cpu()
-        log.info("Test text: '%s'", _SAMPLE)
-        log.info("Predicted class: %s", self.task.class_names[int(logits.argmax())])
-        return logits
-
-    def _verify(self, folder: Path, expected: torch.Tensor) -> None:
-        """Loads the saved files as a user would; they must answer as the model in memory did."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        model = AutoModelForSequenceClassification.from_pretrained(folder).to(self.device)
-        logits = self._predict_sample(model, AutoTokenizer.from_pretrained(folder))
-        if not torch.allclose(logits, expected, atol=1e-5):
-            raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
-        log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")

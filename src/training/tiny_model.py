@@ -64,11 +64,12 @@ def build_tiny_model(
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
     else:
         model.save_pretrained(folder)
-    _write_tokenizer(folder)
+    write_tokenizer(folder)
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
+    """Writes BERT's tokenizer for VOCABULARY into a folder."""
     from transformers import BertTokenizer
 
     vocabulary = {word: number for number, word in enumerate(VOCABULARY)}
@@ -94,4 +95,44 @@ def write_sentences(path: Path, *, rows: int, seed: int, noise: float = 0.0) -> 
             said = label if choose.random() >= noise else ("positive", "negative")[row % 2]
             noun, very = choose.choice(("film", "story")), "very " * choose.randrange(6)
             writer.writerow((f"the {noun} {row} was {very}{choose.choice(words[said])}", label))
+    return path
+
+
+def write_ratings(path: Path, *, rows: int, seed: int) -> Path:
+    """Writes a CSV file with the columns text and rating: from -2 to 2 by the sentence's word, and some chance.
+
+    Args:
+        path: the file.
+        rows: how many.
+        seed: decides words and chance.
+    """
+    choose = random.Random(seed)
+    worth = {"great": 2, "good": 1, "fine": 0.5, "dull": -0.5, "bad": -1, "awful": -2}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "rating"))
+        for row in range(rows):
+            word = list(worth)[row % len(worth)]
+            writer.writerow((f"the film {row} was {word}", f"{worth[word] + choose.uniform(-0.2, 0.2):.3f}"))
+    return path
+
+
+def write_pairs(path: Path, *, rows: int, seed: int) -> Path:
+    """Writes a CSV file with the columns first, second and label: what the second sentence says of a film.
+
+    The first one says this or that, so who takes the one for the other is right half of the time.
+
+    Args:
+        path: the file.
+        rows: how many; every second one is positive.
+        seed: decides the words.
+    """
+    choose = random.Random(seed)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("first", "second", "label"))
+        for row in range(rows):
+            said = ("bad", "good")[row % 2]
+            other = choose.choice(("bad", "good"))
+            writer.writerow((f"the story {row} is {other}", f"the film was {said}", ("negative", "positive")[row % 2]))
     return path

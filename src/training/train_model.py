@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.training.errors import EXIT_DONE, RequestError, exit_code_of
-from src.training.recipe import Recipe, parse_fields, read_recipe
-from src.training.request import Request, RunOptions, cross_field_mistakes, parse_request, working_folder
+from src.training.recipe import Recipe, parse_fields
+from src.training.recipe_files import read_recipe
+from src.training.request import Request, cross_field_mistakes, parse_request, working_folder
+from src.training.run_options import RunOptions
 from src.training.runtime import StopSignal
 
 if TYPE_CHECKING:
-    from src.training.metrics import Metrics
+    from src.training.regression_metrics import AnyMetrics
     from src.training.resolved import ResolvedRun
 
 _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
@@ -128,25 +130,34 @@ def print_model_performance(
     test_dataset: Any,
     *,
     text_column_name: str = "sentence",
+    text_pair_column_name: str | None = None,
     label_column_name: str = "label",
     max_seq_length: int = 128,
-) -> Metrics:
+) -> AnyMetrics:
     """Prints and returns a model's scores on rows with labels.
 
     Args:
         model: a classifier of transformers.
         trainer: not needed; stands here for the tutorial's callers. May be None.
         tokenizer: the model's tokenizer.
-        test_dataset: rows, such as a datasets.Dataset, with a text column and a column of class indices.
+        test_dataset: rows, such as a datasets.Dataset, with a text column and a column of class indices, or of values
+            where the model is a regression.
         text_column_name: the column with the text.
-        label_column_name: the column with the class index.
+        text_pair_column_name: the column with the second text, where the model reads pairs.
+        label_column_name: the column with the label.
         max_seq_length: tokens a text is cut to.
     """
     del trainer
     from src.training.performance import print_performance
 
-    texts, labels = list(test_dataset[text_column_name]), list(test_dataset[label_column_name])
-    return print_performance(model, tokenizer, texts=texts, labels=labels, max_seq_length=max_seq_length)
+    return print_performance(
+        model,
+        tokenizer,
+        texts=list(test_dataset[text_column_name]),
+        pairs=None if text_pair_column_name is None else list(test_dataset[text_pair_column_name]),
+        labels=list(test_dataset[label_column_name]),
+        max_seq_length=max_seq_length,
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from src.training.errors import RequestError
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 _HEAD = "ForSequenceClassification"
 # Their positions begin after the padding token's: so many fewer tokens than positions can be read.
-_POSITIONS_AFTER_PADDING = ("camembert", "roberta", "xlm-roberta")
+_POSITIONS_AFTER_PADDING = (
+    *("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    *("xlm-roberta-xl", "xmod"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,9 @@ class TrainedModel:
         max_seq_length: tokens it was trained on at most, or, where no recipe.json tells, as many as it can read.
         fingerprint: of the recipe; None for a model of other making.
         weight_bytes: size of its weights.
+        text_pair_column: the column that the second text of its pairs came from; None: it was trained on single texts,
+            or nothing tells.
+        is_regression: whether its one output is a value.
         is_classifier: whether its outputs compete for one class. Otherwise it has one output, or independent ones.
     """
 
@@ -33,6 +39,8 @@ class TrainedModel:
     max_seq_length: int
     fingerprint: str | None
     weight_bytes: int
+    text_pair_column: str | None
+    is_regression: bool
     is_classifier: bool
 
 
@@ -64,6 +72,8 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
         max_seq_length=max_seq_length or recipe.get("recipe", {}).get("max_seq_length") or most or 512,
         fingerprint=recipe.get("fingerprint"),
         weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+        text_pair_column=recipe.get("recipe", {}).get("text_pair_column_name"),
+        is_regression=len(class_names) == 1 and config.get("problem_type") == "regression",
         is_classifier=len(class_names) > 1
         and config.get("problem_type") not in ("regression", "multi_label_classification"),
     )

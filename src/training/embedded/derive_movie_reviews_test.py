@@ -32,6 +32,12 @@ def tables() -> Tables:
 
 
 @pytest.fixture(scope="module")
+def ratings() -> Tables:
+    files = locate.embedded_dataset("movie_ratings")
+    return {split: list(csv.DictReader(path.open(encoding="utf-8", newline=""))) for split, path in files.items()}
+
+
+@pytest.fixture(scope="module")
 def sdist() -> Path:
     """Under Bazel a declared input; else where setup.sh puts it."""
     return Path(os.environ.get("VADER_SDIST", Path(sys.prefix, "share", "sdists", pins.SDIST_NAME)))
@@ -43,6 +49,24 @@ def test_row_counts(tables: Tables) -> None:
 
 def test_columns_are_text_label_rating(tables: Tables) -> None:
     assert {tuple(row) for rows in tables.values() for row in rows} == {("text", "label", "rating")}
+
+
+def test_ratings_are_all_reviews_but_near_duplicates_with_the_rating_as_label(ratings: Tables) -> None:
+    assert {split: len(rows) for split, rows in ratings.items()} == {"train": 8463, "validation": 1072, "test": 1058}
+    assert {tuple(row) for rows in ratings.values() for row in rows} == {("text", "label")}
+    labels = [float(row["label"]) for rows in ratings.values() for row in rows]
+    assert -4 <= min(labels) < -3.5
+    assert 3.5 < max(labels) <= 4
+    # Neither good nor bad is a rating too.
+    assert labels.count(0.0) == 37
+
+
+def test_a_review_has_the_same_rating_and_split_in_both_data_sets(tables: Tables, ratings: Tables) -> None:
+    for split, rows in ratings.items():
+        rated = {row["text"]: row["label"] for row in rows}
+        shared = [row for row in tables[split] if row["text"] in rated]
+        assert len(shared) > 0.99 * len(tables[split])
+        assert all(rated[row["text"]] == row["rating"] for row in shared)
 
 
 def test_label_is_the_sign_of_the_rating(tables: Tables) -> None:
@@ -80,7 +104,11 @@ def ngram_matrix(texts: list[str], columns: dict[str, int], width: int) -> spars
     return sparse.csr_matrix((np.ones(len(indices)), indices, starts), shape=(len(texts), width))
 
 
-def test_no_near_duplicate_stands_in_two_splits_by_an_independent_measure(tables: Tables) -> None:
+@pytest.mark.parametrize("name", ["tables", "ratings"])
+def test_no_near_duplicate_stands_in_two_splits_by_an_independent_measure(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    tables: Tables = request.getfixturevalue(name)
     # Runs of six letters instead of three words: another shingle than the one that the rows were chosen by.
     columns: dict[str, int] = {}
     grams = {
@@ -104,6 +132,11 @@ def test_of_near_duplicates_one_row_stays_and_none_when_labels_differ() -> None:
     rows = [Row("Fine!", "positive", "1"), Row("So so.", "positive", "1"), Row("so so", "negative", "-1")]
     again = Row("fine", "positive", "2")
     assert derive_movie_reviews.without_near_duplicates([*rows, again]) == rows[:1]
+
+
+def test_of_near_duplicates_the_first_rating_stays() -> None:
+    ratings = derive_movie_reviews.parse_ratings("1\t1\tSo so.\r\n2\t-1\tso so\r\n3\t0.0\tneither")
+    assert derive_movie_reviews.first_of_near_duplicates(ratings) == [("So so.", "1"), ("neither", "0.0")]
 
 
 def test_second_derivation_gives_the_same_bytes(sdist: Path) -> None:

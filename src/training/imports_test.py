@@ -1,0 +1,76 @@
+"""What a run imports, and when: seconds of waiting that no row is trained in.
+
+Measured with -X importtime for a run of a csv file, 4.3 s in all: torch 2.1 s (half of it torch._dynamo), sympy for it
+0.4 s, scipy 0.6 s, transformers 0.5 s, all else 0.7 s. transformers' modelling code asks for scipy.optimize and
+torch._dynamo by itself, whatever a run needs. What is named below none needs, or none so soon.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.training.tiny_model import build_tiny_model, write_sentences
+
+# datasets takes 0.6 s, of which pandas 0.25.
+NEVER = ("datasets", "pandas", "matplotlib", "sklearn", "onnx", "onnxruntime", "torchvision", "tensorboard")
+LATER = ("transformers", "accelerate", "scipy", "PIL")
+
+RESOLVE = """
+import sys
+from pathlib import Path
+from src.training.recipe import Recipe
+from src.training.resolved import resolve_run
+resolve_run(Recipe(model_name_or_path="base", train_file="train.csv"), folder=Path.cwd())
+before = set(sys.modules)
+import src.training.session
+print(*sorted(name for name in before if "." not in name))
+print(*sorted(name for name in sys.modules if "." not in name))
+"""
+RUN = """
+import sys
+from src.training.train_model import main
+flags = "--model_name_or_path base --train_file train.csv --max_seq_length 16 --num_train_epochs 1 --threads 1"
+assert main(flags.split()) == 0
+print(*sorted(sys.modules))
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A user's folder with a model and rows."""
+    build_tiny_model(tmp_path / "base")
+    write_sentences(tmp_path / "train.csv", rows=40, seed=1)
+    return tmp_path
+
+
+def told_by(program: str, here: Path) -> list[str]:
+    """Runs a program in a process of its own; returns the lines it printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "BUILD_WORKING_DIRECTORY": str(here), "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=here,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout.splitlines()
+
+
+def test_a_run_is_resolved_without_torch_and_its_session_imported_without_transformers(here: Path) -> None:
+    resolved, session = (set(line.split()) for line in told_by(RESOLVE, here))
+    assert "pyarrow" in resolved
+    assert not resolved & {"torch", *LATER, *NEVER}
+    assert "torch" in session
+    assert not session & {*LATER, *NEVER}
+
+
+def test_a_run_of_a_csv_file_never_imports_what_only_others_need(here: Path) -> None:
+    loaded = set(told_by(RUN, here)[-1].split())
+    assert "transformers" in loaded
+    assert not loaded & set(NEVER)

@@ -1,0 +1,189 @@
+"""Every kind of model from a base model to predictions and an ONNX file: trained, saved, loaded, resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.training import export_onnx, predict
+from src.training.batching import encode
+from src.training.data import Rows
+from src.training.replicas import Replicas
+from src.training.tiny_kinds import KINDS, MOST_TOKENS, build_tiny_decoder, build_tiny_kind
+from src.training.tiny_model import write_sentences
+from src.training.train_model import main
+
+ARGUMENTS = (
+    *("--train_file", "train.csv", "--test_file", "test.csv", "--max_seq_length", str(MOST_TOKENS)),
+    *("--per_device_train_batch_size", "8", "--learning_rate", "5e-3", "--num_train_epochs", "10", "--threads", "1"),
+    *("--output_dir", "out"),
+)
+# 72 of 80 rows, 9 steps an epoch: in the middle of the fourth.
+STOP_AT = 30
+TEXTS = ("the film was good", "the story was very very very bad", "the film was very very great " * 10)
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base model of each kind, and rows, one of them longer than any model reads."""
+    folder = tmp_path_factory.mktemp("material")
+    for kind in KINDS:
+        build_tiny_kind(folder / kind, kind)
+    write_sentences(folder / "train.csv", rows=80, seed=1)
+    write_sentences(folder / "test.csv", rows=20, seed=2)
+    with (folder / "test.csv").open("a", encoding="utf-8") as file:
+        file.write("the film was good " + "and good " * 40 + ",positive\n")
+    return folder
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Makes a folder the user's own, far from what Bazel says to a test; gives back signals that a run took over."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
+            patch.delenv(name, raising=False)
+        patch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
+        yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def here(material: Path, tmp_path: Path) -> Iterator[Path]:
+    """A user's folder with models and rows."""
+    folder = shutil.copytree(material, tmp_path / "here")
+    with working_in(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def trained(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a run that nothing stopped, by kind; it is trained once."""
+
+    @cache
+    def train(kind: str) -> Path:
+        folder = shutil.copytree(material, tmp_path_factory.mktemp(kind) / "here")
+        with working_in(folder):
+            assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 0
+        return folder / "out"
+
+    return train
+
+
+@every_kind
+def test_it_learns_and_loads_as_any_model_does(kind: str, trained: Callable[[str], Path]) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    metrics = json.loads((trained(kind) / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["before"]["accuracy"] < 0.8 < metrics["after"]["accuracy"]
+    model, loading = AutoModelForSequenceClassification.from_pretrained(trained(kind), output_loading_info=True)
+    assert not loading["missing_keys"] and not loading["unexpected_keys"]
+    tokenizer = AutoTokenizer.from_pretrained(trained(kind))
+    logits = model(**tokenizer(list(TEXTS[:2]), padding=True, return_tensors="pt")).logits
+    assert [model.config.id2label[at] for at in logits.argmax(dim=-1).tolist()] == ["positive", "negative"]
+
+
+@every_kind
+def test_predict_scores_as_the_pipeline_does(
+    kind: str, trained: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import pipeline
+
+    assert predict.main(["--model", str(trained(kind)), "--threads", "1", *TEXTS]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    classify = pipeline("text-classification", model=str(trained(kind)), truncation=True, max_length=MOST_TOKENS)
+    wanted = classify(list(TEXTS))
+    assert [line["label"] for line in told] == [answer["label"] for answer in wanted]
+    np.testing.assert_allclose([line["score"] for line in told], [answer["score"] for answer in wanted], atol=1e-5)
+
+
+@every_kind
+def test_it_is_exported_to_a_graph_that_says_the_same(kind: str, trained: Callable[[str], Path], here: Path) -> None:
+    arguments = ["--model", str(trained(kind)), "--output", "it.onnx", "--check_file", "test.csv"]
+    assert export_onnx.main(arguments) == 0
+    report = json.loads((here / "it.onnx.json").read_text(encoding="utf-8"))
+    assert (report["check"]["rows"], report["check"]["same_predictions"]) == (21, 1.0)
+    assert ("token_type_ids" in report["inputs"]) == (kind in ("bert", "minilm"))
+
+
+@every_kind
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    kind: str, trained: Callable[[str], Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Replicas.step
+
+    def step_and_interrupt(self: Replicas, number: int) -> tuple[float, float]:
+        told = step(self, number)
+        if number == STOP_AT:
+            signal.raise_signal(signal.SIGTERM)
+        return told
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Replicas, "step", step_and_interrupt)
+        assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 3
+    assert [path.name for path in (here / "out.checkpoint").glob("checkpoint-*")] == [f"checkpoint-{STOP_AT + 1}"]
+    assert main(["--model_name_or_path", kind, *ARGUMENTS, "--resume_from_checkpoint", "true"]) == 0
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (here / "out" / name).read_bytes() == (trained(kind) / name).read_bytes()
+
+
+@every_kind
+def test_no_more_tokens_are_asked_for_than_it_reads(kind: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # RoBERTa's config names two positions more, which are never reached.
+    longer = ["--max_seq_length", str(MOST_TOKENS + 1)]
+    assert main(["--model_name_or_path", kind, *ARGUMENTS, *longer]) == 2
+    told = capsys.readouterr().err
+    most = f"must be at most {MOST_TOKENS} for {kind}, not {MOST_TOKENS + 1}"
+    assert told == f"train_model: max_seq_length {most}: it has no more positions\n"
+    assert not (here / "out").exists()
+
+
+@every_kind
+def test_pairs_of_texts_are_trained_on(kind: str, here: Path) -> None:
+    opinions = ["good", "bad", "great", "awful"]
+    rows = [(f"film {row} was {opinions[row % 4]}", f"it was {opinions[row // 2 % 4]}") for row in range(32)]
+    lines = [f"{first},{second},{at % 2}" for at, (first, second) in enumerate(rows)]
+    (here / "train.csv").write_text("\n".join(["text,other,label", *lines]), encoding="utf-8")
+    flags = ("--text_column_name", "text", "--text_pair_column_name", "other", "--num_train_epochs", "1")
+    assert main(["--model_name_or_path", kind, "--train_file", "train.csv", *ARGUMENTS[4:], *flags]) == 0
+
+
+@every_kind
+def test_rows_are_encoded_as_its_tokenizer_does(kind: str, material: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(material / kind)
+    texts = ("a good film", " Very\tBAD!", "ça va 😀", "good " * 50, f"{tokenizer.sep_token} not {tokenizer.pad_token}")
+    wanted = AutoTokenizer.from_pretrained(material / kind)(list(texts), truncation=True, max_length=12)["input_ids"]
+    rows = encode(Rows(split="train", texts=texts, labels=(0,) * 5), tokenizer=tokenizer, max_seq_length=12)
+    assert [rows.tokens([row]).tolist() for row in range(5)] == wanted
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_decoder_without_a_padding_token_is_refused(
+    kind: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_tiny_decoder(here / kind, kind, padding=False)
+    assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 2
+    told = capsys.readouterr().err
+    assert told == f"train_model: the tokenizer of {kind} has no padding token: choose an encoder such as BERT\n"
+    assert not (here / "out").exists()
+
+
+def test_a_decoder_whose_tokenizer_has_one_is_trained_and_exported(here: Path) -> None:
+    # Its config names none, and transformers then scores one text at a time only.
+    build_tiny_decoder(here / "llama", "llama", padding=True)
+    assert main(["--model_name_or_path", "llama", *ARGUMENTS, "--num_train_epochs", "1"]) == 0
+    assert json.loads((here / "out" / "config.json").read_text(encoding="utf-8"))["pad_token_id"] == 0
+    assert export_onnx.main(["--model", "out", "--output", "it.onnx", "--check_file", "test.csv"]) == 0

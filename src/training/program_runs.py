@@ -1,0 +1,36 @@
+"""Programs of this package run inside a test as from a user's folder, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def run_in(folder: Path, program: Callable[[list[str]], int], *arguments: str) -> int:
+    """Runs a program's main; returns its exit code. Signals and the environment are as before when it is over."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            # What Bazel says to a test would move the outputs and set a deadline.
+            for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
+                patch.delenv(name, raising=False)
+            patch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
+            return program([*arguments])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def read_json(path: Path) -> Any:
+    """Returns the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def json_lines(told: str) -> list[Any]:
+    """Returns the content of JSON lines."""
+    return [json.loads(line) for line in told.splitlines()]

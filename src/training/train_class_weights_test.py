@@ -1,0 +1,68 @@
+"""Class weights from end to end: what they change, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from src.training.program_runs import read_json, run_in
+from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.train_model import main
+
+COMMON = (
+    *("--model_name_or_path", "base", "--train_file", "train.csv", "--test_file", "test.csv"),
+    *("--max_seq_length", "24", "--per_device_train_batch_size", "8", "--learning_rate", "1e-2"),
+    *("--threads", "1", "--output_dir", "out"),
+)
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with rows of which few are positive, and labels by chance for some."""
+    folder = tmp_path_factory.mktemp("rare")
+    build_tiny_model(folder / "base")
+    write_sentences(folder / "all.csv", rows=800, seed=1, noise=0.25)
+    head, *rows = (folder / "all.csv").read_text().splitlines()
+    negative, positive = ([row for row in rows if row.endswith(label)] for label in ("negative", "positive"))
+    for name, many, few in (("train", negative[:200], positive[:40]), ("test", negative[300:], positive[300:])):
+        (folder / f"{name}.csv").write_text("\n".join([head, *many, *few]) + "\n")
+    return folder
+
+
+def _recalls(folder: Path) -> list[float]:
+    matrix = read_json(folder / "out" / "metrics.json")["after"]["confusion_matrix"]
+    return [row[at] / sum(row) for at, row in enumerate(matrix)]
+
+
+def test_weights_make_the_rare_class_count(rare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = (*COMMON, "--num_train_epochs", "3", "--overwrite_output_dir", "--load_best_model_at_end", "false")
+    found = {}
+    for weights in ("none", "balanced", "1,5", "5,1"):
+        assert run_in(rare, main, *run, "--class_weights", weights) == 0
+        recipe = read_json(rare / "out" / "recipe.json")
+        digest = hashlib.sha256((rare / "out" / "model.safetensors").read_bytes()).hexdigest()
+        found[weights] = (_recalls(rare)[1], digest, recipe["fingerprint"])
+    told = capsys.readouterr().out
+    assert told.count("Class weights: negative 0.") == 1
+    assert "Class weights: negative 1, positive 5" in told
+    assert found["balanced"][0] > found["none"][0]
+    assert found["1,5"][0] > found["5,1"][0]
+    for part in (1, 2):
+        assert len({each[part] for each in found.values()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("1,2,3", "class_weights has 3 numbers, and there are 2 classes: give one for each, in the order negative, "),
+        ("1,0", "class_weights must be none, balanced, or a number above 0 for each class"),
+        ("balnced", "class_weights must be none, balanced, or a number above 0 for each class"),
+    ],
+)
+def test_wrong_weights_are_refused(rare: Path, weights: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_in(rare, main, *COMMON, "--class_weights", weights) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1

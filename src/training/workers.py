@@ -1,0 +1,179 @@
+"""Processes, one a core, that each do their share of a call."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+# Waking a sleeping process takes some 0.1 ms, three times a step of a few ms: the others are usually done before that.
+_SPIN_SECONDS = 0.0005
+# A message is a method's name and a few numbers, or a traceback.
+_MOST_BYTES = 1 << 16
+
+
+def can_fork() -> bool:
+    """Whether processes can be forked here. On macOS the system's own libraries do not survive it."""
+    return sys.platform == "linux"
+
+
+class Workers:
+    """One object a process, which are called together.
+
+    The first share is done in the calling process, the others in processes forked from it, which see what it held at
+    that moment; what they are to see later goes through shared memory. They end when `close` is called or the calling
+    process is gone, however it went: then their pipe ends.
+
+    Attributes:
+        own: the object that does the first share.
+    """
+
+    def __init__(self, make: Callable[[int], Any], *, count: int) -> None:
+        """Forks.
+
+        Args:
+            make: makes the object that does a rank's share; called in its process.
+            count: processes, this one among them.
+        """
+        pipes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count - 1)]
+        self._pipes = [ours for ours, _ in pipes]
+        self._processes = [_fork(functools.partial(_serve, make, rank, pipes)) for rank in range(1, count)]
+        for _, theirs in pipes:
+            theirs.close()
+        self.own = make(0)
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        """Calls a method of every object at once; returns the results by rank.
+
+        Raises:
+            RuntimeError: a process failed or was killed. The workers are of no use after it.
+            Exception: what the first share raises, once the others are done.
+        """
+        for rank, pipe in enumerate(self._pipes, 1):
+            self._send(rank, pipe, (method, arguments))
+        try:
+            own = getattr(self.own, method)(*arguments)
+        except BaseException:
+            # The answers have to be fetched, or the next call would take them for its own.
+            self._answers()
+            raise
+        return [own, *self._answers()]
+
+    def _answers(self) -> list[Any]:
+        return [self._receive(rank, pipe) for rank, pipe in enumerate(self._pipes, 1)]
+
+    def _send(self, rank: int, pipe: socket.socket, message: Any) -> None:
+        try:
+            pipe.send(pickle.dumps(message))
+        except OSError:
+            raise self._lost(rank) from None
+
+    def _receive(self, rank: int, pipe: socket.socket) -> Any:
+        try:
+            failure, result = _receive(pipe)
+        except (EOFError, OSError):
+            raise self._lost(rank) from None
+        if failure is not None:
+            raise RuntimeError(f"training process {rank} failed:\n{failure}")
+        return result
+
+    def _lost(self, rank: int) -> RuntimeError:
+        code = _exit_code(self._processes.pop(rank - 1), seconds=5)
+        how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+        hint = ": the machine may be short of memory" if code == -signal.SIGKILL else ""
+        return RuntimeError(f"training process {rank} was ended {how}{hint}; the same command goes on from here")
+
+    def close(self) -> None:
+        """Ends the processes. The calling process keeps what is shared."""
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            if _exit_code(process, seconds=10) is None:
+                os.kill(process, signal.SIGKILL)
+                os.waitpid(process, 0)
+        self._pipes, self._processes = [], []
+
+
+def _fork(run: Callable[[], None]) -> int:
+    """Runs a function in a process forked from this one; returns its id.
+
+    Not multiprocessing's Process: at the exit of a program that forgot `close` it would send SIGTERM, which is ignored
+    here, and wait for ever.
+    """
+    # What is buffered would be written by both.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = os.fork()
+    if not process:
+        try:
+            run()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        # No clean-up of what was inherited: the calling process does its own.
+        os._exit(0)
+    return process
+
+
+def _exit_code(process: int, *, seconds: float) -> int | None:
+    """Waits for a process so long; returns its exit code, -n for signal n, or None if it goes on."""
+    end = time.monotonic() + seconds
+    while True:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.01)
+
+
+def _serve(make: Callable[[int], Any], rank: int, pipes: list[tuple[socket.socket, socket.socket]]) -> None:
+    """Answers calls until the pipe ends."""
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group; when to stop is the calling process's decision.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for other, (ours, theirs) in enumerate(pipes, 1):
+        # An end that stays open here would hide from the others that the calling process is gone.
+        ours.close()
+        if other != rank:
+            theirs.close()
+    pipe = pipes[rank - 1][1]
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _answer_calls(make(rank), pipe)
+
+
+def _answer_calls(share: Any, pipe: socket.socket) -> None:
+    while True:
+        method, arguments = _receive(pipe)
+        answer: tuple[str | None, Any]
+        try:
+            answer = (None, getattr(share, method)(*arguments))
+        except Exception:
+            answer = (traceback.format_exc()[-_MOST_BYTES // 2 :], None)
+        pipe.send(pickle.dumps(answer))
+
+
+def _receive(pipe: socket.socket) -> Any:
+    """Returns the next message.
+
+    Raises:
+        EOFError: the other end is gone.
+    """
+    end = time.monotonic() + _SPIN_SECONDS
+    message = None
+    while message is None and time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            message = pipe.recv(_MOST_BYTES, socket.MSG_DONTWAIT)
+    if message is None:
+        message = pipe.recv(_MOST_BYTES)
+    if not message:
+        raise EOFError
+    return pickle.loads(message)
