@@ -131,7 +131,8 @@ def _quiet(*arguments: str) -> None:
 def _program(*arguments: str) -> None:
     """Runs the command as a process of its own, the start of Python included."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "src.cache_manager.cache_manager", *arguments]
+    program = "import sys; from src.cache_manager.program import run_command; sys.exit(run_command(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 

@@ -46,9 +46,6 @@ def _ask_and_tell(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bo
 
 
 def test_eight_at_once_train_once(inputs: Path) -> None:
-    # What all of them import, once: the test is about the cache.
-    import src.training.session  # noqa: F401
-
     context = multiprocessing.get_context("fork")
     answers: multiprocessing.SimpleQueue[tuple[str, bool]] = context.SimpleQueue()
     askers = [context.Process(target=_ask_and_tell, args=(inputs / "cache", answers)) for _ in range(_ASKERS)]
