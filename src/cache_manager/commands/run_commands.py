@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 def _demo(store: Store, given: argparse.Namespace) -> Answer:
     # With --json standard output belongs to the document: what a training tells goes to standard error.
     with contextlib.redirect_stdout(sys.stderr if given.json else sys.stdout):
-        from src.cache_manager.demo import demo
-        from src.training.console import configure_logging
-        from src.training.runtime import StopSignal
+        from src.training.runtime import StopSignal, prepare_environment
 
         request = _request(given)
+        # Before the imports that load numpy, which reads the environment once.
+        prepare_environment(request.recipe)
+        from src.cache_manager.demo import demo
+        from src.training.console import configure_logging
+
         configure_logging()
         stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
         stop.install()
