@@ -34,14 +34,17 @@ def flags(tmp_path: Path) -> list[str]:
 def test_a_sample_and_the_whole_job_are_told_for_each_loop(
     flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*flags, "--full"]) == 0
+    assert main([*flags, "--full", "--seeds", "2"]) == 0
     told = json.loads(capsys.readouterr().out)
     loops = {"tutorial", "transformers_best", "ours"}
-    assert set(told["sample"]) == set(told["full"]) == set(told["fraction_of_peak"]) == loops
+    assert set(told["sample"]) == set(told["fraction_of_peak"]) == loops
+    assert set(told["full"]) == {*loops, "ours_fast"}
+    seeds = told["accuracy_over_seeds"]
+    assert {len(values) for values in seeds["accuracies"].values()} == {seeds["seeds"]} == {2}
     assert told["sample"]["ours"]["times_ours"] == 1
     assert all(result["ms_a_step"] > 0 for result in told["sample"].values())
     # The words of these sentences give the class away, so a loop that is scored on its own labels learns them all.
-    assert all(result["accuracy"] > 0.9 for result in told["full"].values())
+    assert all(told["full"][name]["accuracy"] > 0.9 for name in loops)
     assert told["padding_share"]["ours"] < told["padding_share"]["tutorial"] < 1
     assert all(0 < share < 1 for share in told["fraction_of_peak"].values())
 

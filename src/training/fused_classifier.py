@@ -10,7 +10,8 @@ import torch
 from src.training.batching import Batch
 from src.training.dropout import DropoutMasks
 from src.training.encoder_parts import EncoderParts, LayerParts, encoder_parts
-from src.training.fused_layers import Attention, Embedding, FeedForward
+from src.training.fused_embedding import Embedding
+from src.training.fused_layers import Attention, FeedForward
 
 _HIDDEN = torch.finfo(torch.float32).min
 # transformers' own kernels differ from one another by about a tenth of it.
@@ -81,7 +82,7 @@ def fuse(model: Any) -> FusedClassifier | None:
     transformers, is left to its own code.
     """
     parts = encoder_parts(model)
-    if parts is None or any(weight.device.type != "cpu" for weight in model.parameters()):
+    if parts is None or not all(_is_plain(weight) for weight in model.parameters()):
         return None
     fused = FusedClassifier(parts)
     batch = _sample(model.config)
@@ -94,6 +95,11 @@ def fuse(model: Any) -> FusedClassifier | None:
         log.info("The fused layers answer otherwise than this %s: it trains by its own", model.config.model_type)
         return None
     return fused
+
+
+def _is_plain(weight: torch.Tensor) -> bool:
+    # numpy knows no bfloat16, and would give float64 back as float32.
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def _sample(config: Any) -> Batch:

@@ -1,60 +1,22 @@
-"""Which weights decay, and the course of the learning rate."""
+"""Which weights move, how far, and that a run goes on from its state."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 
-from src.training.optim import Optimizer, learning_rate
+from src.training.learning_rate import learning_rate
+from src.training.optim import Optimizer
 from src.training.recipe import Recipe
+from src.training.workers import Workers
 
+# Processes are forked here, and threads do not survive that.
+torch.set_num_threads(1)
 
-def course(steps: int, **fields: Any) -> list[float]:
-    recipe = Recipe(learning_rate=0.1, **fields)
-    return [learning_rate(recipe, step=step, steps=steps) for step in range(steps)]
-
-
-def test_linear_falls_from_the_peak_by_the_same_amount_each_step() -> None:
-    assert course(4) == pytest.approx([0.1, 0.075, 0.05, 0.025])
-
-
-def test_warm_up_reaches_the_peak_with_its_last_step() -> None:
-    assert course(10, warmup_ratio=0.25)[:5] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1, 0.1 * 6 / 7])
-
-
-def test_cosine_is_half_way_in_the_middle() -> None:
-    rates = course(100, lr_scheduler_type="cosine")
-    assert (rates[0], rates[50]) == pytest.approx((0.1, 0.05))
-    assert rates == sorted(rates, reverse=True)
-    assert 0 < rates[-1] < 1e-4
-
-
-def test_constant_stays_after_its_warm_up() -> None:
-    assert course(4, lr_scheduler_type="constant", warmup_ratio=0.5) == pytest.approx([0.05, 0.1, 0.1, 0.1])
-
-
-@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.99])
-def test_every_step_learns_something_and_never_above_the_peak(kind: str, warmup: float) -> None:
-    for steps in (1, 2, 7, 100):
-        assert all(0 < rate <= 0.1 + 1e-12 for rate in course(steps, lr_scheduler_type=kind, warmup_ratio=warmup))
-
-
-@pytest.mark.parametrize(("kind", "make"), [("linear", "linear"), ("cosine", "cosine")])
-def test_the_course_is_that_of_transformers(kind: str, make: str) -> None:
-    import transformers
-
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    schedule = getattr(transformers, f"get_{make}_schedule_with_warmup")
-    scheduler = schedule(optimizer, num_warmup_steps=0, num_training_steps=20)
-    wanted = []
-    for _ in range(20):
-        wanted.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    assert course(20, lr_scheduler_type=kind) == pytest.approx(wanted)
+WORDS, WIDTH = 10, 4
 
 
 class Classifier(torch.nn.Module):
@@ -63,86 +25,187 @@ class Classifier(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.embedding = torch.nn.Embedding(10, 4)
-        self.dense = torch.nn.Linear(4, 4)
-        self.LayerNorm = torch.nn.LayerNorm(4)
+        self.embedding = torch.nn.Embedding(WORDS, WIDTH)
+        self.dense = torch.nn.Linear(WIDTH, WIDTH)
+        self.LayerNorm = torch.nn.LayerNorm(WIDTH)
 
     def get_input_embeddings(self) -> torch.nn.Embedding:
         return self.embedding
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.LayerNorm(self.dense(self.embedding(ids).mean(1))).pow(3).sum()
+        return self.after_words(self.embedding(ids))
+
+    def after_words(self, embedded: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.dense(embedded.mean(1))).pow(3).sum()
 
 
-def train(model: Classifier, recipe: Recipe, *, steps: int, of: int) -> Optimizer:
-    optimizer = Optimizer(model, recipe, steps=of)
-    for step in range(steps):
-        ids = torch.tensor([[step % 9, (step * step) % 9]])
-        optimizer.read(ids)
-        model(ids).backward()
-        optimizer.step(step)
-    optimizer.settle()
+def optimizer_of(model: Classifier, recipe: Recipe, *, steps: int) -> Optimizer:
+    return Optimizer(model, recipe, steps=steps, most_words=WORDS)
+
+
+def batch(step: int) -> torch.Tensor:
+    """Few words of many; the last one is never read."""
+    return torch.tensor([[step % 9, (step * step) % 9, 2]])
+
+
+def take(model: Classifier, optimizer: Optimizer, steps: Sequence[int], *, by_rows: bool = False) -> list[float]:
+    """Takes steps as a process that trains alone does; returns their learning rates."""
+    rates = []
+    for step in steps:
+        ids = batch(step)
+        words = np.unique(ids.numpy())
+        optimizer.read(words, step=step)
+        rows = optimizer.rows(words) if by_rows else None
+        if rows is None:
+            model(ids).backward()
+        else:
+            model.after_words(rows[torch.from_numpy(np.searchsorted(words, ids.numpy()))]).backward()
+        optimizer.collect(words, None if rows is None else rows.grad)
+        optimizer.add_up(words)
+        rates.append(optimizer.step(step))
+    return rates
+
+
+def train(model: Classifier, recipe: Recipe, *, steps: int, by_rows: bool = False) -> Optimizer:
+    optimizer = optimizer_of(model, recipe, steps=steps)
+    take(model, optimizer, range(steps), by_rows=by_rows)
+    optimizer.settle(done=steps)
     return optimizer
+
+
+def copies(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
 def test_neither_biases_nor_norms_decay() -> None:
     model = Classifier()
-    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    before = copies(model)
     # With a gradient of 0, decay alone moves a weight.
     recipe = Recipe(weight_decay=0.5, learning_rate=0.1, max_grad_norm=1e-30, lr_scheduler_type="constant")
-    train(model, recipe, steps=1, of=1)
+    train(model, recipe, steps=1)
     kept = {name for name, weight in model.named_parameters() if torch.allclose(weight, before[name], atol=1e-4)}
     assert kept == {"dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
     assert torch.allclose(model.embedding.weight, before["embedding.weight"] * 0.95, atol=1e-4)
 
 
-@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
-def test_training_goes_where_dense_adamw_with_clipping_goes(max_grad_norm: float) -> None:
-    recipe = Recipe(learning_rate=0.01, max_grad_norm=max_grad_norm, weight_decay=0.01)
-    ours, wanted = Classifier(), Classifier()
-    train(ours, recipe, steps=30, of=30)
-    groups = [{"params": [weight], "weight_decay": 0.01 * ("bias" not in name and "Norm" not in name)}
-              for name, weight in wanted.named_parameters()]  # fmt: skip
+def dense_adamw(model: Classifier, recipe: Recipe, *, steps: int) -> None:
+    """Trains by torch's own optimizer, as transformers' Trainer does."""
+    groups = [{"params": [weight], "weight_decay": recipe.weight_decay * ("bias" not in name and "Norm" not in name)}
+              for name, weight in model.named_parameters()]  # fmt: skip
     dense = torch.optim.AdamW(groups)
-    for step in range(30):
-        wanted(torch.tensor([[step % 9, (step * step) % 9]])).backward()
-        if max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(wanted.parameters(), max_grad_norm)
+    for step in range(steps):
+        model(batch(step)).backward()
+        if recipe.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
         for group in dense.param_groups:
-            group["lr"] = learning_rate(recipe, step=step, steps=30)
+            group["lr"] = learning_rate(recipe, step=step, steps=steps)
         dense.step()
         dense.zero_grad()
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
+def test_training_goes_where_dense_adamw_with_clipping_goes(max_grad_norm: float, by_rows: bool) -> None:
+    recipe = Recipe(learning_rate=0.01, max_grad_norm=max_grad_norm, weight_decay=0.01)
+    ours, wanted = Classifier(), Classifier()
+    train(ours, recipe, steps=30, by_rows=by_rows)
+    dense_adamw(wanted, recipe, steps=30)
     for mine, exact in zip(ours.parameters(), wanted.parameters(), strict=True):
         assert torch.allclose(mine, exact, atol=5e-5)
 
 
+def test_a_step_tells_its_learning_rate() -> None:
+    model, recipe = Classifier(), Recipe(learning_rate=0.1, warmup_ratio=0.5)
+    rates = take(model, optimizer_of(model, recipe, steps=4), range(4))
+    assert rates == [learning_rate(recipe, step=step, steps=4) for step in range(4)]
+
+
 def test_a_run_goes_on_from_its_state_to_the_same_bits() -> None:
     recipe = Recipe(learning_rate=0.01)
-    whole, halves = Classifier(), Classifier()
-    train(whole, recipe, steps=8, of=8)
-    first = Optimizer(halves, recipe, steps=8)
-    for step in range(4):
-        _take(halves, first, step)
-    second = Optimizer(halves, recipe, steps=8)
+    whole, first_half = Classifier(), Classifier()
+    train(whole, recipe, steps=8)
+    first = optimizer_of(first_half, recipe, steps=8)
+    take(first_half, first, range(4))
+    # As after a restart: nothing is left but the weights and the state.
+    second_half = Classifier()
+    second = optimizer_of(second_half, recipe, steps=8)
+    second_half.load_state_dict(first_half.state_dict())
     second.load_state_dict(first.state_dict())
-    for step in range(4, 8):
-        _take(halves, second, step)
-    second.settle()
-    for one, other in zip(whole.parameters(), halves.parameters(), strict=True):
+    take(second_half, second, range(4, 8))
+    second.settle(done=8)
+    for one, other in zip(whole.parameters(), second_half.parameters(), strict=True):
         assert torch.equal(one, other)
-
-
-def _take(model: Classifier, optimizer: Optimizer, step: int) -> None:
-    ids = torch.tensor([[step % 9, (step * step) % 9]])
-    optimizer.read(ids)
-    model(ids).backward()
-    optimizer.step(step)
 
 
 def test_frozen_weights_are_left_alone() -> None:
     model = Classifier()
     model.embedding.weight.requires_grad = False
     model.dense.weight.requires_grad = False
-    before = model.embedding.weight.clone(), model.dense.weight.clone()
-    train(model, Recipe(learning_rate=0.1), steps=3, of=3)
-    assert torch.equal(model.embedding.weight, before[0]) and torch.equal(model.dense.weight, before[1])
+    before = copies(model)
+    train(model, Recipe(learning_rate=0.1), steps=3)
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {"dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
+
+
+def test_the_model_gets_weights_of_its_own_back() -> None:
+    model = Classifier()
+    optimizer = train(model, Recipe(learning_rate=0.1), steps=2)
+    trained = copies(model)
+    optimizer.release()
+    optimizer.flat.values.zero_()
+    assert optimizer.words is not None
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, trained[name])
+        assert weight.data_ptr() != optimizer.flat.values.data_ptr()
+
+
+class Share:
+    """What one process does in each part of a step."""
+
+    def __init__(self, rank: int, *, of: int, model: Classifier, optimizer: Optimizer) -> None:
+        optimizer.take_rank(rank)
+        self.of, self.model, self.optimizer = of, model, optimizer
+
+    def prepare(self, step: int) -> None:
+        self.words = np.unique(batch(step).numpy())
+        self.optimizer.read(self.words, step=step)
+
+    def gradients(self, step: int) -> None:
+        (self.model(batch(step)) / self.of).backward()
+        self.optimizer.collect(self.words, None)
+
+    def add_up(self) -> None:
+        self.optimizer.add_up(self.words)
+
+    def update(self, step: int) -> None:
+        self.optimizer.step(step)
+
+    def settle(self, done: int) -> None:
+        self.optimizer.settle(done=done)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_shares_of_processes_make_up_the_whole(processes: int) -> None:
+    recipe = Recipe(learning_rate=0.01, max_grad_norm=0.5, weight_decay=0.01)
+    alone, shared = Classifier(), Classifier()
+    train(alone, recipe, steps=20)
+    optimizer = Optimizer(shared, recipe, steps=20, processes=processes, most_words=WORDS)
+    workers = Workers(lambda rank: Share(rank, of=processes, model=shared, optimizer=optimizer), count=processes)
+    for step in range(20):
+        workers.call("prepare", step)
+        workers.call("gradients", step)
+        workers.call("add_up")
+        workers.call("update", step)
+    workers.call("settle", 20)
+    workers.close()
+    for one, other in zip(alone.parameters(), shared.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_frozen_embedding_needs_no_state() -> None:
+    model = Classifier()
+    model.embedding.weight.requires_grad = False
+    optimizer = train(model, Recipe(learning_rate=0.1), steps=2)
+    assert optimizer.words is None
+    assert optimizer.state_dict()["words"] == {}
+    optimizer.release()

@@ -99,7 +99,7 @@ def write_sentences(path: Path, *, rows: int, seed: int, noise: float = 0.0) -> 
 
 
 def write_ratings(path: Path, *, rows: int, seed: int) -> Path:
-    """Writes a CSV file with the columns text and rating: from -2 to 2 by the sentence's word, and some chance.
+    """Writes a CSV file with the columns text and rating: about -1.5, 0 or 1.5 by the sentence's word.
 
     Args:
         path: the file.
@@ -107,7 +107,7 @@ def write_ratings(path: Path, *, rows: int, seed: int) -> Path:
         seed: decides words and chance.
     """
     choose = random.Random(seed)
-    worth = {"great": 2, "good": 1, "fine": 0.5, "dull": -0.5, "bad": -1, "awful": -2}
+    worth = {"great": 1.5, "fine": 0, "awful": -1.5}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("text", "rating"))

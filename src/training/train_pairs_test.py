@@ -37,7 +37,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pairs_are_learnt_by_which_text_is_which(pairs: Path) -> None:
     metrics = read_json(pairs / "out" / "metrics.json")
     # Whoever confuses the two texts is right half of the time.
-    assert metrics["after"]["accuracy"] > 0.9
+    assert metrics["after"]["accuracy"] > 0.8
     recipe = read_json(pairs / "out" / "recipe.json")
     assert recipe["recipe"]["text_pair_column_name"] == "second"
     assert "A classifier of pairs of texts (negative, positive)" in (pairs / "out" / "README.md").read_text()

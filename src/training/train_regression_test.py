@@ -42,8 +42,8 @@ def test_a_regression_learns_and_is_measured_by_its_errors(values: Path) -> None
         assert (told["split"], told["examples"]) == ("test", 30)
         assert told["mae_ci95"][0] < told["mae"] < told["mae_ci95"][1]
         assert told["loss"] == pytest.approx(told["mse"], rel=1e-5)
-    assert metrics["after"]["mae"] < 0.5 < metrics["before"]["mae"]
-    assert metrics["after"]["pearson"] > 0.9
+    assert metrics["after"]["mae"] < metrics["before"]["mae"] / 2
+    assert metrics["after"]["pearson"] > 0.8
     comparison = metrics["comparison"]
     assert comparison["test"] == "wilcoxon_signed_rank"
     assert comparison["better"] + comparison["worse"] == 30
@@ -64,7 +64,7 @@ def test_a_regression_is_told_to_people(values: Path, capsys: pytest.CaptureFixt
     again = shutil.copytree(values, values.parent / "again", ignore=shutil.ignore_patterns("out*"))
     assert run_in(again, main, *VALUES) == 0
     told = capsys.readouterr().out
-    assert "Labels: numbers from -2.1" in told
+    assert "Labels: numbers from -1.6" in told
     assert "to come near to (a regression; --problem_type classification would make classes of them)" in told
     assert "epoch 16: validation mean absolute error" in told
     assert "Predicted value: " in told
