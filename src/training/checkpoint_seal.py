@@ -17,7 +17,7 @@ from src.training.errors import RequestError
 
 STATE_FILE = "state.json"
 # Raised when an older trainer could not go on from what this one writes, or the other way round.
-FORMAT = 3
+FORMAT = 4
 
 
 class DamagedError(Exception):

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from src.training.optim import Optimizer
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _PARTIAL = ".partial-"
-_OPTIMIZER = "optimizer.pt"
+_OPTIMIZER = "optimizer"
 
 WeightSet = dict[str, torch.Tensor]
 
@@ -122,16 +123,16 @@ class Checkpoints:
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for name, tensors in weights.items():
+        # Not torch.save, which says of a full disk: unexpected pos 1024 vs 918.
+        for name, tensors in {**weights, _OPTIMIZER: _flat(optimizer.state_dict())}.items():
             save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
-        torch.save(optimizer.state_dict(), folder / _OPTIMIZER)
         write_seal(folder, {**state, "fingerprint": self._fingerprint})
         flush_to_disk(folder)
 
     def load(self, path: Path) -> tuple[dict[str, WeightSet], dict[str, Any], dict[str, Any]]:
         """Reads a checkpoint back. Returns the weights by set, the optimizer's state, and the rest of the state."""
         weights = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
-        optimizer = torch.load(path / _OPTIMIZER, weights_only=True)
+        optimizer = _nested(weights.pop(_OPTIMIZER))
         return weights, optimizer, json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
 
     def drop_partial(self) -> None:
@@ -144,6 +145,28 @@ class Checkpoints:
         for path in self._all():
             self._discard(path)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _flat(state: Mapping[str, Any]) -> WeightSet:
+    """Returns tensors by the path of names that leads to them: {"words": {"mean": t}} -> {"words.mean": t}."""
+    flat: WeightSet = {}
+    for name, value in state.items():
+        flat |= (
+            {f"{name}.{key}": one for key, one in _flat(value).items()} if isinstance(value, dict) else {name: value}
+        )
+    return flat
+
+
+def _nested(flat: WeightSet) -> dict[str, Any]:
+    """Returns what `_flat` was given, but for what was empty."""
+    state: dict[str, Any] = {}
+    for path, value in flat.items():
+        *outer, name = path.split(".")
+        inner = state
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[name] = value
+    return state
 
 
 def _step(path: Path) -> int:

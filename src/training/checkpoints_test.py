@@ -76,7 +76,7 @@ def remove(path: Path) -> None:
 
 
 DAMAGES = [truncate, flip_a_bit, empty, remove]
-FILES = ["model.safetensors", "optimizer.pt", "state.json"]
+FILES = ["model.safetensors", "optimizer.safetensors", "state.json"]
 
 
 @pytest.mark.parametrize(("keep", "left"), [(1, [20]), (2, [15, 20]), (4, [5, 10, 15, 20]), (9, [5, 10, 15, 20])])
@@ -117,7 +117,7 @@ def test_no_byte_of_the_state_can_turn_unnoticed(folder: Path) -> None:
 
 def test_with_no_whole_one_left_the_run_is_refused_with_the_way_out(folder: Path) -> None:
     for step in (5, 10, 15):
-        flip_a_bit(folder / f"checkpoint-{step}" / "optimizer.pt")
+        flip_a_bit(folder / f"checkpoint-{step}" / "optimizer.safetensors")
     with pytest.raises(RequestError, match=r"checkpoint-15 is damaged: .*: start anew with --resume_from_checkpoint"):
         Checkpoints(folder, fingerprint="a").latest()
     assert names(folder) == ["checkpoint-10", "checkpoint-15", "checkpoint-5"], "nothing is lost by a refusal"

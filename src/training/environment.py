@@ -29,8 +29,17 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def peak_rss_bytes() -> int:
-    """Returns the most memory that this process has held at once, in bytes."""
+def peak_rss_bytes(*, children: int = 0) -> int:
+    """Returns the most memory that this process and its children have held, in bytes.
+
+    It is an upper bound where there are children: each peak is taken for the largest one's, all are added up whenever
+    they were, and what the processes share counts once for each.
+
+    Args:
+        children: processes that this one has started, which have ended.
+    """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if children:
+        peak += children * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     return peak if sys.platform == "darwin" else peak * 1024

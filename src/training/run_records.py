@@ -61,7 +61,7 @@ def training_effort(trainer: Trainer, *, threads: int, device: str) -> dict[str,
         "tokens_per_second": now.tokens / seconds,
         "epochs": now.step / trainer.steps_an_epoch,
         "steps": now.step,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": peak_rss_bytes(children=trainer.replicas.processes - 1),
         "threads": threads,
         "device": device,
     }

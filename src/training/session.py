@@ -23,6 +23,7 @@ from src.training.error_comparison import compare_errors
 from src.training.errors import StopRequested
 from src.training.events import EventLog, read_events
 from src.training.finished_run import FinishedRun
+from src.training.memory_check import check_model_fits, check_training_fits
 from src.training.model_inputs import reads_token_types
 from src.training.objective import Objective
 from src.training.replicas import FINAL, PROGRESS, TRAIN, Replicas
@@ -68,6 +69,7 @@ class Session:
     def _run(self) -> Path:
         configure_torch(self.recipe)
         self._announce()
+        check_model_fits(self.resolved.base.folder)
         model, tokenizer = build_model(
             self.resolved.base,
             class_names=self.task.class_names or (self.recipe.label_column_name,),
@@ -145,10 +147,19 @@ class Session:
             encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length, token_types=token_types)
             for rows in self._splits()
         )
+        splits = dict(zip(names, encoded, strict=True))
+        check_training_fits(
+            model,
+            self.recipe,
+            train=splits[TRAIN],
+            scored={name: splits[name] for name in (PROGRESS, FINAL)},
+            threads=self.resolved.threads,
+            keeps_best=self.task.chooses and self.recipe.num_train_epochs > 1,
+        )
         return Replicas(
             model,
             self.recipe,
-            splits=dict(zip(names, encoded, strict=True)),
+            splits=splits,
             objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
             threads=self.resolved.threads,
         )

@@ -206,6 +206,36 @@ def test_a_checkpoint_of_another_recipe_is_refused_unless_dropped(
     assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
+def test_a_damaged_checkpoint_costs_the_way_back_to_the_one_before_it(
+    here: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    often = [*ARGUMENTS, "--checkpoint_seconds", "0", "--save_total_limit", "3"]
+    assert main([*often, "--deadline_seconds", "1"]) == 3
+    *_, before, newest = sorted((here / "out.checkpoint").glob("checkpoint-*"), key=lambda path: path.stat().st_mtime)
+    os.truncate(newest / "model.safetensors", 1000)
+    capsys.readouterr()
+    assert main([*often, "--deadline_seconds", "0"]) == 3
+    assert f"{newest} is damaged: model.safetensors has 1,000 of" in capsys.readouterr().out
+    assert before.exists()
+    assert main([*often]) == 0
+    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
+
+
+def test_with_every_checkpoint_damaged_the_run_is_refused_until_it_is_to_start_anew(
+    here: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _stopped_by(signal.SIGTERM, here) == 3
+    [checkpoint] = (here / "out.checkpoint").glob("checkpoint-*")
+    (checkpoint / "state.json").write_text("")
+    assert main([*ARGUMENTS]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "state.json cannot be read" in told
+    assert "start anew with --resume_from_checkpoint false" in told
+    assert checkpoint.exists()
+    assert main([*ARGUMENTS, "--resume_from_checkpoint", "false"]) == 0
+    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
+
+
 def test_resuming_without_a_checkpoint_is_refused_when_it_is_asked_for(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,106 @@
+"""A disk that is full, on a file system of a few kilobytes: one sentence, nothing half-made, and the way on is open."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.training.tiny_model import build_tiny_model, write_sentences
+
+ARGUMENTS = (
+    *("--model_name_or_path", "base", "--train_file", "train.csv", "--test_file", "test.csv"),
+    *("--max_seq_length", "16", "--per_device_train_batch_size", "8", "--learning_rate", "2e-2"),
+    *("--num_train_epochs", "2", "--threads", "1"),
+)
+# In a mount namespace of its own, which takes the file system along when it ends: mounts one of so many kilobytes on
+# the first argument, and for each further (kilobytes, flags) makes it so large and runs the program.
+_INSIDE = """
+import hashlib, io, json, subprocess, sys
+from contextlib import redirect_stderr
+from pathlib import Path
+from src.training.train_model import main
+
+disk, runs, told = Path(sys.argv[1]), json.loads(sys.argv[2]), []
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
+for kilobytes, flags in runs:
+    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", disk], check=True)
+    with redirect_stderr(io.StringIO()) as errors:
+        code = main([*flags, "--output_dir", str(disk / "out")])
+    weights = disk / "out" / "model.safetensors"
+    told.append({
+        "code": code,
+        "errors": [line for line in errors.getvalue().splitlines() if line.startswith("train_model:")],
+        "left": sorted(path.relative_to(disk).as_posix() for path in disk.glob("*")),
+        "checkpoints": sorted(path.name for path in disk.glob("out.checkpoint/*") if path.is_dir()),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None,
+    })
+Path(sys.argv[3]).write_text(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and rows, and an empty folder to mount on."""
+    folder = tmp_path_factory.mktemp("material")
+    build_tiny_model(folder / "base")
+    write_sentences(folder / "train.csv", rows=80, seed=1)
+    write_sentences(folder / "test.csv", rows=20, seed=2)
+    (folder / "disk").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def namespace(material: Path) -> list[str]:
+    """The command that runs another one where it may mount."""
+    if shutil.which("unshare") is None:
+        pytest.skip("NOT TESTED: a full disk needs unshare (util-linux)")
+    command = ["unshare", "--map-root-user", "--mount"]
+    probe = subprocess.run(
+        [*command, "mount", "-t", "tmpfs", "tmpfs", material / "disk"], capture_output=True, text=True, check=False
+    )
+    if probe.returncode:
+        pytest.skip(f"NOT TESTED: a full disk needs a mount, which is not allowed here ({probe.stderr.strip()})")
+    return command
+
+
+def run(namespace: list[str], material: Path, *runs: tuple[int, list[str]]) -> list[dict[str, Any]]:
+    """Runs the program again and again on one disk, of so many kilobytes; returns what each run left."""
+    asked = json.dumps([(kilobytes, [*ARGUMENTS, *flags]) for kilobytes, flags in runs])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
+    answer = material / "answer.json"
+    done = subprocess.run(
+        [*namespace, sys.executable, "-c", _INSIDE, material / "disk", asked, answer],
+        env=environment | {"BUILD_WORKING_DIRECTORY": str(material), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told: list[dict[str, Any]] = json.loads(answer.read_text())
+    return told
+
+
+def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on_once_there_is_room(
+    namespace: list[str], material: Path
+) -> None:
+    always = ["--checkpoint_seconds", "0"]
+    whole, *_ = run(namespace, material, (65536, []))
+    assert (whole["code"], whole["left"]) == (0, ["out"])
+    # A checkpoint takes 72 KB, the model 80: too little for the first checkpoint; for one beside it, twice, so that the
+    # second run goes on from the first one's; for the model beside a checkpoint.
+    told = run(namespace, material, (40, always), (100, always), (130, always), (140, []), (65536, []))
+    sentence = "train_model: the disk is full: free some space, and the same command goes on from the last checkpoint"
+    for full in told[:-1]:
+        assert (full["code"], full["sha256"]) == (1, None)
+        assert [line.startswith(sentence) for line in full["errors"]] == [True], full["errors"]
+        assert full["left"] == ["out.checkpoint"], "no staging folder and no lock may stay"
+    assert [full["checkpoints"] for full in told[:-1]] == [[], *3 * [["checkpoint-1"]]], "the earlier one stays"
+    assert (told[-1]["code"], told[-1]["left"], told[-1]["sha256"]) == (0, ["out"], whole["sha256"])
