@@ -42,28 +42,31 @@ def fill(
     Raises:
         RequestError: a file is not what `hashes` says, changes while it is read, or there is no room.
     """
-    found = {check_name(name): file_sha256(path) for name, path in files.items()}
-    for name, sha256 in (hashes or {}).items():
-        if found.get(name) != sha256:
-            raise RequestError(f"{name} is missing or has other bytes than its manifest says: nothing was kept of it")
+    for name in files:
+        check_name(name)
+    if hashes is not None and hashes.keys() != files.keys():
+        odd = sorted(hashes.keys() ^ files.keys())[0]
+        raise RequestError(f"{odd} is missing, or not in the manifest: nothing was kept")
+    # What is known is compared with what is copied: reading the files once is enough.
+    found = dict(hashes) if hashes is not None else {name: file_sha256(path) for name, path in files.items()}
     fresh = [name for name in files if not blobs.give(found[name], staging.path(name))]
     sizes = {name: files[name].stat().st_size for name in fresh}
     reserve(sum(sizes.values()))
     for name in fresh:
-        ours = layout.training in files[name].parents
-        _bring(files[name], staging.path(name), size=sizes[name], sha256=found[name], ours=ours)
+        source, target = files[name], staging.path(name)
+        # Nobody else writes to the training folder: its files are linked, not copied.
+        if hashes is None and layout.training in source.parents and share(source, target):
+            sync_file(target)
+        elif _copied(source, target, size=sizes[name]) != found[name]:
+            raise RequestError(
+                f"{source} has other bytes than its manifest says, or changed while it was read: nothing was kept"
+            )
     return found
 
 
-def _bring(source: Path, target: Path, *, size: int, sha256: str, ours: bool) -> None:
-    """Links a file of the training folder, which nobody else writes to, and copies any other."""
-    if ours and share(source, target):
-        sync_file(target)
-        return
+def _copied(source: Path, target: Path, *, size: int) -> str:
     with source.open("rb") as reader:
-        written = copy_hashed(reader, target, size=size)
-    if written != sha256:
-        raise RequestError(f"{source} changed while it was read: try again when nothing writes to it")
+        return copy_hashed(reader, target, size=size)
 
 
 def manifest_room(manifest: Manifest, names: Iterable[str]) -> int:

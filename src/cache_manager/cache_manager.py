@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from src.cache_manager.key import named_key
+from src.cache_manager.document import named_key
 from src.cache_manager.layout import default_root
 from src.cache_manager.program import run_command
 from src.training.artifact import is_artifact

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from src.cache_manager.key import Key, run_key
 from src.cache_manager.sizes import show_size
 from src.cache_manager.store import Store
 from src.cache_manager.verify import files_in
@@ -19,9 +19,11 @@ from src.cache_manager.workspace import claimed_workspace, remove_workspace
 from src.training.artifact import RECIPE_FILE, is_artifact
 from src.training.errors import RequestError
 from src.training.request import Request, working_folder
-from src.training.resolved import ResolvedRun, resolve_run
-from src.training.runtime import StopSignal
+from src.training.runtime import StopSignal, prepare_environment
 from src.training.train_model import run
+
+if TYPE_CHECKING:
+    from src.training.resolved import ResolvedRun
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -39,6 +41,11 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
         CacheError: the disk is full.
         StopRequested: a signal or the deadline came; the next call goes on from the checkpoint.
     """
+    # numpy and torch, which read the environment once, are loaded by what is imported here.
+    prepare_environment(request.recipe)
+    from src.cache_manager.key import run_key
+    from src.training.resolved import resolve_run
+
     resolved = resolve_run(request.recipe, folder=working_folder())
     key = run_key(resolved)
     # Before the lookup: whoever evicts looks for this mark after the entry has lost its name.
@@ -46,7 +53,7 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
     if (hit := store.lookup(key.digest)) is not None:
         return hit, True
     _check_room(store, resolved)
-    with _alone(store, key, stop=stop):
+    with _alone(store, key.digest, stop=stop):
         if (hit := store.lookup(key.digest)) is not None:
             return hit, True
         with claimed_workspace(store.layout, key.digest) as workspace:
@@ -86,9 +93,9 @@ def _is_finished(workspace: Path, resolved: ResolvedRun) -> bool:
 
 
 @contextmanager
-def _alone(store: Store, key: Key, *, stop: StopSignal) -> Iterator[None]:
+def _alone(store: Store, key: str, *, stop: StopSignal) -> Iterator[None]:
     """Waits until no other process trains the model, or goes on where the file system keeps no locks."""
-    lock = store.lock(key.digest)
+    lock = store.lock(key)
     told = False
     while True:
         stop.check()

@@ -46,9 +46,6 @@ def _ask_and_tell(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bo
 
 
 def test_eight_at_once_train_once(inputs: Path) -> None:
-    # What all of them import, once: the test is about the cache.
-    import src.training.session  # noqa: F401
-
     context = multiprocessing.get_context("fork")
     answers: multiprocessing.SimpleQueue[tuple[str, bool]] = context.SimpleQueue()
     askers = [context.Process(target=_ask_and_tell, args=(inputs / "cache", answers)) for _ in range(_ASKERS)]
@@ -114,6 +111,17 @@ def test_where_locks_hold_nobody_off_each_trains_in_a_folder_of_its_own(tmp_path
         assert not second.exists()
     with claimed_workspace(layout, "k") as again:
         assert again == first
+
+
+def test_gc_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
+    from src.cache_manager.sweep import remove_old_trainings, sweep
+
+    store, key = Store(tmp_path), "a" * 64
+    with claimed_workspace(store.layout, key) as workspace:
+        workspace.mkdir()
+        sweep(store)
+        assert remove_old_trainings(store, older_than=0.0) == 0 and workspace.exists()
+    assert remove_old_trainings(store, older_than=0.0) == 1 and not workspace.exists()
 
 
 def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:

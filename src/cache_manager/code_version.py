@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import src.training.resolved
+import src.training.train_model
 
 _PACKAGE = "src.training"
 # A run begins here; the modules are those that can be reached by imports. Whatever else lies in the package (other
@@ -18,7 +18,7 @@ _READ_BY_CODE = (".j2",)
 
 def training_code() -> dict[str, str]:
     """Returns the sha256 of every file of the training package that takes part in a training, by its name in it."""
-    folder = Path(src.training.resolved.__file__).parent
+    folder = Path(src.training.train_model.__file__).parent
     modules = _reachable(folder)
     texts = {path.relative_to(folder).as_posix(): path.read_bytes() for path in modules}
     for path in sorted(folder.rglob("*")):

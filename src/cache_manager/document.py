@@ -1,4 +1,4 @@
-"""Canonical documents: what a key is the sha256 of."""
+"""Canonical documents: what a key is the sha256 of, for a run, an import, or a name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
+
+KEY_SCHEMA = 2
 
 
 def digest_of(document: Any) -> str:
@@ -31,3 +33,16 @@ def differences(wanted: Any, other: Any) -> list[dict[str, Any]]:
         for name in sorted(left.keys() | right.keys())
         if left.get(name) != right.get(name)
     ]
+
+
+def named_key(model_name: str, revision: str) -> str:
+    """Returns the key of a model by name and revision.
+
+    The parts are quoted before they are joined: ("org/m_v1", "main") and ("org/m", "v1_main") differ.
+    """
+    return digest_of([model_name, revision])
+
+
+def import_document(hashes: dict[str, str]) -> dict[str, Any]:
+    """Returns the document of a model of other making: what is known of it is its content, as sha256 by file name."""
+    return {"schema": KEY_SCHEMA, "kind": "import", "files": hashes}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.cache_manager.evict import execute, make_room, plan, remove
-from src.cache_manager.sample_entries import commit_sample, sample_key
+from src.cache_manager.sample_entries import bytes_on_disk, commit_sample, sample_key
 from src.cache_manager.store import Store
 from src.cache_manager.sweep import empty_quarantine, sweep
 from src.training.errors import RequestError
@@ -82,7 +82,8 @@ def test_what_entries_share_is_freed_with_the_last_of_them(tmp_path: Path) -> No
     store = filled(tmp_path, count=3, size=1000)
     chosen = plan(store, max_size=0, max_age=None)
     shared = (store.path(sample_key(0)) / "tokenizer.json").stat().st_size
-    assert chosen.planned[2].frees - chosen.planned[0].frees == shared
+    # Their manifests differ by some digits.
+    assert abs(chosen.planned[2].frees - chosen.planned[0].frees - shared) < 100 < shared
     execute(store, chosen)
     assert not list(store.blobs.all())
 
@@ -133,25 +134,11 @@ def test_the_limit_holds_while_several_write(tmp_path: Path) -> None:
         writer.start()
     most, samples = 0, 0
     while any(writer.is_alive() for writer in writers):
-        most, samples = max(most, _bytes_on_disk(tmp_path / "cache")), samples + 1
+        most, samples = max(most, bytes_on_disk(tmp_path / "cache")), samples + 1
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 4
     assert samples > 20 and 60_000 < most <= limit, (samples, most)
-
-
-def _bytes_on_disk(root: Path) -> int:
-    """Returns what the files have, each inode once, however they are named at the moment."""
-    sizes: dict[int, int] = {}
-    for folder, _, names in os.walk(root):
-        for name in names:
-            try:
-                status = (Path(folder) / name).lstat()
-            except FileNotFoundError:
-                continue
-            if "evictions" not in name:
-                sizes[status.st_ino] = status.st_size
-    return sum(sizes.values())
 
 
 def test_leftovers_of_dead_processes_are_swept_and_those_of_living_ones_are_not(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def _has_weights(folder: Path) -> bool:
     return False
 
 
-def cached_repositories() -> tuple[Path, list[dict[str, Any]]]:
+def cached_repositories(cache_dir: Path | None = None) -> tuple[Path, list[dict[str, Any]]]:
     """Returns the folder of the hub cache, and one document for each revision of a repository in it.
 
     Each is {"name", "type", "commit", "refs", "size_bytes", "last_used", "complete", "path"}. A model is complete if
@@ -52,11 +52,12 @@ def cached_repositories() -> tuple[Path, list[dict[str, Any]]]:
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import CacheNotFound
 
+    folder = cache_dir or Path(HF_HUB_CACHE)
     try:
-        found = scan_cache_dir()
+        found = scan_cache_dir(folder)
     except CacheNotFound:
-        return Path(HF_HUB_CACHE), []
-    return Path(HF_HUB_CACHE), [
+        return folder, []
+    return folder, [
         {
             "name": repository.repo_id,
             "type": repository.repo_type,

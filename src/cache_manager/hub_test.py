@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from src.cache_manager.hub import cached_snapshot
+from src.cache_manager.hub import cached_repositories, cached_snapshot
 
 COMMIT = "1" * 40
 
@@ -58,3 +58,17 @@ def test_every_shard_has_to_be_there(tmp_path: Path) -> None:
 def test_an_unknown_or_impossible_name_is_not_found(tmp_path: Path) -> None:
     assert cached_snapshot("org/model", cache_dir=tmp_path) is None
     assert cached_snapshot("a/b/c", cache_dir=tmp_path) is None
+
+
+def test_every_revision_is_listed_with_whether_it_is_whole(tmp_path: Path) -> None:
+    root = hub_cache(tmp_path, {"config.json": "{}", "model.safetensors": "weights"})
+    folder, (found,) = cached_repositories(root)
+    assert folder == root and found["path"].endswith(COMMIT) and found["size_bytes"] == len("{}weights")
+    assert (found["name"], found["commit"], found["refs"]) == ("org/model", COMMIT, ["main"])
+    assert found["complete"]
+    (root / "models--org--model" / "snapshots" / COMMIT / "model.safetensors").unlink()
+    assert not cached_repositories(root)[1][0]["complete"]
+
+
+def test_a_hub_cache_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert cached_repositories(tmp_path / "missing") == (tmp_path / "missing", [])

@@ -7,12 +7,11 @@ from importlib.metadata import version
 from typing import Any
 
 from src.cache_manager.code_version import training_code
-from src.cache_manager.document import digest_of
+from src.cache_manager.document import KEY_SCHEMA, digest_of
 from src.cache_manager.machine import deciding_machine
 from src.training import resolved as resolving
 from src.training.resolved import ResolvedRun
 
-KEY_SCHEMA = 2
 # Libraries whose next version may give other bits, or other rows.
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "datasets", "scipy")
 
@@ -23,14 +22,6 @@ class Key:
 
     digest: str
     document: dict[str, Any]
-
-
-def named_key(model_name: str, revision: str) -> str:
-    """Returns the key of a model by name and revision.
-
-    The parts are quoted before they are joined: ("org/m_v1", "main") and ("org/m", "v1_main") differ.
-    """
-    return digest_of([model_name, revision])
 
 
 def run_key(resolved: ResolvedRun) -> Key:
@@ -45,12 +36,6 @@ def run_key(resolved: ResolvedRun) -> Key:
         "libraries": {name: version(name) for name in _LIBRARIES},
         "machine": deciding_machine(resolved.recipe.reproducible),
     }
-    return Key(digest=digest_of(document), document=document)
-
-
-def imported_key(hashes: dict[str, str]) -> Key:
-    """Returns the key of a model of other making: what is known of it is its content, as sha256 by file name."""
-    document = {"schema": KEY_SCHEMA, "kind": "import", "files": hashes}
     return Key(digest=digest_of(document), document=document)
 
 

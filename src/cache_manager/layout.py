@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 # Another layout gets another folder, so that no version reads or removes another's entries.
@@ -38,67 +39,67 @@ class Layout:
 
     root: Path
 
-    @property
+    @cached_property
     def base(self) -> Path:
         """All that this version of the cache reads and writes."""
         return self.root / _LAYOUT
 
-    @property
+    @cached_property
     def entries(self) -> Path:
         """A folder for each key: the model's files and manifest.json. What is here is whole or was damaged later."""
         return self.base / "entries"
 
-    @property
+    @cached_property
     def blobs(self) -> Path:
         """A second name for each file, by sha256, so that entries share what they have in common."""
         return self.base / "blobs"
 
-    @property
+    @cached_property
     def incoming(self) -> Path:
         """Entries being written, named by owner and reserved bytes."""
         return self.base / "incoming"
 
-    @property
+    @cached_property
     def trash(self) -> Path:
         """What is being deleted."""
         return self.base / "trash"
 
-    @property
+    @cached_property
     def quarantine(self) -> Path:
         """Bad entries, put aside to be looked at."""
         return self.base / "quarantine"
 
-    @property
+    @cached_property
     def training(self) -> Path:
         """Where models are trained before they are committed, with their checkpoints."""
         return self.base / "training"
 
-    @property
+    @cached_property
     def locks(self) -> Path:
         """Lock files. They save work; nothing depends on them."""
         return self.base / "locks"
 
-    @property
+    @cached_property
     def pins(self) -> Path:
         """An empty file for each entry that must not be evicted."""
         return self.base / "pins"
 
-    @property
+    @cached_property
     def used(self) -> Path:
         """An empty file for each entry, whose time tells when it was last used."""
         return self.base / "used"
 
-    @property
+    @cached_property
     def leases(self) -> Path:
         """An empty file for each process that uses an entry: KEY+OWNER."""
         return self.base / "leases"
 
-    @property
+    @cached_property
     def checked(self) -> Path:
         """For entries whose files got new inodes (a restored backup): the stamps with which they were hashed."""
         return self.base / "checked"
 
-    @property
+    @cached_property
     def evictions(self) -> Path:
         """One line for each entry that was taken away on purpose, written before it goes."""
         return self.base / "evictions.jsonl"

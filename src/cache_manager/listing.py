@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,25 +50,38 @@ class Record:
 
 def iso_time(seconds: float) -> str:
     """Returns a time as 2026-01-31T12:00:00Z, which also sorts."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def records(entries: Entries, *, checked: bool = True) -> Iterator[Record]:
-    """Yields every entry, by key.
+def records(entries: Entries, *, checked: bool = True) -> list[Record]:
+    """Returns every entry, by key.
 
     Args:
-        store: the cache.
+        entries: of the cache.
         checked: compare every file's stamp with the manifest, and hash those that differ. Otherwise only manifests
             are read.
     """
+    collecting = gc.isenabled()
+    # Nothing that is made here is garbage before all is told: looking for some takes a fifth of the time.
+    gc.disable()
+    try:
+        return list(_records(entries, checked=checked))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _records(entries: Entries, *, checked: bool) -> Iterator[Record]:
     last_used, pinned = entries.usage.last_used(), entries.usage.pinned()
     for key in sorted(entries.keys()):
         finding = inspect(entries.layout, key) if checked else _read(entries, key)
-        try:
-            changed = entries.path(key).lstat().st_mtime
-        except FileNotFoundError:
-            # Evicted since its name was read.
-            continue
+        changed = 0.0
+        if finding.manifest is None:
+            try:
+                changed = entries.path(key).lstat().st_mtime
+            except FileNotFoundError:
+                # Evicted since its name was read.
+                continue
         yield _record(finding, last_used=last_used.get(key), changed=changed, pinned=key in pinned)
 
 

@@ -117,12 +117,18 @@ def _is_plain(config: Any, weights: dict[str, torch.Tensor]) -> bool:
     return getattr(config, "quantization_config", None) is None and kinds <= {config.dtype or next(iter(kinds), None)}
 
 
+def build_without_weights(kind: Any, config: Any) -> Any:
+    """Builds a model's modules with no memory behind their weights, and draws no random numbers for them."""
+    import torch
+    from transformers.initialization import no_init_weights
+
+    with torch.device("meta"), no_init_weights():
+        return kind._from_config(config)
+
+
 def _on_mapped_weights(kind: Any, config: Any, weights: dict[str, torch.Tensor]) -> PreTrainedModel | None:
     """Builds the model around its weights; returns None where names or shapes do not fit exactly."""
-    import torch
-
-    with torch.device("meta"):
-        model: Any = kind._from_config(config)
+    model = build_without_weights(kind, config)
     expected = model.state_dict()
     tied = set(model.all_tied_weights_keys)
     if (expected.keys() - weights.keys()) - tied or weights.keys() - expected.keys():
@@ -145,9 +151,14 @@ def _fill_buffers(model: Any) -> None:
     buffers = list(model.named_non_persistent_buffers())
     if not buffers:
         return
+    owners = set()
     for name, buffer in buffers:
-        owner, _, last = name.rpartition(".")
-        model.get_submodule(owner).register_buffer(last, torch.empty_like(buffer, device="cpu"), persistent=False)
+        path, _, last = name.rpartition(".")
+        owner = model.get_submodule(path)
+        owner.register_buffer(last, torch.empty_like(buffer, device="cpu"), persistent=False)
+        owners.add(owner)
+    for module in model.modules():
+        module._is_hf_initialized = module not in owners
     for tensor in model.state_dict(keep_vars=True).values():
         # transformers' initialisation leaves alone what bears this mark.
         tensor._is_hf_initialized = True

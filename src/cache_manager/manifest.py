@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +16,10 @@ MANIFEST = "manifest.json"
 # A second file with the same bytes: where the first is emptied or damaged, `repair` restores it.
 MANIFEST_COPY = ".manifest-copy.json"
 MANIFEST_SCHEMA = 2
+_CHUNK = 1 << 16
 _OWN_FILES = (MANIFEST, MANIFEST_COPY)
+# What nearly all names are: to be allowed at once.
+_PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 class BadEntryError(Exception):
@@ -77,8 +82,20 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Returns the bytes of manifest.json."""
-        document = {"schema": MANIFEST_SCHEMA, **asdict(self)}
-        return (json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n").encode()
+        return seal_manifest({"schema": MANIFEST_SCHEMA, **asdict(self)})
+
+
+def seal_manifest(document: dict[str, Any]) -> bytes:
+    """Returns a manifest's fields as JSON, with the sha256 of all bytes before it as the last field.
+
+    A bit that flips in a name or in a hash would otherwise leave a manifest that reads well.
+    """
+    body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode().removesuffix(b"}")
+    return body + _seal_of(body)
+
+
+def _seal_of(body: bytes) -> bytes:
+    return b',"seal":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
 
 
 def parse(data: bytes, *, what: str) -> Manifest:
@@ -97,9 +114,11 @@ def parse(data: bytes, *, what: str) -> Manifest:
         document = json.loads(data)
         schema = document.pop("schema")
         if schema != MANIFEST_SCHEMA:
-            raise BadEntryError(
-                "foreign", f"{what} has schema {str(schema)[:20]}, this version reads {MANIFEST_SCHEMA}"
-            )
+            problem = f"{what} has schema {str(schema)[:20]}, this version reads {MANIFEST_SCHEMA}"
+            raise BadEntryError("foreign", problem)
+        del document["seal"]
+        if not data.endswith(_seal_of(data[: -len(_seal_of(b""))])):
+            raise BadEntryError("corrupt", f"{what} has other bytes than were written")
         files = {check_name(name): File(**file) for name, file in document.pop("files").items()}
         manifest = Manifest(files=files, **document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -116,15 +135,19 @@ def _check_fields(manifest: Manifest, *, what: str) -> None:
         and isinstance(manifest.model_name, str)
         and isinstance(manifest.revision, str | None)
         and type(manifest.created) in (int, float)
-        and all(
-            all(type(number) is int and number >= 0 for number in (file.size, file.inode, file.mtime_ns))
-            and isinstance(file.sha256, str)
-            and is_key(file.sha256)
-            for file in manifest.files.values()
-        )
+        and all(_is_right(file) for file in manifest.files.values())
     )
     if not right:
         raise BadEntryError("corrupt", f"{what} has a field that cannot be right")
+
+
+def _is_right(file: File) -> bool:
+    return (
+        type(file.size) is type(file.inode) is type(file.mtime_ns) is int
+        and min(file.size, file.inode, file.mtime_ns) >= 0
+        and isinstance(file.sha256, str)
+        and is_key(file.sha256)
+    )
 
 
 def check_name(name: str) -> str:
@@ -133,6 +156,8 @@ def check_name(name: str) -> str:
     Raises:
         ValueError: it does not, or takes the place of the manifest.
     """
+    if _PLAIN_NAME.fullmatch(name) and name not in _OWN_FILES:
+        return name
     path = PurePosixPath(name)
     inside = name != "" and not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
     if not inside or any(character in name for character in "\\\0\n") or name in _OWN_FILES or name == ".":
@@ -147,13 +172,19 @@ def read(folder: Path) -> Manifest:
         BadEntryError: there is none, or it cannot be read.
     """
     try:
-        descriptor = os.open(folder / MANIFEST, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(f"{folder}/{MANIFEST}", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         raise BadEntryError("incomplete", f"there is no {MANIFEST}") from None
     except OSError as error:
         raise BadEntryError("corrupt", f"{MANIFEST} cannot be read ({error.strerror})") from error
-    with os.fdopen(descriptor, "rb") as file:
-        return parse(file.read(), what=MANIFEST)
+    try:
+        data = chunk = os.read(descriptor, _CHUNK)
+        while len(chunk) == _CHUNK:
+            chunk = os.read(descriptor, _CHUNK)
+            data += chunk
+    finally:
+        os.close(descriptor)
+    return parse(data, what=MANIFEST)
 
 
 def is_own_file(name: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from src.cache_manager.manifest import seal_manifest
 from src.cache_manager.remote import Remote
 from src.cache_manager.sample_entries import commit_sample, sample_key, write_model_folder
 from src.cache_manager.store import Store
@@ -86,7 +88,10 @@ def test_what_was_damaged_there_is_not_kept(mine: Store, url: str, tmp_path: Pat
 def test_a_manifest_from_there_cannot_lead_out(mine: Store, url: str, tmp_path: Path, name: str) -> None:
     Remote(url).push(mine, KEY)
     manifest = tmp_path / "shared" / "v2" / KEY / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"config.json"', f'"{name}"'))
+    document = json.loads(manifest.read_bytes())
+    del document["seal"]
+    document["files"][name] = document["files"].pop("config.json")
+    manifest.write_bytes(seal_manifest(document))
     with pytest.raises(RequestError, match="not allowed"):
         Remote(url).pull(Store(tmp_path / "theirs"), KEY)
     assert not list(tmp_path.rglob("escaped"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import struct
 from pathlib import Path
@@ -48,3 +49,26 @@ def commit_sample(store: Store, folder: Path, *, seed: int, size: int = 4096) ->
     write_model_folder(folder, seed=seed, size=size)
     files = {path.name: path for path in folder.iterdir()}
     return store.commit(files, document=sample_document(seed), model_name=f"sample-{seed}", revision="r").name
+
+
+def many_samples(store: Store, folder: Path, *, count: int) -> None:
+    """Commits entries with seeds from 0 to count - 1, of which each has weights of its own and shares the rest."""
+    write_model_folder(folder, seed=0, size=64)
+    for seed in range(count):
+        (folder / "model.safetensors").write_bytes(safetensors_bytes(seed.to_bytes(64)))
+        files = {path.name: path for path in folder.iterdir()}
+        store.commit(files, document=sample_document(seed), model_name=f"sample-{seed}", revision="r")
+
+
+def bytes_on_disk(root: Path) -> int:
+    """Returns what the files of a cache have, each once however many names it has, its list of evictions aside."""
+    sizes: dict[int, int] = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            try:
+                status = Path(folder, name).lstat()
+            except FileNotFoundError:
+                continue
+            if not name.startswith("evictions"):
+                sizes[status.st_ino] = status.st_size
+    return sum(sizes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import multiprocessing.synchronize
 import os
@@ -120,9 +121,12 @@ def test_an_entry_with_new_inodes_is_hashed_once_more_and_then_trusted(store: St
 def test_a_manifest_cannot_lead_out_of_its_entry(store: Store, name: str) -> None:
     entry = commit(store)
     path = entry / manifest.MANIFEST
-    text = path.read_text()
+    document = json.loads(path.read_bytes())
+    del document["seal"]
+    document["files"][name] = document["files"].pop("model.safetensors")
     path.chmod(0o644)
-    path.write_text(text.replace('"model.safetensors"', f'"{name}"'.replace("\\", "\\\\")))
+    path.write_bytes(manifest.seal_manifest(document))
+    assert "not allowed" in inspect(store.layout, KEY).problems[0]
     assert store.lookup(KEY) is None
     with pytest.raises(ValueError, match="not allowed"):
         store.commit({name: Path("/etc/hostname")}, document={"run": 9}, model_name="m")

@@ -13,6 +13,7 @@ from src.cache_manager.budget import is_litter
 from src.cache_manager.durable import delete, discard
 from src.cache_manager.entries import Entries
 from src.cache_manager.owner import is_abandoned
+from src.cache_manager.workspace import living_claims
 
 # A whole day to look at what was put aside, and six more.
 QUARANTINE_SECONDS = 7 * 86400.0
@@ -32,6 +33,7 @@ def sweep(entries: Entries) -> int:
         removed += _remove(folder, _is_half_written, trash=None)
     removed += _remove(layout.training, _is_private_litter, trash=None)
     removed += _remove(layout.locks, _is_unlocked, trash=None)
+    living_claims(layout)
     entries.usage.in_use()
     entries.usage.forget_missing()
     return removed
@@ -46,9 +48,13 @@ def empty_quarantine(entries: Entries, *, older_than: float) -> int:
 def remove_old_trainings(entries: Entries, *, older_than: float) -> int:
     """Removes unfinished trainings that nothing was written to for so many seconds; returns how many."""
     limit = time.time() - older_than
+    living = living_claims(entries.layout)
 
     def is_old(path: Path) -> bool:
-        return max([_changed(path), *(_changed(inner) for inner in path.rglob("*"))]) <= limit
+        return (
+            path.name[:64] not in living
+            and max([_changed(path), *(_changed(inner) for inner in path.rglob("*"))]) <= limit
+        )
 
     return _remove(entries.layout.training, is_old, trash=entries.layout.trash)
 

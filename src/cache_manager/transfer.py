@@ -6,9 +6,8 @@ import shutil
 import stat
 from pathlib import Path
 
-from src.cache_manager.document import digest_of
+from src.cache_manager.document import digest_of, import_document
 from src.cache_manager.durable import delete, sync_file, sync_folder
-from src.cache_manager.key import imported_key
 from src.cache_manager.manifest import MANIFEST, BadEntryError, Manifest, check_name, is_own_file, read
 from src.cache_manager.owner import unique_name
 from src.cache_manager.store import Store
@@ -41,8 +40,9 @@ def import_folder(store: Store, folder: Path, *, model_name: str | None = None, 
     manifest = exported_manifest(folder)
     if manifest is None:
         hashes = {name: file_sha256(path) for name, path in files.items()}
-        name = model_name or folder.resolve().name
-        return store.commit(files, document=imported_key(hashes).document, model_name=name, hashes=hashes)
+        name, revision = _origin(folder.resolve())
+        document = import_document(hashes)
+        return store.commit(files, document=document, model_name=model_name or name, revision=revision, hashes=hashes)
     if files.keys() != manifest.files.keys():
         odd = sorted(files.keys() ^ manifest.files.keys())
         raise RequestError(
@@ -55,6 +55,14 @@ def import_folder(store: Store, folder: Path, *, model_name: str | None = None, 
         revision=manifest.revision,
         hashes={name: file.sha256 for name, file in manifest.files.items()},
     )
+
+
+def _origin(folder: Path) -> tuple[str, str | None]:
+    """Returns name and commit of a snapshot in the hub's cache; of any other folder its own name."""
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/"), folder.name
+    return folder.name, None
 
 
 def exported_manifest(folder: Path) -> Manifest | None:

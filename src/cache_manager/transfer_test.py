@@ -108,7 +108,9 @@ def test_a_snapshot_of_the_hub_cache_is_taken(store: Store, tmp_path: Path) -> N
         (snapshot / path.name).symlink_to(Path("..") / ".." / "blobs" / path.name)
     entry = import_folder(store, snapshot)
     assert not any(path.is_symlink() for path in entry.iterdir())
-    assert inspect(store.layout, entry.name, every_byte=True).state == "ok"
+    found = inspect(store.layout, entry.name, every_byte=True)
+    assert found.state == "ok" and found.manifest is not None
+    assert (found.manifest.model_name, found.manifest.revision) == ("org/model", "1" * 40)
 
 
 def test_a_folder_that_is_no_model_is_refused(store: Store, tmp_path: Path) -> None:

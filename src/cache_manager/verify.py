@@ -57,7 +57,7 @@ def inspect(layout: Layout, key: str, *, every_byte: bool = False, folder: Path 
             was hashed last, which every write by way of the file system does; rot on the disk itself does not.
     """
     folder = folder or layout.entry(key)
-    if not is_key(key) or folder.is_symlink() or not folder.is_dir():
+    if not is_key(key) or not _is_real_folder(folder):
         return Finding(key=key, state=FOREIGN, problems=("it is no entry of this cache",))
     try:
         manifest = read(folder)
@@ -72,6 +72,13 @@ def inspect(layout: Layout, key: str, *, every_byte: bool = False, folder: Path 
         return _inspect_files(layout, manifest, folder=folder, every_byte=every_byte)
     except FileNotFoundError:
         return Finding(key=key, state=INCOMPLETE, problems=("it went away meanwhile",))
+
+
+def _is_real_folder(folder: Path) -> bool:
+    try:
+        return stat.S_ISDIR(folder.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _inspect_files(layout: Layout, manifest: Manifest, *, folder: Path, every_byte: bool) -> Finding:
@@ -104,9 +111,11 @@ def files_in(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_resu
     with os.scandir(folder) as found:
         for item in found:
             name = prefix + item.name
+            if is_own_file(name):
+                continue
             if item.is_dir(follow_symlinks=False):
                 yield from files_in(folder / item.name, f"{name}/")
-            elif not is_own_file(name):
+            else:
                 try:
                     yield name, item.stat(follow_symlinks=False)
                 except FileNotFoundError:

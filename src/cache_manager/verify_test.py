@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from src.cache_manager.manifest import MANIFEST
+from src.cache_manager.manifest import MANIFEST, seal_manifest
 from src.cache_manager.sample_entries import commit_sample, sample_key
 from src.cache_manager.store import Store
 from src.cache_manager.verify import inspect
@@ -54,14 +55,23 @@ def test_a_missing_file_is_incomplete_and_a_missing_manifest_too(store: Store) -
 
 
 def test_a_key_that_is_not_the_hash_of_its_document_is_corrupt(store: Store) -> None:
-    other = "0" * 64
-    manifest = store.path(KEY) / MANIFEST
-    text = manifest.read_text().replace(KEY, other)
+    document = json.loads((store.path(KEY) / MANIFEST).read_bytes())
+    del document["seal"]
+    document["key"] = other = "0" * 64
     store.path(KEY).rename(store.path(other))
     manifest = store.path(other) / MANIFEST
     manifest.chmod(0o644)
-    manifest.write_text(text)
+    manifest.write_bytes(seal_manifest(document))
     assert "document" in inspect(store.layout, other, every_byte=True).problems[0]
+
+
+def test_any_flipped_bit_of_the_manifest_is_seen_at_once(store: Store) -> None:
+    manifest = store.path(KEY) / MANIFEST
+    manifest.chmod(0o644)
+    whole = manifest.read_bytes()
+    for at in range(0, len(whole), 7):
+        manifest.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert inspect(store.layout, KEY).state in ("corrupt", "foreign"), at
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,22 @@ from src.cache_manager import code_version, machine
 from src.cache_manager.key import Key, run_key
 from src.cache_manager.store import Store
 from src.cache_manager.why_miss import explain
-from src.training.recipe import Recipe
+from src.training.request import Request, parse_request
 from src.training.resolved import ResolvedRun, resolve_run
 from src.training.tiny_model import build_tiny_model, write_sentences
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Recipe:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
     build_tiny_model(tmp_path / "base")
     write_sentences(tmp_path / "rows.csv", rows=40, seed=0)
-    return Recipe(model_name_or_path="base", train_file="rows.csv", threads=1, max_seq_length=32)
+    flags = "--model_name_or_path base --train_file rows.csv --threads 1 --max_seq_length 32"
+    return parse_request(flags.split(), default_recipe=lambda: "embedded")
 
 
-def resolved(recipe: Recipe, tmp_path: Path, **changes: Any) -> ResolvedRun:
-    return resolve_run(dataclasses.replace(recipe, **changes), folder=tmp_path)
+def resolved(asked: Request, tmp_path: Path, **changes: Any) -> ResolvedRun:
+    return resolve_run(dataclasses.replace(asked.recipe, **changes), folder=tmp_path)
 
 
 def commit(store: Store, key: Key, tmp_path: Path) -> None:
@@ -35,32 +37,32 @@ def commit(store: Store, key: Key, tmp_path: Path) -> None:
     store.commit({"weights": tmp_path / "weights"}, document=key.document, model_name="m")
 
 
-def test_the_fields_of_the_key_are_those_that_the_trainer_hashes(recipe: Recipe, tmp_path: Path) -> None:
+def test_the_fields_of_the_key_are_those_that_the_trainer_hashes(asked: Request, tmp_path: Path) -> None:
     """If this fails, the trainer's fingerprint has got an ingredient that why-miss does not tell of."""
-    run = run_key(resolved(recipe, tmp_path)).document["run"]
+    run = run_key(resolved(asked, tmp_path)).document["run"]
     told = {name: run[name] for name in ("settings", "threads", "chooses", "model", "data")}
     canonical = json.dumps(told, sort_keys=True, ensure_ascii=False)
     assert hashlib.sha256(canonical.encode()).hexdigest() == run["fingerprint"]
 
 
-def test_names_decide_nothing_and_content_does(recipe: Recipe, tmp_path: Path) -> None:
-    first = run_key(resolved(recipe, tmp_path)).digest
+def test_names_decide_nothing_and_content_does(asked: Request, tmp_path: Path) -> None:
+    first = run_key(resolved(asked, tmp_path)).digest
     (tmp_path / "base").rename(tmp_path / "renamed")
     (tmp_path / "rows.csv").rename(tmp_path / "others.csv")
     moved = {"model_name_or_path": "renamed", "train_file": "others.csv"}
-    assert run_key(resolved(recipe, tmp_path, **moved)).digest == first
+    assert run_key(resolved(asked, tmp_path, **moved)).digest == first
     write_sentences(tmp_path / "others.csv", rows=40, seed=1)
-    assert run_key(resolved(recipe, tmp_path, **moved)).digest != first
+    assert run_key(resolved(asked, tmp_path, **moved)).digest != first
 
 
 def test_the_processor_counts_for_machine_and_not_for_portable(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests: dict[str, set[str]] = {"machine": set(), "portable": set(), "off": set()}
     for cpu in ("one", "two"):
         monkeypatch.setattr(machine, "_cpu", lambda cpu=cpu: {"model name": cpu})
         for mode, found in digests.items():
-            found.add(run_key(resolved(recipe, tmp_path, reproducible=mode)).digest)
+            found.add(run_key(resolved(asked, tmp_path, reproducible=mode)).digest)
     assert {mode: len(found) for mode, found in digests.items()} == {"machine": 2, "portable": 1, "off": 1}
 
 
@@ -70,24 +72,24 @@ def test_the_code_that_trains_counts_and_other_programs_do_not() -> None:
     assert not {"predict.py", "export_onnx.py", "benchmark.py", "engine_test.py"} & code.keys()
 
 
-def test_a_miss_is_told_field_by_field(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_miss_is_told_field_by_field(asked: Request, tmp_path: Path) -> None:
     store = Store(tmp_path / "cache")
-    wanted = run_key(resolved(recipe, tmp_path))
+    wanted = run_key(resolved(asked, tmp_path))
     assert explain(store, wanted).nearest is None
     near, far = {"learning_rate": 0.5}, {"learning_rate": 0.5, "seed": 7}
     for changes in (far, near):
-        commit(store, run_key(resolved(recipe, tmp_path, **changes)), tmp_path)
+        commit(store, run_key(resolved(asked, tmp_path, **changes)), tmp_path)
     found = explain(store, wanted)
-    assert not found.hit and found.nearest == run_key(resolved(recipe, tmp_path, **near)).digest
+    assert not found.hit and found.nearest == run_key(resolved(asked, tmp_path, **near)).digest
     assert found.differences == [{"field": "run.settings.learning_rate", "wanted": 5e-05, "cached": 0.5}]
     commit(store, wanted, tmp_path)
     assert explain(store, wanted).hit
 
 
-def test_an_eviction_is_told(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_eviction_is_told(asked: Request, tmp_path: Path) -> None:
     from src.cache_manager.evict import remove
 
-    store, wanted = Store(tmp_path / "cache"), run_key(resolved(recipe, tmp_path))
+    store, wanted = Store(tmp_path / "cache"), run_key(resolved(asked, tmp_path))
     commit(store, wanted, tmp_path)
     remove(store, wanted.digest, why="least recently used")
     evicted = explain(store, wanted).evicted

@@ -5,7 +5,9 @@ Two trainings of one key never write to one folder, even where locks are kept by
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +48,15 @@ def remove_workspace(folder: Path) -> None:
     delete(folder.with_name(f"{folder.name}.checkpoint"))
 
 
+def living_claims(layout: Layout) -> set[str]:
+    """Returns the keys that a living process trains; claims of dead ones are removed."""
+    keys = set()
+    for claim in layout.training.glob("*.claim"):
+        if not _removed_if_dead(claim):
+            keys.add(claim.stem)
+    return keys
+
+
 def _claimed(claim: Path, owner: str) -> bool:
     """Writes the owner's name into a file that only one process can make; what a dead one left is replaced."""
     while True:
@@ -54,13 +65,24 @@ def _claimed(claim: Path, owner: str) -> bool:
                 file.write(owner)
             return True
         except FileExistsError:
-            pass
-        try:
-            if not is_abandoned(claim.read_text(encoding="ascii").strip(), claim):
+            if not _removed_if_dead(claim):
                 return False
-            # Of several that find a dead process's claim, one can rename it.
-            aside = claim.with_name(f"{claim.name}+{owner}")
-            claim.rename(aside)
-            aside.unlink()
-        except FileNotFoundError:
-            continue
+
+
+def _removed_if_dead(claim: Path) -> bool:
+    """Removes the claim of a process that is gone; returns whether the name is free."""
+    aside = claim.with_name(f"{claim.name}+{unique_name()}")
+    try:
+        if not is_abandoned(claim.read_text(encoding="ascii").strip(), claim):
+            return False
+        claim.rename(aside)
+        # Another process may have taken the name over since it was read: its claim goes back.
+        if is_abandoned(aside.read_text(encoding="ascii").strip(), aside):
+            return True
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, claim)
+        return False
+    except FileNotFoundError:
+        return True
+    finally:
+        aside.unlink(missing_ok=True)

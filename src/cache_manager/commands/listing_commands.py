@@ -15,7 +15,7 @@ from src.training.errors import RequestError
 
 def _ls(store: Store, given: argparse.Namespace) -> Answer:
     del given
-    found = list(records(store))
+    found = records(store)
     return Answer(document=[record.to_document() for record in found], lines=_table(store, found))
 
 

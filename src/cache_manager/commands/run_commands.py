@@ -1,4 +1,7 @@
-"""demo, why-miss: commands about a run, which take the flags of train_model."""
+"""demo, why-miss: commands about a run, which take the flags of train_model.
+
+What they need of the trainer is imported when they run: the other commands answer at once.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,28 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.key import run_key
 from src.cache_manager.store import Store
-from src.cache_manager.why_miss import Explanation, explain
 from src.training.errors import RequestError
 from src.training.request import Request, parse_request, working_folder
-from src.training.resolved import resolve_run
-from src.training.runtime import StopSignal
-from src.training.train_model import choose_default_recipe
+
+if TYPE_CHECKING:
+    from src.cache_manager.why_miss import Explanation
 
 
 def _demo(store: Store, given: argparse.Namespace) -> Answer:
     # With --json standard output belongs to the document: what a training tells goes to standard error.
     with contextlib.redirect_stdout(sys.stderr if given.json else sys.stdout):
+        from src.training.runtime import StopSignal, prepare_environment
+
+        request = _request(given)
+        # Before the imports that load numpy, which reads the environment once.
+        prepare_environment(request.recipe)
         from src.cache_manager.demo import demo
         from src.training.console import configure_logging
 
-        request = _request(given)
         configure_logging()
         stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
         stop.install()
@@ -35,6 +41,10 @@ def _demo(store: Store, given: argparse.Namespace) -> Answer:
 
 
 def _why_miss(store: Store, given: argparse.Namespace) -> Answer:
+    from src.cache_manager.key import run_key
+    from src.cache_manager.why_miss import explain
+    from src.training.resolved import resolve_run
+
     with contextlib.redirect_stdout(sys.stderr):
         resolved = resolve_run(_request(given).recipe, folder=working_folder())
     explanation = explain(store, run_key(resolved))
@@ -42,6 +52,8 @@ def _why_miss(store: Store, given: argparse.Namespace) -> Answer:
 
 
 def _request(given: argparse.Namespace) -> Request:
+    from src.training.train_model import choose_default_recipe
+
     request = parse_request(given.run_flags, default_recipe=choose_default_recipe)
     if request.options.output_dir is not None:
         raise RequestError("--output_dir has no place here: the cache decides where a model is kept")

@@ -1,0 +1,140 @@
+"""Measures the cache: one JSON object.
+
+    bazel run //src/cache_manager:benchmark -- [--sizes 4.4M,66M,1.7B] [--rounds 5] [--entries 10000] [--scratch DIR]
+
+Opens models of three sizes by the cache and by from_pretrained, in turns, with the files in memory (warm) and dropped
+from it (cold: as root on Linux), and asks a cache of 10,000 entries. The largest model needs 7 GB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from src.cache_manager.listing import records
+from src.cache_manager.program import run_command
+from src.cache_manager.sample_entries import many_samples, sample_key
+from src.cache_manager.store import Store
+from src.training.errors import EXIT_DONE, RequestError, exit_code_of
+from src.training.request import working_folder
+
+_SIZES = ("4.4M", "66M", "1.7B")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}: see --help")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code_of("benchmark", lambda: _run(arguments), debug="--debug" in arguments)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default=",".join(_SIZES), help="models to open; empty: none")
+    parser.add_argument("--rounds", type=int, default=5, help="times that each is opened")
+    parser.add_argument("--entries", type=int, default=10_000, help="entries to list and look up; 0: none")
+    parser.add_argument("--scratch", help="folder to work in, on the disk to measure (default: a temporary one)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args(arguments)
+    options.sizes = [size for size in options.sizes.split(",") if size]
+    unknown = [size for size in options.sizes if size not in _SIZES]
+    if unknown or options.rounds < 1 or options.entries < 0:
+        raise RequestError(f"--sizes must be of {', '.join(_SIZES)}, --rounds above 0 and --entries not below it")
+    return options
+
+
+def _run(arguments: list[str]) -> int:
+    options = _parse(arguments)
+    parent = None if options.scratch is None else working_folder() / Path(options.scratch).expanduser()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=parent, prefix="cache-benchmark-") as scratch:
+        if options.sizes:
+            result["opening"] = _opening(options, Path(scratch))
+        if options.entries:
+            result["operations"] = _operations(Path(scratch) / "many", count=options.entries)
+    json.dump(result, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+    return EXIT_DONE
+
+
+def _opening(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # torch and transformers are loaded here: a wrong flag is told without them.
+    from transformers.utils.logging import disable_progress_bar
+
+    from src.cache_manager.opening_contest import SIZES, contest, drop_page_cache, make_entry
+
+    disable_progress_bar()
+    store = Store(scratch / "cache")
+    found = {}
+    for size in SIZES:
+        if size.name not in options.sizes:
+            continue
+        folder = make_entry(store, size, scratch=scratch / "made")
+        found[size.name] = contest(folder, rounds=options.rounds, drop_caches=drop_page_cache)
+    return found
+
+
+def _operations(root: Path, *, count: int) -> dict[str, Any]:
+    """Returns seconds of operations on a cache of many entries."""
+    store = Store(root)
+    started = time.perf_counter()
+    many_samples(store, root.parent / "sample", count=count)
+    made = time.perf_counter() - started
+    key = sample_key(count // 2)
+    os.environ["FINETUNE_CACHE_DIR"] = str(root)
+    return {
+        "entries": count,
+        "commit": round(made / count, 5),
+        "ls": _median(lambda: _quiet("ls", "--json"), times=5),
+        "ls_as_a_program": _median(lambda: _program("ls", "--json"), times=3),
+        "records_read_only": _median(lambda: records(store, checked=False), times=3),
+        "lookup": _median(lambda: store.lookup(key), times=200),
+        "lookup_of_a_missing_key": _median(lambda: store.lookup("0" * 64), times=200),
+        "prefix": _median(lambda: store.resolve(key[:12]), times=20),
+        "gc_plan": _median(lambda: _quiet("gc", "--max-size", "1MB"), times=3),
+        "bytes_used": _median(lambda: store.budget.used(), times=3),
+    }
+
+
+def _median(work: Callable[[], Any], *, times: int) -> float:
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return round(statistics.median(seconds), 6)
+
+
+def _quiet(*arguments: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        if run_command(list(arguments)) != EXIT_DONE:
+            raise RuntimeError(f"{arguments[0]} failed on the cache that was made for it")
+
+
+def _program(*arguments: str) -> None:
+    """Runs the command as a process of its own, the start of Python included."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = "import sys; from src.cache_manager.program import run_command; sys.exit(run_command(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
