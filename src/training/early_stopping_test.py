@@ -90,7 +90,7 @@ def test_training_ends_early_keeps_the_best_epoch_and_says_so(here: Path, capsys
     [stop] = events(here / "out", "early_stop")
     assert (stop["epoch"], stop["step"]) == (best + 3, (best + 3) * STEPS_AN_EPOCH)
     assert told.count("stopped early") == 1
-    assert f"epoch {best} had the best validation accuracy: it is kept" in told
+    assert f"epoch {best} had the best validation scores: it is kept" in told
     line = f"after epoch {best + 3} of {EPOCHS}: 3 without a better score"
     assert line in (here / "out" / "report.html").read_text(encoding="utf-8")
     assert f"{best + 3} of at most {EPOCHS} (stopped early) epochs" in (here / "out" / "README.md").read_text()

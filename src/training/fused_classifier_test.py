@@ -1,4 +1,4 @@
-"""The fused forward pass against transformers' own, values and gradients; and which models have none."""
+"""The fused forward pass against transformers' own, values and gradients."""
 
 from __future__ import annotations
 
@@ -12,41 +12,12 @@ import torch
 from src.training.batching import Batch
 from src.training.dropout import DropoutMasks
 from src.training.fused_classifier import FusedClassifier, fuse
+from src.training.random_classifiers import KINDS, PAD, VOCABULARY, build
 
 torch.set_num_threads(1)
 
-KINDS = ("bert", "roberta", "distilbert")
-VOCABULARY, POSITIONS, PAD = 53, 20, 1
 # Rows and tokens: the usual, odd ones, one row, one token, and both.
 SIZES = [(4, 8), (3, 7), (1, 5), (5, 1), (1, 1)]
-
-
-def build(kind: str, *, layers: int = 2, dropout: float = 0.0, labels: int = 3, **settings: Any) -> Any:
-    """Builds a classifier, in training mode, all of whose weights are random: biases and scales too."""
-    import transformers
-
-    common = {
-        "vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS, "pad_token_id": PAD, "num_labels": labels,
-        "attn_implementation": "eager",
-    }  # fmt: skip
-    if kind == "distilbert":
-        config = transformers.DistilBertConfig(
-            **common, dim=24, hidden_dim=36, n_layers=layers, n_heads=3,
-            dropout=dropout, attention_dropout=dropout / 2, seq_classif_dropout=0.0, **settings,
-        )  # fmt: skip
-    else:
-        named = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}[kind]
-        config = named(
-            **common, hidden_size=24, intermediate_size=36, num_hidden_layers=layers, num_attention_heads=3,
-            hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout / 2, classifier_dropout=0.0,
-            type_vocab_size=1 if kind == "roberta" else 2, **settings,
-        )  # fmt: skip
-    torch.manual_seed(0)
-    model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight += 0.1 * torch.randn(weight.shape)
-    return model.train()
 
 
 def batch_of(rows: int, tokens: int, *, padded: bool = False, types: bool = False) -> Batch:
@@ -226,41 +197,3 @@ def test_asking_for_it_changes_nothing_in_the_model() -> None:
         assert torch.equal(weight, kept) and weight.grad is None
     fuse(model.eval())
     assert not model.training
-
-
-def test_other_kinds_of_models_have_none() -> None:
-    import transformers
-
-    small = {"vocab_size": VOCABULARY, "hidden_size": 24, "intermediate_size": 36, "num_hidden_layers": 1,
-             "num_attention_heads": 3, "max_position_embeddings": POSITIONS, "pad_token_id": PAD}  # fmt: skip
-    special = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
-    for config in (transformers.ModernBertConfig(**small, **special), transformers.ElectraConfig(**small)):
-        assert fuse(transformers.AutoModelForSequenceClassification.from_config(config)) is None, config.model_type
-
-
-def test_other_settings_have_none() -> None:
-    assert fuse(build("bert", hidden_act="gelu_new")) is None
-    assert fuse(build("distilbert", activation="relu")) is None
-    assert fuse(build("bert", is_decoder=True)) is None
-    assert fuse(build("roberta", layers=0)) is None
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_other_precisions_have_none(dtype: torch.dtype) -> None:
-    assert fuse(torch.nn.Module.to(build("bert"), dtype)) is None
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_answers_otherwise_is_left_to_its_own_code(kind: str) -> None:
-    model = build(kind)
-    assert fuse(model) is not None
-    layer = model.distilbert.transformer.layer[1].ffn if kind == "distilbert" else getattr(model, kind).encoder.layer[1]
-    layer.register_forward_hook(lambda _module, _inputs, output: output * 1.1)
-    assert fuse(model) is None
-
-
-def test_a_model_that_answers_nothing_is_left_to_its_own_code() -> None:
-    model = build("bert")
-    with torch.no_grad():
-        model.classifier.bias[0] = torch.nan
-    assert fuse(model) is None

@@ -192,7 +192,7 @@ def test_what_is_named_is_taken_and_the_other_half_goes_with_it(
 def test_flags_win_over_the_recipe() -> None:
     recipe = parse("--recipe", "embedded", "--seed", "7", "--learning_rate=2e-4", "--load_best_model_at_end").recipe
     assert (recipe.seed, recipe.learning_rate, recipe.load_best_model_at_end) == (7, 2e-4, True)
-    assert recipe.per_device_train_batch_size == 32
+    assert recipe.per_device_train_batch_size == 64
     assert parse("--recipe", "embedded", "--load_best_model_at_end", "false").recipe.load_best_model_at_end is False
 
 

@@ -14,7 +14,7 @@ import pytest
 from src.training import runtime
 from src.training.errors import StopRequested
 from src.training.recipe import Recipe
-from src.training.runtime import StopSignal, available_cores, resolve_threads
+from src.training.runtime import StopSignal, available_cores, resolve_threads, share_out_threads
 
 
 @pytest.fixture
@@ -57,6 +57,40 @@ def test_threads_are_the_recipes_else_two_if_portable_else_all(monkeypatch: pyte
     assert resolve_threads(Recipe()) == 64
 
 
+BERT_TINY, BERT_BASE, LARGE = 4_386_178, 109_483_778, 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch_size", "weights", "processes", "threads_each"),
+    [
+        (1, 16, BERT_TINY, 1, 1),
+        (2, 16, BERT_TINY, 2, 1),
+        (3, 16, BERT_TINY, 3, 1),
+        # A single row is not worth a process, nor a small model's matrices two threads.
+        (16, 16, BERT_TINY, 8, 1),
+        (2, 3, BERT_TINY, 1, 1),
+        (2, 4, BERT_TINY, 2, 1),
+        (2, 1, BERT_TINY, 1, 1),
+        (2, 1, BERT_BASE, 1, 2),
+        # No gradients of more than 2 GiB.
+        (16, 64, BERT_BASE, 4, 4),
+        (2, 64, LARGE, 1, 2),
+        (2, 64, 0, 2, 1),
+    ],
+)
+def test_threads_are_shared_out_to_as_many_processes_as_pay(
+    threads: int, batch_size: int, weights: int, processes: int, threads_each: int
+) -> None:
+    shared_out = share_out_threads(threads, batch_size=batch_size, weights=weights)
+    assert shared_out == (processes, threads_each)
+    assert processes * threads_each <= threads
+
+
+def test_where_processes_cannot_be_forked_threads_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "can_fork", lambda: False)
+    assert share_out_threads(4, batch_size=16, weights=BERT_TINY) == (1, 4)
+
+
 def pin_in_a_process(program: str, **environment: str) -> list[str]:
     """Runs a program that calls pin(kind); returns the words that it prints."""
     begin = """
@@ -71,7 +105,7 @@ def pin(kind):
     except RequestError:
         print("refused")
 """
-    pinned = set(runtime._PORTABLE_ENVIRONMENT)
+    pinned = {*runtime._PORTABLE_ENVIRONMENT, *runtime._THREADS_ENVIRONMENT}
     clean = {name: value for name, value in os.environ.items() if name not in pinned}
     done = subprocess.run(
         [sys.executable, "-c", begin + program],
@@ -89,9 +123,27 @@ def test_portable_pins_torch_to_the_common_floor() -> None:
     assert pin_in_a_process(program) == ["pinned", "AVX2", "True"]
 
 
-def test_portable_is_refused_once_torch_is_loaded_with_another_instruction_set() -> None:
+def test_portable_pins_numpys_products_to_the_common_floor() -> None:
+    program = """
+import numpy
+from threadpoolctl import threadpool_info
+for library in threadpool_info():
+    print(library["internal_api"], library["architecture"], library["num_threads"])
+"""
+    assert pin_in_a_process("pin('portable')" + program) == ["pinned", "openblas", "Haswell", "1"]
+
+
+@pytest.mark.parametrize("kind", ["machine", "portable", "off"])
+def test_threads_wait_briefly_and_numpy_starts_none(kind: str) -> None:
+    program = f"pin('{kind}'); print(*(os.environ[name] for name in ('GOMP_SPINCOUNT', 'OPENBLAS_NUM_THREADS')))"
+    assert pin_in_a_process(program) == ["pinned", "1000", "1"]
+    assert pin_in_a_process(program, GOMP_SPINCOUNT="5", OPENBLAS_NUM_THREADS="2") == ["pinned", "5", "2"]
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_portable_is_refused_once_a_library_is_loaded_with_another_instruction_set(library: str) -> None:
     # A module of that name is enough to tell: torch itself takes seconds.
-    loaded = "sys.modules['torch'] = sys\n"
+    loaded = f"sys.modules['{library}'] = sys\n"
     assert pin_in_a_process(loaded + "pin('portable'); pin('machine'); pin('off')") == ["refused", "pinned", "pinned"]
     environment = runtime._PORTABLE_ENVIRONMENT
     assert pin_in_a_process(loaded + "pin('portable')", **environment) == ["pinned"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,12 +25,12 @@ def test_there_may_be_nothing_to_share() -> None:
     assert shared_zeros(3, 0).sum() == 0
 
 
-def in_a_fork(do: object) -> None:
+def in_a_fork(do: Callable[[], None]) -> None:
     """Calls a function in a process forked from here, and waits for its end."""
     process = os.fork()
     if not process:
         try:
-            do()  # type: ignore[operator]
+            do()
         finally:
             os._exit(0)
     os.waitpid(process, 0)
@@ -57,9 +59,9 @@ def test_it_lives_as_long_as_any_view_of_it() -> None:
 
 
 def test_it_needs_no_file() -> None:
-    files = len(os.listdir("/proc/self/fd"))
+    files = len(list(Path("/proc/self/fd").iterdir()))
     kept = [shared_zeros(1000) for _ in range(5)]
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
     assert len(kept) == 5
 
 

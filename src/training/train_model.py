@@ -14,7 +14,7 @@ from src.training.recipe import Recipe, parse_fields
 from src.training.recipe_files import read_recipe
 from src.training.request import Request, cross_field_mistakes, parse_request, working_folder
 from src.training.run_options import RunOptions
-from src.training.runtime import StopSignal
+from src.training.runtime import StopSignal, prepare_environment
 
 if TYPE_CHECKING:
     from src.training.regression_metrics import AnyMetrics
@@ -62,12 +62,11 @@ def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = No
         RequestError: the request turns out to be wrong.
         StopRequested: a signal or the deadline came.
     """
-    # Imported here: a wrong request is answered, and the instruction set pinned, before torch is loaded.
+    # What follows loads numpy and torch, which read the environment once.
+    prepare_environment(request.recipe)
     from src.training.artifact import check_output_folder
     from src.training.resolved import resolve_run
-    from src.training.runtime import prepare_environment
 
-    prepare_environment(request.recipe)
     if request.options.output_dir is not None:
         check_output_folder(request.options.output_dir, overwrite=request.options.overwrite_output_dir)
     if resolved is None:

@@ -45,18 +45,29 @@ class Workers:
         """
         pipes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count - 1)]
         self._pipes = [ours for ours, _ in pipes]
-        self._processes = [_fork(functools.partial(_serve, make, rank, pipes)) for rank in range(1, count)]
-        for _, theirs in pipes:
-            theirs.close()
-        self.own = make(0)
+        self._is_closed = False
+        self._processes: list[int] = []
+        try:
+            for rank in range(1, count):
+                self._processes.append(_fork(functools.partial(_serve, make, rank, pipes)))
+            self.own = make(0)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for _, theirs in pipes:
+                theirs.close()
 
     def call(self, method: str, *arguments: Any) -> list[Any]:
         """Calls a method of every object at once; returns the results by rank.
 
         Raises:
-            RuntimeError: a process failed or was killed. The workers are of no use after it.
+            RuntimeError: a process failed, with its traceback; the next call is made as if nothing had been. Or a
+                process is gone: the workers are of no use after it, nor after `close`.
             Exception: what the first share raises, once the others are done.
         """
+        if self._is_closed:
+            raise RuntimeError("the training processes are closed")
         for rank, pipe in enumerate(self._pipes, 1):
             self._send(rank, pipe, (method, arguments))
         try:
@@ -68,7 +79,11 @@ class Workers:
         return [own, *self._answers()]
 
     def _answers(self) -> list[Any]:
-        return [self._receive(rank, pipe) for rank, pipe in enumerate(self._pipes, 1)]
+        answers = [self._receive(rank, pipe) for rank, pipe in enumerate(self._pipes, 1)]
+        for rank, (failure, _) in enumerate(answers, 1):
+            if failure is not None:
+                raise RuntimeError(f"training process {rank} failed:\n{failure}")
+        return [result for _, result in answers]
 
     def _send(self, rank: int, pipe: socket.socket, message: Any) -> None:
         try:
@@ -76,17 +91,16 @@ class Workers:
         except OSError:
             raise self._lost(rank) from None
 
-    def _receive(self, rank: int, pipe: socket.socket) -> Any:
+    def _receive(self, rank: int, pipe: socket.socket) -> tuple[str | None, Any]:
+        """Returns what a process failed by, if it did, and its result."""
         try:
-            failure, result = _receive(pipe)
+            answer: tuple[str | None, Any] = _receive(pipe)
         except (EOFError, OSError):
             raise self._lost(rank) from None
-        if failure is not None:
-            raise RuntimeError(f"training process {rank} failed:\n{failure}")
-        return result
+        return answer
 
     def _lost(self, rank: int) -> RuntimeError:
-        code = _exit_code(self._processes.pop(rank - 1), seconds=5)
+        code = _exit_code(self._processes[rank - 1], seconds=5)
         how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         hint = ": the machine may be short of memory" if code == -signal.SIGKILL else ""
         return RuntimeError(f"training process {rank} was ended {how}{hint}; the same command goes on from here")
@@ -94,12 +108,15 @@ class Workers:
     def close(self) -> None:
         """Ends the processes. The calling process keeps what is shared."""
         for pipe in self._pipes:
+            # Processes forked later have copies of this end, whose closing alone nobody would hear of.
+            with contextlib.suppress(OSError):
+                pipe.shutdown(socket.SHUT_RDWR)
             pipe.close()
         for process in self._processes:
             if _exit_code(process, seconds=10) is None:
                 os.kill(process, signal.SIGKILL)
-                os.waitpid(process, 0)
-        self._pipes, self._processes = [], []
+            os.waitpid(process, 0)
+        self._pipes, self._processes, self._is_closed = [], [], True
 
 
 def _fork(run: Callable[[], None]) -> int:
@@ -124,12 +141,12 @@ def _fork(run: Callable[[], None]) -> int:
 
 
 def _exit_code(process: int, *, seconds: float) -> int | None:
-    """Waits for a process so long; returns its exit code, -n for signal n, or None if it goes on."""
+    """Waits for a process so long; returns its exit code, -n for signal n, or None if it goes on. Leaves the zombie."""
     end = time.monotonic() + seconds
     while True:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
+        ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None:
+            return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         if time.monotonic() > end:
             return None
         time.sleep(0.01)
@@ -153,12 +170,18 @@ def _serve(make: Callable[[int], Any], rank: int, pipes: list[tuple[socket.socke
 def _answer_calls(share: Any, pipe: socket.socket) -> None:
     while True:
         method, arguments = _receive(pipe)
-        answer: tuple[str | None, Any]
-        try:
-            answer = (None, getattr(share, method)(*arguments))
-        except Exception:
-            answer = (traceback.format_exc()[-_MOST_BYTES // 2 :], None)
-        pipe.send(pickle.dumps(answer))
+        pipe.send(_answer(share, method, arguments))
+
+
+def _answer(share: Any, method: str, arguments: tuple[Any, ...]) -> bytes:
+    try:
+        message = pickle.dumps((None, getattr(share, method)(*arguments)))
+        if len(message) > _MOST_BYTES:
+            raise ValueError(f"{method} returned {len(message):,} bytes: more than a message holds")
+    except Exception:
+        # A character may take 4 bytes.
+        message = pickle.dumps((traceback.format_exc()[-_MOST_BYTES // 8 :], None))
+    return message
 
 
 def _receive(pipe: socket.socket) -> Any:
