@@ -80,9 +80,9 @@ def check_training_fits(
     Raises:
         RequestError: it cannot fit.
     """
-    if next(model.parameters()).device.type != "cpu":
-        return
     size, rows = model_size(model), recipe.per_device_train_batch_size
+    if size is None or next(model.parameters()).device.type != "cpu":
+        return
     processes, threads_each = share_out_threads(threads, batch_size=rows, weights=size.weights)
     longest = max(int(split.lengths.max(initial=0)) for split in scored.values())
     most = max(len(split) for split in scored.values())

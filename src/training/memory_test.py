@@ -21,6 +21,8 @@ from src.training.tiny_model import build_tiny_model, write_sentences
 MIB = 2**20
 BERT_TINY = ModelSize(weights=4_386_178, words=30_522 * 128, layers=2, heads=2, width=128, inner=512)
 MINILM = ModelSize(weights=22_713_986, words=30_522 * 384, layers=6, heads=12, width=384, inner=1536)
+# ModernBERT's kind, by transformers' own layers.
+MODERN = ModelSize(weights=11_159_296, words=30_522 * 256, layers=6, heads=4, width=256, inner=384)
 LOAD = Load(batch=(16, 64), scored=(64, 64), processes=1, is_fused=True, keeps_best=True)
 
 
@@ -35,8 +37,12 @@ def need(model: ModelSize = BERT_TINY, **changes: object) -> int:
         (BERT_TINY, LOAD, 209),
         (BERT_TINY, dataclasses.replace(LOAD, batch=(64, 128), scored=(64, 128)), 272),
         (BERT_TINY, dataclasses.replace(LOAD, batch=(64, 128), scored=(64, 128), processes=2), 306),
+        (BERT_TINY, dataclasses.replace(LOAD, batch=(16, 256), scored=(128, 256)), 454),
         (MINILM, dataclasses.replace(LOAD, scored=(16, 64)), 871),
+        (MINILM, dataclasses.replace(LOAD, scored=(16, 64), processes=2), 912),
         (MINILM, dataclasses.replace(LOAD, batch=(32, 128), scored=(16, 128)), 1489),
+        (MINILM, dataclasses.replace(LOAD, batch=(32, 128), scored=(16, 128), processes=2), 1557),
+        (MODERN, dataclasses.replace(LOAD, batch=(32, 128), scored=(16, 128), is_fused=False), 811),
     ],
 )
 def test_the_estimate_is_near_what_real_runs_took(model: ModelSize, load: Load, measured: int) -> None:
