@@ -23,6 +23,7 @@ from src.training.replicas import PROGRESS, TRAIN, Replicas
 from src.training.runtime import StopSignal
 from src.training.scoring import evaluate
 from src.training.tiny_model import VOCABULARY, build_tiny_model
+from src.training.tiny_training import StopAt
 
 RECIPE = Recipe(
     per_device_train_batch_size=8, num_train_epochs=3.5, learning_rate=2e-2, warmup_ratio=0.1, reproducible="machine"
@@ -44,19 +45,6 @@ def rows(number: int, *, seed: int, noise: float = 0.0) -> EncodedRows:
         labels=np.where(wrong, 1 - labels, labels).astype(np.int64),
         pad_id=0,
     )
-
-
-class StopAt(StopSignal):
-    """Asks for a stop at the n-th time that it is asked."""
-
-    def __init__(self, times: int) -> None:
-        super().__init__(deadline_seconds=None)
-        self.left = times
-
-    @property
-    def status(self) -> str | None:
-        self.left -= 1
-        return "interrupted" if self.left < 0 else None
 
 
 OPEN: list[Replicas] = []

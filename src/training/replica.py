@@ -55,6 +55,8 @@ class Replica:
         self._splits, self._outputs = splits, outputs
         self._device = next(model.parameters()).device
         self._epoch, self._batches = -1, [np.empty(0, np.int64)]
+        # Batches by split: sorting the rows once is enough.
+        self._scoring: dict[str, list[np.ndarray]] = {}
         self._words = np.empty(0, np.int64)
 
     def rows(self, step: int) -> np.ndarray:
@@ -126,9 +128,11 @@ class Replica:
         """Leaves the logits of this process's share of a split's batches from `first` to before `last`."""
         self._model.eval()
         rows, output = self._splits[split], self._outputs[split]
-        batches = list(scoring_batches(rows.lengths, batch_size=self._recipe.per_device_eval_batch_size))
+        if split not in self._scoring:
+            size = self._recipe.per_device_eval_batch_size
+            self._scoring[split] = list(scoring_batches(rows.lengths, batch_size=size))
         with torch.inference_mode():
-            for chosen in batches[first:last][self._rank :: self._of]:
+            for chosen in self._scoring[split][first:last][self._rank :: self._of]:
                 batch = rows.batch(chosen)
                 del batch["labels"]
                 logits = self._fused(batch) if self._fused is not None else self._model(**self._moved(batch)).logits

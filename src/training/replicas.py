@@ -125,7 +125,9 @@ class Replicas:
         self._prepared = -1
 
     def close(self) -> None:
-        """Ends the processes and gives the model weights of its own."""
+        """Ends the processes and gives the model weights of its own. Once: a second call does nothing."""
+        if self._workers.is_closed:
+            return
         self._workers.close()
         gc.unfreeze()
         self._blas.restore_original_limits()

@@ -13,6 +13,7 @@ from src.training.batching import EncodedRows
 from src.training.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.recipe import REGRESSION, Recipe
 from src.training.replicas import PROGRESS, TRAIN, Replicas
+from src.training.runtime import StopSignal
 from src.training.tiny_model import VOCABULARY
 
 NAMES = ("bad", "good")
@@ -74,6 +75,21 @@ def build_replicas(
     model = AutoModelForSequenceClassification.from_pretrained(base, ignore_mismatched_sizes=True, **settings)
     splits = {TRAIN: train or rows(37, seed=1), PROGRESS: scored or rows(23, seed=2)}
     return Replicas(model, dataclasses.replace(RECIPE, **fields), splits=splits, objective=objective, threads=threads)
+
+
+class StopAt(StopSignal):
+    """Asks for a stop at the n-th time that it is asked."""
+
+    def __init__(self, times: int) -> None:
+        """Takes how often it is asked before."""
+        super().__init__(deadline_seconds=None)
+        self.left = times
+
+    @property
+    def status(self) -> str | None:
+        """`interrupted` from that time on."""
+        self.left -= 1
+        return "interrupted" if self.left < 0 else None
 
 
 def train(replicas: Replicas, *, first: int = 0, last: int | None = None) -> list[float]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from src.training.workers import Workers
+
 # Longer than anything in those tests takes on a busy machine.
 SECONDS = 60
+
+Make = Callable[..., Workers]
 
 
 @contextmanager
@@ -66,3 +70,17 @@ class Share:
     def unfit(self) -> Any:
         """Returns what cannot be pickled from every process but the first."""
         return (lambda: None) if self.rank else None
+
+
+@contextmanager
+def workers_maker() -> Iterator[Make]:
+    """Gives a function that forks workers, by default 3 that do a `Share`; closes all of them afterwards."""
+    made: list[Workers] = []
+
+    def one(share: Callable[[int], Any] = Share, *, count: int = 3) -> Workers:
+        made.append(Workers(share, count=count))
+        return made[-1]
+
+    yield one
+    for workers in made:
+        workers.close()

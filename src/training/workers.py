@@ -34,6 +34,7 @@ class Workers:
 
     Attributes:
         own: the object that does the first share.
+        is_closed: whether `close` was called.
     """
 
     def __init__(self, make: Callable[[int], Any], *, count: int) -> None:
@@ -45,7 +46,7 @@ class Workers:
         """
         pipes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count - 1)]
         self._pipes = [ours for ours, _ in pipes]
-        self._is_closed = False
+        self.is_closed = False
         self._processes: list[int] = []
         try:
             for rank in range(1, count):
@@ -66,7 +67,7 @@ class Workers:
                 process is gone: the workers are of no use after it, nor after `close`.
             Exception: what the first share raises, once the others are done.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise RuntimeError("the training processes are closed")
         for rank, pipe in enumerate(self._pipes, 1):
             self._send(rank, pipe, (method, arguments))
@@ -116,7 +117,7 @@ class Workers:
             if _exit_code(process, seconds=10) is None:
                 os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
-        self._pipes, self._processes, self._is_closed = [], [], True
+        self._pipes, self._processes, self.is_closed = [], [], True
 
 
 def _fork(run: Callable[[], None]) -> int:

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from src.training.worker_samples import SECONDS, Share, time_limit
+from src.training.worker_samples import SECONDS, Make, Share, time_limit, workers_maker
 from src.training.workers import Workers, can_fork
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
@@ -25,20 +24,10 @@ def no_test_waits_for_ever() -> Iterator[None]:
         yield
 
 
-Make = Callable[..., Workers]
-
-
 @pytest.fixture
 def make() -> Iterator[Make]:
-    made: list[Workers] = []
-
-    def one(share: Callable[[int], Any] = Share, *, count: int = 3) -> Workers:
-        made.append(Workers(share, count=count))
-        return made[-1]
-
-    yield one
-    for workers in made:
-        workers.close()
+    with workers_maker() as make:
+        yield make
 
 
 def is_alive(process: int) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from src.training.shared_memory import shared_zeros
-from src.training.worker_samples import Share, time_limit
-from src.training.workers import Workers, can_fork
+from src.training.worker_samples import Make, Share, time_limit, workers_maker
+from src.training.workers import can_fork
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
 
@@ -22,20 +21,10 @@ def no_test_waits_for_ever() -> Iterator[None]:
         yield
 
 
-Make = Callable[..., Workers]
-
-
 @pytest.fixture
 def make() -> Iterator[Make]:
-    made: list[Workers] = []
-
-    def one(share: Callable[[int], Any] = Share, *, count: int = 3) -> Workers:
-        made.append(Workers(share, count=count))
-        return made[-1]
-
-    yield one
-    for workers in made:
-        workers.close()
+    with workers_maker() as make:
+        yield make
 
 
 def test_results_come_by_rank(make: Make) -> None:
