@@ -49,7 +49,7 @@ py_runtime_pair(
 
 toolchain(
     name = "executor_toolchain",
-    exec_compatible_with = ["@finetune_repo//docker:executor_image"],
+    exec_compatible_with = ["@//docker:executor_image"],
     toolchain = ":executor_runtime_pair",
     toolchain_type = "@bazel_tools//tools/python:toolchain_type",
 )
