@@ -38,6 +38,12 @@ run 7 "python=/bin/true" "$path" BAZEL_REAL= AIRGAP_PYTHON=/bin/true -- info
 run 5 "eight args=--bazelrc=$root/tools/online.bazelrc test //a b" "$path" "BAZEL_REAL=$bin/eight" -- test //a b
 run 5 "eight args=--version" "$path" "BAZEL_REAL=$bin/eight" -- --version
 
+# Bazel logs its environment: a key is in none, and `run` hands it to the program that it becomes.
+# shellcheck disable=SC2016
+program "$bin/keys" 'echo "environment: $(env | grep -c s3cret) file: ${NATIVELINK_API_KEY_FD:+$(cat <&"$NATIVELINK_API_KEY_FD")}."'
+run 0 "environment: 0 file: s3cret." "$path" "BAZEL_REAL=$bin/keys" NATIVELINK_API_KEY=s3cret -- run //a
+run 0 "environment: 0 file: ." "$path" "BAZEL_REAL=$bin/keys" NATIVELINK_API_KEY=s3cret -- test //a
+
 program "$root/.venv/bin/python" 'exit 1'
 run 2 "does not run: remove .venv and run ./setup.sh" "$path" BAZEL_REAL= -- info
 rm "$root/.venv/bin/python"

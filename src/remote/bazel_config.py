@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from src.remote.endpoints import KEY_HEADER, UPSTREAM
 from src.remote.remote_client import Endpoint
 from src.training.errors import RequestError
 
-KEY_HEADER = "x-nativelink-api-key"
-# configure writes the key so for Bazel 8, whose credential helper reads it there.
+# configure writes the key so: a credential helper or the relay reads it there, and Bazel does not.
 _KEY_COMMENT = f"# {KEY_HEADER}:"
 _FILES = (".bazelrc", "user.bazelrc")
 _COMMANDS = {"common", "build", "test"}
@@ -34,6 +34,12 @@ class BazelConfig:
         """Returns the values of a flag that collects NAME=VALUE."""
         split = (value.partition("=") for value in self.flags.get(flag, []))
         return {name: value for name, _, value in split}
+
+    @property
+    def has_key(self) -> bool:
+        """Whether calls to the executor hold a key."""
+        executor = self.endpoint("remote_executor")
+        return executor is not None and KEY_HEADER in executor.headers
 
     def endpoint(self, flag: str) -> Endpoint | None:
         """Returns the server that a flag such as remote_executor names.
@@ -84,7 +90,17 @@ def read_config(root: Path, name: str, *, overrides: list[str]) -> BazelConfig:
         if not word.startswith("--") or "=" not in word:
             raise RequestError(f"{word} is no flag for Bazel: write --NAME=VALUE")
         _add(flags, word, lines, seen=())
-    return BazelConfig(name=name, flags=flags, key=_key(root / _FILES[1]))
+    # Where there is a relay it adds the key: it is not for whoever else may listen on the relay's port.
+    has_relay = any(_is_of(line[0], UPSTREAM) for line in lines)
+    return BazelConfig(
+        name=name, flags=flags, key=_key(root / _FILES[1]) if name == UPSTREAM or not has_relay else None
+    )
+
+
+def upstream_of(root: Path, config: BazelConfig) -> BazelConfig | None:
+    """Returns the servers that //src/remote:relay stands before; None where Bazel calls those of a config itself."""
+    is_relayed = config.name == "remote" and any(_is_of(line[0], UPSTREAM) for line in _lines(root / _FILES[1]))
+    return read_config(root, UPSTREAM, overrides=[]) if is_relayed else None
 
 
 def _add(flags: dict[str, list[str]], word: str, lines: list[list[str]], *, seen: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from src.remote.api_key import KEY_VARIABLE
 from src.training.errors import RequestError
 
 _START_SECONDS, _STOP_SECONDS = 30.0, 20.0
@@ -80,7 +81,8 @@ class Casd:
         settings.socket.unlink(missing_ok=True)
         self.log = settings.state / "casd.log"
         # It looks for buildbox-fuse and bwrap on PATH.
-        environment = {**os.environ, "PATH": f"{settings.programs}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
+        environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+        environment["PATH"] = f"{settings.programs}:{environment.get('PATH', '/usr/bin:/bin')}"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 settings.command(),

@@ -17,6 +17,7 @@ from typing import NoReturn, get_args
 from dotenv import dotenv_values
 
 from src.remote import user_bazelrc
+from src.remote.api_key import KEY_VARIABLE, key_of
 from src.remote.endpoints import SETTINGS, Endpoints, read_endpoints
 from src.remote.user_bazelrc import Lane
 from src.training.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_REQUEST, RequestError
@@ -73,7 +74,7 @@ def configure(arguments: Sequence[str], *, environment: Mapping[str, str]) -> in
     _check_git(root, env_file)
     # tools/bazel sets this variable where it runs Debian's Bazel.
     lane: Lane = given.lane or ("airgap" if environment.get("AIRGAP_PYTHON") else "online")
-    text = user_bazelrc.with_block(before, user_bazelrc.flags(endpoints, lane=lane))
+    text = user_bazelrc.with_block(before, user_bazelrc.flags(endpoints, lane=lane, root=root))
     user_bazelrc.write_privately(target, text)
     _report(endpoints, lane=lane, env_file=env_file)
     return EXIT_DONE
@@ -93,7 +94,10 @@ def _settings(env_file: Path | None, environment: Mapping[str, str]) -> dict[str
     # A dollar sign in a value is one.
     read = dotenv_values(env_file, interpolate=False) if env_file else {}
     settings = {name: value or "" for name, value in read.items() if name.startswith("NATIVELINK_")}
-    return settings | {name: environment[name] for name in SETTINGS if environment.get(name)}
+    given = {name: environment[name] for name in SETTINGS if environment.get(name)}
+    if key := key_of(environment):
+        given[KEY_VARIABLE] = key
+    return settings | given
 
 
 def _check_git(root: Path, env_file: Path | None) -> None:
@@ -119,12 +123,10 @@ def _report(endpoints: Endpoints, *, lane: Lane, env_file: Path | None) -> None:
     print(f"  executor  {endpoints.executor or 'none: actions run here'}")
     print(f"  cache     {endpoints.cache or endpoints.executor}")
     print(f"  key       {'set' if endpoints.api_key else 'none'}")
-    if endpoints.bes and endpoints.api_key and lane == "airgap":
-        print("  events    none: Debian's Bazel cannot send a key with them")
-    elif endpoints.bes:
+    if endpoints.bes:
         print(f"  events    {endpoints.bes}")
-    if lane == "airgap" and any(address.startswith("grpcs://") for address in endpoints.addresses()):
-        print("Debian's Bazel needs one more library for grpcs://: see docs/remote.md")
+    if user_bazelrc.needs_relay(endpoints, lane=lane):
+        print("Debian's Bazel has no TLS and hides no key. In a terminal of its own: bazel run //src/remote:relay")
     if env_file is not None and env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         print(f"others on this machine can read {env_file.name}: chmod 600 {env_file.name}")
 

@@ -1,8 +1,8 @@
-"""Tests of configure.py, endpoints.py, user_bazelrc.py and of tools/online/credential_helper."""
+"""configure turns settings into user.bazelrc, or refuses them in one sentence and writes nothing."""
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import stat
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.remote import configure
-from src.remote.endpoints import SETTINGS, Endpoints, read_endpoints
+from src.remote.endpoints import SETTINGS, read_endpoints
 from src.remote.user_bazelrc import BEGIN, END
 
 REPOSITORY = Path(__file__).parents[2]
@@ -51,30 +51,25 @@ def test_the_account_of_the_cloud_becomes_its_endpoints(tmp_path: Path) -> None:
     ]
 
 
-def test_on_bazel_8_the_key_is_no_flag_that_build_events_would_carry(tmp_path: Path) -> None:
-    assert run(tmp_path, CLOUD) == 0
-    assert [line for line in written(tmp_path) if KEY in line] == [f"# x-nativelink-api-key: {KEY}"]
+def test_with_debians_bazel_it_says_that_the_relay_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for python, relay in (("/usr/bin/python3", True), ("", False)):
+        assert run(tmp_path, CLOUD, AIRGAP_PYTHON=python) == 0
+        assert ("bazel run //src/remote:relay" in capsys.readouterr().out) is relay
+        assert any("127.0.0.1" in line for line in written(tmp_path)) is relay
 
 
-def test_bazel_8_gets_the_key_from_the_credential_helper(tmp_path: Path) -> None:
-    (tmp_path / "tools/online").mkdir(parents=True)
-    helper = shutil.copy(REPOSITORY / "tools/online/credential_helper", tmp_path / "tools/online/")
-    request = '{"uri": "https://cas-jane-doe-x1.build-faster.nativelink.net"}'
-    assert run(tmp_path, CLOUD) == 0
-    answer = subprocess.run([helper, "get"], input=request, capture_output=True, text=True, check=True, cwd="/")
-    assert json.loads(answer.stdout) == {"headers": {"x-nativelink-api-key": [KEY]}}
-    assert run(tmp_path, None, "--remove") == 0
-    refused = subprocess.run([helper, "get"], input=request, capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert "bazel run //src/remote:configure" in refused.stderr
-
-
-def test_debians_bazel_gets_the_flags_that_it_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, CLOUD, AIRGAP_PYTHON="/usr/bin/python3") == 0
-    text = "\n".join(written(tmp_path))
-    assert f"build:remote --remote_header=x-nativelink-api-key={KEY}" in text
-    assert "bes" not in text and "credential_helper" not in text
-    assert "events    none" in capsys.readouterr().out
+def test_the_key_may_come_by_an_open_file_as_tools_bazel_hands_it_on(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, f"{KEY}\n".encode())
+    os.close(writer)
+    account = "NATIVELINK_ACCOUNT=jane-doe-x1\n"
+    assert run(tmp_path, account, NATIVELINK_API_KEY_FD=str(reader)) == 0
+    os.close(reader)
+    assert f"# x-nativelink-api-key: {KEY}" in written(tmp_path)
+    # A shell may have passed the number on without the file.
+    assert run(tmp_path, account, NATIVELINK_API_KEY_FD=str(reader)) == 2
 
 
 def test_self_hosted_endpoints_need_neither_account_nor_key(tmp_path: Path) -> None:
@@ -233,7 +228,3 @@ def test_the_example_names_every_setting_and_no_value(tmp_path: Path) -> None:
     assert (
         run(tmp_path, example.replace("ACCOUNT=\n", "ACCOUNT=a\n", 1).replace("API_KEY=\n", f"API_KEY={KEY}\n", 1)) == 0
     )
-
-
-def test_an_address_counts_once() -> None:
-    assert Endpoints(cache="grpc://a:1", executor="grpc://a:1").addresses() == ["grpc://a:1"]

@@ -15,8 +15,8 @@ from typing import NoReturn
 from packaging.markers import Marker
 
 from src.remote import findings
-from src.remote.bazel_config import BazelConfig, read_config
-from src.remote.endpoint_checks import check_capabilities, check_transport
+from src.remote.bazel_config import BazelConfig, read_config, upstream_of
+from src.remote.endpoint_checks import check_capabilities, check_servers
 from src.remote.execution_platform import read_platform
 from src.remote.findings import Finding
 from src.remote.remote_client import RemoteClient
@@ -86,16 +86,15 @@ def _examine(config: BazelConfig, given: argparse.Namespace, *, root: Path) -> I
     executor, cache = config.endpoint("remote_executor"), config.endpoint("remote_cache")
     if executor is None:
         raise RequestError(f"the config {config.name} has no --remote_executor: set up .env and run configure")
-    reached = [check_transport(executor, service="executor", seconds=_CONNECT_SECONDS)]
-    if cache is not None:
-        reached.append(check_transport(cache, service="cache", seconds=_CONNECT_SECONDS))
+    servers = upstream_of(root, config) or config
+    reached = list(check_servers(servers, seconds=_CONNECT_SECONDS))
+    if servers is not config:
+        reached += check_servers(config, by_relay=True, seconds=_CONNECT_SECONDS)
     yield from reached
-    if (events := config.endpoint("bes_backend")) is not None:
-        yield check_transport(events, service="build event service", seconds=_CONNECT_SECONDS)
-    if not any("is not reached" in each.symptom for each in reached):
+    if not any("is not reached" in each.symptom and "event" not in each.check for each in reached):
         client = RemoteClient(executor, cache)
         try:
-            yield from _examine_servers(client, config, given, root=root)
+            yield from _examine_servers(client, config, given, root=root, has_key=servers.has_key)
         finally:
             client.close()
     if given.build_events is not None:
@@ -106,9 +105,9 @@ def _examine(config: BazelConfig, given: argparse.Namespace, *, root: Path) -> I
 
 
 def _examine_servers(
-    client: RemoteClient, config: BazelConfig, given: argparse.Namespace, *, root: Path
+    client: RemoteClient, config: BazelConfig, given: argparse.Namespace, *, root: Path, has_key: bool
 ) -> Iterator[Finding]:
-    said = list(check_capabilities(client, config, seconds=_CONNECT_SECONDS))
+    said = list(check_capabilities(client, config, has_key=has_key, seconds=_CONNECT_SECONDS))
     yield from said
     if findings.has_errors(said):
         return

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from src.remote.remote_proof import TestRun, read_runs
 
 CONFIG = "local-executor"
@@ -162,8 +164,8 @@ class Executor:
         raise RuntimeError("no action has run")
 
     def _runs_training(self) -> bool:
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-        return any("train_model" in line and "--seed=7" in line for line in listed.splitlines())
+        lines = (" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+        return any("train_model" in line and "--seed=7" in line for line in lines)
 
     def wait(self) -> int:
         """Waits until it ends by itself; returns its exit code."""

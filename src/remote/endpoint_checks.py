@@ -6,7 +6,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from src.remote.bazel_config import KEY_HEADER, BazelConfig
+from src.remote.bazel_config import BazelConfig
+from src.remote.endpoints import KEY_HEADER
 from src.remote.findings import Finding
 from src.remote.remote_client import Endpoint, RemoteClient, RemoteError
 
@@ -14,7 +15,23 @@ _SHA256 = 1
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
-def check_transport(endpoint: Endpoint, *, service: str, seconds: float) -> Finding:
+_ADMITTED = {True: "the key is accepted", False: "no key is asked for"}
+_START_HERE = "start the server (on this machine: bazel run //src/remote:executor) or correct the address"
+_START_RELAY = "start it in a terminal of its own: bazel run //src/remote:relay"
+
+
+def check_servers(config: BazelConfig, *, by_relay: bool = False, seconds: float) -> Iterator[Finding]:
+    """Opens a connection to each server of a config, or to the relay that stands before it."""
+    services = {"remote_executor": "executor", "remote_cache": "cache", "bes_backend": "build event service"}
+    for flag, service in services.items():
+        endpoint = config.endpoint(flag)
+        if endpoint is not None:
+            name = f"relay to the {service}" if by_relay else service
+            remedy = _START_RELAY if by_relay else _START_HERE
+            yield check_transport(endpoint, service=name, refused_remedy=remedy, seconds=seconds)
+
+
+def check_transport(endpoint: Endpoint, *, service: str, refused_remedy: str, seconds: float) -> Finding:
     """Opens a connection, with TLS where the address asks for it, and verifies the certificate."""
     host, _, port = endpoint.address.rpartition(":")
     check = f"{service} reached"
@@ -36,8 +53,7 @@ def check_transport(endpoint: Endpoint, *, service: str, seconds: float) -> Find
         remedy = "look whether a firewall or a proxy is between, and whether the address is right"
         return _broken(check, endpoint, f"no answer within {seconds:g} seconds", remedy)
     except OSError as error:
-        remedy = "start the server (on this machine: bazel run //src/remote:executor) or correct the address"
-        return _broken(check, endpoint, str(error.strerror or error), remedy)
+        return _broken(check, endpoint, str(error.strerror or error), refused_remedy)
     if not endpoint.is_encrypted and host not in _LOOPBACK:
         return Finding(
             check=check,
@@ -60,7 +76,9 @@ def _broken(check: str, endpoint: Endpoint, cause: str, remedy: str) -> Finding:
     return Finding(check=check, level="error", symptom=f"{endpoint.url} is not reached", cause=cause, remedy=remedy)
 
 
-def check_capabilities(client: RemoteClient, config: BazelConfig, *, seconds: float) -> Iterator[Finding]:
+def check_capabilities(
+    client: RemoteClient, config: BazelConfig, *, has_key: bool, seconds: float
+) -> Iterator[Finding]:
     """Asks both servers what they are; the answer tells whether the key is right."""
     for of_cache, flag in ((False, "remote_executor"), (True, "remote_cache")):
         endpoint = config.endpoint(flag)
@@ -70,9 +88,9 @@ def check_capabilities(client: RemoteClient, config: BazelConfig, *, seconds: fl
         try:
             said = client.capabilities(of_cache=of_cache, seconds=seconds)
         except RemoteError as error:
-            yield _refused(error, endpoint, service=service)
+            yield _refused(error, endpoint, service=service, has_key=has_key)
             continue
-        yield Finding(check=f"{service} key", level="ok", symptom=_admitted(endpoint))
+        yield Finding(check=f"{service} key", level="ok", symptom=_ADMITTED[has_key])
         digests = list(said.cache_capabilities.digest_functions)
         if digests and _SHA256 not in digests:
             cause, remedy = f"it knows the digest functions {digests} only", "set the server to SHA256, as Bazel's are"
@@ -81,13 +99,8 @@ def check_capabilities(client: RemoteClient, config: BazelConfig, *, seconds: fl
             yield _execution(said)
 
 
-def _admitted(endpoint: Endpoint) -> str:
-    return "the key is accepted" if KEY_HEADER in endpoint.headers else "no key is asked for"
-
-
-def _refused(error: RemoteError, endpoint: Endpoint, *, service: str) -> Finding:
+def _refused(error: RemoteError, endpoint: Endpoint, *, service: str, has_key: bool) -> Finding:
     if error.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-        has_key = KEY_HEADER in endpoint.headers
         return Finding(
             check=f"{service} key",
             level="error",

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from src.training.errors import RequestError
 
+KEY_HEADER = "x-nativelink-api-key"
+# The config of the servers that //src/remote:relay stands before; Bazel itself never uses it.
+UPSTREAM = "remote-upstream"
 # What configure reads, and what docker/compose.yaml does.
 SETTINGS = (
     "NATIVELINK_ACCOUNT",

@@ -7,8 +7,6 @@ for build events. It shows how NativeLink will treat a build, without an account
 from __future__ import annotations
 
 import logging
-import signal
-import socket
 import sys
 import threading
 from concurrent import futures
@@ -16,21 +14,21 @@ from pathlib import Path
 
 import grpc
 
+from src.remote import loopback_server
 from src.remote.admission import Offer
-from src.remote.bazel_config import KEY_HEADER
 from src.remote.build_events import BuildEventSink
 from src.remote.casd import HOST_FOLDERS, Casd, CasdSettings
+from src.remote.endpoints import KEY_HEADER
 from src.remote.execution_platform import read_platform
 from src.remote.executor_settings import DEFAULT_PORT, Settings, parse
-from src.remote.gateway import NO_SIZE_LIMIT, Door, Gateway
+from src.remote.forwarding import NO_SIZE_LIMIT
+from src.remote.gateway import Door, Gateway
 from src.remote.image_server import ImageServer
 from src.remote.loopback_certificate import Certificate, make_certificate
 from src.remote.remote_client import Endpoint, RemoteClient, TinyAction
 from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 
-# Each waiting action holds a thread.
-_THREADS = 128
-_LOOK_SECONDS, _TRIAL_SECONDS = 0.2, 600.0
+_TRIAL_SECONDS = 600.0
 
 log = logging.getLogger("finetune.executor")
 
@@ -49,10 +47,8 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if not (settings.folder / "buildbox" / "buildbox-casd").is_file():
         raise RequestError("the executor's programs are not here: run ./setup.sh --executor")
-    _check_port(settings.port)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    loopback_server.check_port(settings.port)
+    stop = loopback_server.stop_on_signals()
     images = _image_server(settings)
     casd = Casd(_casd_settings(settings))
     upstream = grpc.insecure_channel(f"unix:{settings.state_dir / 'casd.sock'}", options=NO_SIZE_LIMIT)
@@ -65,7 +61,8 @@ def serve(settings: Settings) -> int:
     )
     certificate = make_certificate(settings.state_dir / "tls") if settings.tls else None
     try:
-        server, port = _listen(gateway, settings, certificate)
+        credentials = certificate.credentials if certificate else None
+        server, port = loopback_server.listen(gateway, port=settings.port, credentials=credentials)
         own = _own_endpoint(settings, port=port, certificate=certificate)
         _try_an_action(own, stop)
         if not stop.is_set():
@@ -107,29 +104,6 @@ def _casd_settings(settings: Settings) -> CasdSettings:
     )
 
 
-def _listen(gateway: Gateway, settings: Settings, certificate: Certificate | None) -> tuple[grpc.Server, int]:
-    server = grpc.server(
-        futures.ThreadPoolExecutor(_THREADS),
-        handlers=[gateway],
-        # Two executors on one port would each get some of the calls.
-        options=[*NO_SIZE_LIMIT, ("grpc.so_reuseport", 0)],
-    )
-    address = f"127.0.0.1:{settings.port}"
-    if certificate:
-        port = server.add_secure_port(address, certificate.credentials)
-    else:
-        port = server.add_insecure_port(address)
-    server.start()
-    return server, port
-
-
-def _check_port(port: int) -> None:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        raise RequestError(f"port {port} is taken: end what listens there, or name another --port") from error
-
-
 def _own_endpoint(settings: Settings, *, port: int, certificate: Certificate | None) -> Endpoint:
     return Endpoint(
         url=f"{'grpcs' if certificate else 'grpc'}://127.0.0.1:{port}",
@@ -149,7 +123,7 @@ def _try_an_action(endpoint: Endpoint, stop: threading.Event) -> None:
     action = TinyAction(arguments=("/bin/sh", "-c", ":"), properties=read_platform().exec_properties)
     with futures.ThreadPoolExecutor(1) as pool:
         trial = pool.submit(client.run, action, seconds=_TRIAL_SECONDS)
-        while not trial.done() and not stop.wait(_LOOK_SECONDS):
+        while not trial.done() and not stop.wait(loopback_server.LOOK_SECONDS):
             pass
         client.close()
     if stop.is_set():
@@ -162,6 +136,35 @@ def _try_an_action(endpoint: Endpoint, stop: threading.Event) -> None:
 
 def _announce(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> None:
     lines = [f"executor: serves {endpoint.url}: {settings.slots} actions at once, image: {settings.image}"]
+    if settings.image == "pinned" and (certificate or settings.api_key):
+        lines += _configuration(settings, endpoint=endpoint, certificate=certificate)
+    else:
+        lines.append(f"  {_command(settings, endpoint=endpoint, certificate=certificate)}")
+    log.info("\n".join(lines))
+    sys.stdout.flush()
+    if settings.ready_file is not None:
+        partial = settings.ready_file.with_name(settings.ready_file.name + ".partial")
+        partial.write_text(endpoint.url, encoding="utf-8")
+        partial.rename(settings.ready_file)
+
+
+def _configuration(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> list[str]:
+    """Says what goes into .env: a key or a certificate needs what //src/remote:configure makes of it."""
+    given = {"EXECUTOR": endpoint.url, "BES": endpoint.url}
+    if certificate:
+        given["TLS_CERTIFICATE"] = str(certificate.path)
+    if settings.api_key:
+        # Not the key itself: terminals keep what they show.
+        given["API_KEY"] = "the key"
+    return [
+        "in .env (start the relay again, if one was there already):",
+        *(f"  NATIVELINK_{name}={value}" for name, value in given.items()),
+        "  bazel run //src/remote:configure    # and what it says",
+        "  bazel test --config=remote //src/training:training_test",
+    ]
+
+
+def _command(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> str:
     flags = ["--config=local-executor"]
     if settings.image == "host":
         # Without the image's platform: its Python is not here.
@@ -173,23 +176,16 @@ def _announce(settings: Settings, *, endpoint: Endpoint, certificate: Certificat
     if settings.api_key:
         # Not the key itself: terminals keep what they show. Debian's Bazel cannot send it with build events.
         flags += [f'--remote_header="{KEY_HEADER}=$NATIVELINK_API_KEY"', "--bes_backend="]
-    command = ["bazel test", *flags, "//src/training:training_test"]
-    log.info("\n".join([*lines, f"  {' '.join(command)}"]))
-    sys.stdout.flush()
-    if settings.ready_file is not None:
-        partial = settings.ready_file.with_name(settings.ready_file.name + ".partial")
-        partial.write_text(endpoint.url, encoding="utf-8")
-        partial.rename(settings.ready_file)
+    return " ".join(["bazel test", *flags, "//src/training:training_test"])
 
 
 def _wait(gateway: Gateway, casd: Casd, stop: threading.Event, *, idle_seconds: float) -> int:
-    while not stop.wait(_LOOK_SECONDS):
-        if not casd.is_running():
-            log.error("executor: buildbox-casd has ended: %s", casd.last_words())
-            return EXIT_FAILED
-        if gateway.idle_seconds() > idle_seconds:
-            log.info("executor: nobody has called for %g minutes", idle_seconds / 60)
-            return EXIT_DONE
+    ended = loopback_server.wait(stop, gateway.activity, idle_seconds=idle_seconds, is_well=casd.is_running)
+    if ended == "failed":
+        log.error("executor: buildbox-casd has ended: %s", casd.last_words())
+        return EXIT_FAILED
+    if ended == "idle":
+        log.info("executor: nobody has called for %g minutes", idle_seconds / 60)
     return EXIT_DONE
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from src.remote.api_key import KEY_VARIABLE, key_of
 from src.training.errors import RequestError
 
 DEFAULT_PORT = 8980
@@ -39,9 +40,9 @@ def parse(arguments: list[str]) -> Settings:
     given = vars(_command_line().parse_args(arguments))
     if given["slots"] < 1:
         raise RequestError("--slots has to be at least 1")
-    key = os.environ.get("NATIVELINK_API_KEY", "") if given.pop("demand_key") else None
+    key = key_of(os.environ) if given.pop("demand_key") else None
     if key == "":
-        raise RequestError("--demand_key needs the key in the environment: set NATIVELINK_API_KEY")
+        raise RequestError(f"--demand_key needs the key in the environment: set {KEY_VARIABLE}")
     folder = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd()) / ".executor"
     given["state_dir"] = (given["state_dir"] or folder / "state").absolute()
     del given["debug"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,10 @@ from typing import Any
 import grpc
 
 from src.remote import reapi
+from src.remote.activity import Activity
 from src.remote.admission import IMAGE_PROPERTY, Offer
+from src.remote.forwarding import forward
 
-# gRPC keeps these for itself: they are not passed on.
-_HOP_HEADERS = {"user-agent", "te", "content-type"}
-NO_SIZE_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 # How often a waiting action looks whether its client has gone.
 _WAIT_SECONDS = 0.5
 
@@ -63,15 +61,8 @@ class Gateway(grpc.GenericRpcHandler):
         """
         self._upstream, self._offer, self._door = upstream, offer, door
         self._queue_strangers, self._own = queue_strangers, own
-        self._lock = threading.Lock()
-        self._active = 0
-        self._last_call = time.monotonic()
+        self.activity = Activity()
         self.stopping = threading.Event()
-
-    def idle_seconds(self) -> float:
-        """Returns for how long nobody has asked for anything."""
-        with self._lock:
-            return 0.0 if self._active else time.monotonic() - self._last_call
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """Returns the handler of a method: bytes in, bytes out."""
@@ -85,14 +76,8 @@ class Gateway(grpc.GenericRpcHandler):
             if not self._door.admits(headers):
                 said = "is missing" if self._door.header not in headers else "does not hold the right key"
                 context.abort(grpc.StatusCode.UNAUTHENTICATED, f"the header {self._door.header} {said}")
-            with self._lock:
-                self._active += 1
-            try:
+            with self.activity:
                 yield from call(requests, context)
-            finally:
-                with self._lock:
-                    self._active -= 1
-                    self._last_call = time.monotonic()
 
         return guarded
 
@@ -104,17 +89,8 @@ class Gateway(grpc.GenericRpcHandler):
         return relay
 
     def _forward(self, method: str, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Calls the other server and yields what it answers; its errors become the caller's."""
-        headers = [pair for pair in context.invocation_metadata() if _travels(pair[0], self._door.header)]
-        answers = self._upstream.stream_stream(method)(requests, metadata=headers)
-        context.add_callback(answers.cancel)
-        try:
-            yield from answers
-            context.set_trailing_metadata(tuple(answers.trailing_metadata() or ()))
-        except grpc.RpcError as error:
-            details = tuple(p for p in error.trailing_metadata() or () if p[0] == "grpc-status-details-bin")
-            context.set_trailing_metadata(details)
-            context.abort(error.code(), error.details() or "the executor ended the call")
+        # The key is for this door, not for the server behind.
+        return forward(self._upstream, method, requests, context, replaced={self._door.header: None})
 
     def _execute(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         request = reapi.ExecuteRequest.FromString(next(requests))
@@ -181,11 +157,6 @@ class Gateway(grpc.GenericRpcHandler):
         request.requests.add(digest=digest, data=content)
         self._upstream.unary_unary(reapi.BATCH_UPDATE_BLOBS)(request.SerializeToString())
         return digest
-
-
-def _travels(header: str, key_header: str) -> bool:
-    """Whether a header is for the server behind; the key is not."""
-    return not header.startswith((":", "grpc-")) and header not in _HOP_HEADERS and header != key_header
 
 
 def _for_version_2_0(answer: bytes) -> bytes:

@@ -57,13 +57,13 @@ class Endpoint:
         """Whether it is spoken to by TLS."""
         return self.url.startswith("grpcs://")
 
-    def channel(self) -> grpc.Channel:
-        """Opens a channel."""
+    def channel(self, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+        """Opens a channel, with options of gRPC's."""
         if not self.is_encrypted:
-            return grpc.insecure_channel(self.address)
+            return grpc.insecure_channel(self.address, options)
         certificate, key = self.client_certificate or (None, None)
         credentials = grpc.ssl_channel_credentials(self.certificate, key, certificate)
-        return grpc.secure_channel(self.address, credentials)
+        return grpc.secure_channel(self.address, credentials, options)
 
 
 @dataclass(frozen=True, kw_only=True)

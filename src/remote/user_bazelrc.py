@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from src.remote.endpoints import Endpoints, host_of
+from src.remote.endpoints import KEY_HEADER, UPSTREAM, Endpoints, host_of
 from src.training.errors import RequestError
 
 Lane = Literal["online", "airgap"]
@@ -16,39 +18,55 @@ BEGIN = "# >>> //src/remote:configure writes what follows, and writes it anew ea
 END = "# <<< //src/remote:configure"
 
 _HELPER = "%workspace%/tools/online/credential_helper"
+# Three ports a checkout, below those that connections take by themselves (ip_local_port_range).
+_RELAY_PORTS = range(21000, 30000, 3)
 
 
-def flags(endpoints: Endpoints, *, lane: Lane) -> list[str]:
+def needs_relay(endpoints: Endpoints, *, lane: Lane) -> bool:
+    """Whether //src/remote:relay has to stand between Bazel and the servers: Debian's has no TLS and hides no key."""
+    encrypted = any(address.startswith("grpcs://") for address in endpoints.addresses())
+    return lane == "airgap" and (encrypted or bool(endpoints.api_key))
+
+
+def flags(endpoints: Endpoints, *, lane: Lane, root: Path) -> list[str]:
     """Returns the lines of --config=remote that say where it goes.
 
-    Bazel copies every flag of every bazelrc into its build events, so on Bazel 8 the key is a comment, which
-    tools/online/credential_helper reads and hands to the cache, the executor and the build event service alike.
-    Debian's Bazel 4 has headers alone, and none for build events: there those are left out where there is a key.
+    Bazel copies every flag of every bazelrc into its build events and its log, so the key is a comment. On Bazel 8
+    tools/online/credential_helper reads it and hands it to the cache, the executor and the build event service alike;
+    with Debian's Bazel //src/remote:relay does, at addresses that no other checkout has.
     """
-    given = {"remote_executor": endpoints.executor}
-    if endpoints.cache:
-        given["remote_cache"] = endpoints.cache
-    if endpoints.bes and (lane == "online" or not endpoints.api_key):
-        given["bes_backend"] = endpoints.bes
-        if endpoints.results_url:
-            given["bes_results_url"] = endpoints.results_url
-    for name in ("tls_certificate", "tls_client_certificate", "tls_client_key"):
-        if path := getattr(endpoints, name):
-            given[name] = path
-    lines = [_flag(name, value) for name, value in given.items()]
-    if endpoints.api_key and lane == "airgap":
-        lines.append(_flag("remote_header", f"x-nativelink-api-key={endpoints.api_key}"))
-    elif endpoints.api_key:
+    services = {
+        "remote_executor": endpoints.executor,
+        "remote_cache": endpoints.cache,
+        "bes_backend": endpoints.bes,
+    }
+    # An executor that is left out is set to nothing: .bazelrc names a host that tells to run configure.
+    servers = {name: address for name, address in services.items() if address or name == "remote_executor"}
+    pages = {"bes_results_url": endpoints.results_url} if endpoints.bes and endpoints.results_url else {}
+    files = {
+        name: path
+        for name in ("tls_certificate", "tls_client_certificate", "tls_client_key")
+        if (path := getattr(endpoints, name))
+    }
+    key = [f"# {KEY_HEADER}: {endpoints.api_key}"] if endpoints.api_key else []
+    if needs_relay(endpoints, lane=lane):
+        first = _RELAY_PORTS[zlib.crc32(str(root).encode()) % len(_RELAY_PORTS)]
+        doors = {
+            name: f"grpc://127.0.0.1:{first + number}" if address else ""
+            for number, (name, address) in enumerate(servers.items())
+        }
+        return [*_lines("remote", doors | pages), *_lines(UPSTREAM, servers | files), *key]
+    helpers = []
+    if endpoints.api_key:
         hosts = dict.fromkeys(host_of(address) for address in endpoints.addresses())
-        lines += [_flag("credential_helper", f"{host}={_HELPER}") for host in hosts]
-        lines.append(f"# x-nativelink-api-key: {endpoints.api_key}")
-    return lines
+        helpers = [line for host in hosts for line in _lines("remote", {"credential_helper": f"{host}={_HELPER}"})]
+    return [*_lines("remote", servers | pages | files), *helpers, *key]
 
 
-def _flag(name: str, value: str) -> str:
+def _lines(config: str, values: Mapping[str, str]) -> list[str]:
     # A path may have spaces: Bazel splits an rc line as a shell would.
-    flag = f"--{name}={value}"
-    return f'build:remote "{flag}"' if " " in flag else f"build:remote {flag}"
+    flags = (f"--{name}={value}" for name, value in values.items())
+    return [f'build:{config} "{flag}"' if " " in flag else f"build:{config} {flag}" for flag in flags]
 
 
 def with_block(text: str, lines: list[str]) -> str:

@@ -1,0 +1,127 @@
+"""Takes the calls of Debian's Bazel on to servers that ask for TLS or a key: bazel run //src/remote:relay -- --help
+
+That Bazel has flags alone for a key, and writes each flag into its log and its build events; it has no TLS, and no
+header at all for build events. So it speaks to this program on loopback, which adds both. Bazel 8 needs none of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import grpc
+
+from src.remote import loopback_server
+from src.remote.activity import Activity
+from src.remote.bazel_config import BazelConfig, read_config
+from src.remote.endpoints import UPSTREAM
+from src.remote.forwarding import NO_SIZE_LIMIT, forward
+from src.remote.peer_owner import is_owned_by_me
+from src.remote.remote_client import Endpoint
+from src.training.errors import EXIT_DONE, RequestError, exit_code_of
+
+SERVICES = ("remote_executor", "remote_cache", "bes_backend")
+log = logging.getLogger("finetune.relay")
+
+
+class Relay(grpc.GenericRpcHandler):
+    """Serves every method by way of one server, to the user who runs this alone."""
+
+    def __init__(self, endpoint: Endpoint, *, port: int, activity: Activity) -> None:
+        """Takes the server, with its key and certificates, and the port that this is served on."""
+        self._port = port
+        self._upstream = endpoint.channel(NO_SIZE_LIMIT)
+        self._headers = dict(endpoint.headers)
+        self._activity = activity
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """Returns the handler of a method: bytes in, bytes out."""
+        method = handler_call_details.method
+
+        def relay(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            if not is_owned_by_me(context.peer(), port=self._port):
+                context.abort(grpc.StatusCode.PERMISSION_DENIED, "this relay serves the user alone who runs it")
+            with self._activity:
+                yield from forward(self._upstream, method, requests, context, replaced=self._headers)
+
+        return grpc.stream_stream_rpc_method_handler(relay)
+
+    def close(self) -> None:
+        """Closes the connection to the server."""
+        self._upstream.close()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}: see --help")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return exit_code_of("relay", lambda: _run(arguments), debug="--debug" in arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="relay",
+        usage="bazel run //src/remote:relay",
+        allow_abbrev=False,
+        description="Stands between Debian's Bazel and the servers of user.bazelrc (//src/remote:configure): adds the "
+        "key, TLS and certificates. Ctrl-C ends it.",
+    )
+    parser.add_argument("--idle_minutes", type=float, default=120.0, help="end after this time without a call")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = parser.parse_args(arguments)
+    root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd())
+    return serve(root, idle_seconds=given.idle_minutes * 60)
+
+
+def serve(root: Path, *, idle_seconds: float) -> int:
+    """Serves until Ctrl-C, SIGTERM or the idle time; returns the exit code.
+
+    Raises:
+        RequestError: user.bazelrc sends nothing this way, or a port is taken.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    near, far = _configs(root)
+    stop, activity = loopback_server.stop_on_signals(), Activity()
+    relays, servers = [], []
+    try:
+        for service in SERVICES:
+            door, endpoint = near.endpoint(service), far.endpoint(service)
+            if door is None or endpoint is None:
+                continue
+            port = int(door.address.rpartition(":")[2])
+            loopback_server.check_port(port)
+            relays.append(Relay(endpoint, port=port, activity=activity))
+            servers.append(loopback_server.listen(relays[-1], port=port)[0])
+            log.info("relay: %s -> %s", door.url, endpoint.url)
+        log.info("  bazel test --config=remote //src/training:training_test")
+        sys.stdout.flush()
+        if loopback_server.wait(stop, activity, idle_seconds=idle_seconds) == "idle":
+            log.info("relay: nobody has called for %g minutes", idle_seconds / 60)
+    finally:
+        for server in servers:
+            server.stop(grace=1).wait()
+        for relay in relays:
+            relay.close()
+    log.info("relay: ended")
+    return EXIT_DONE
+
+
+def _configs(root: Path) -> tuple[BazelConfig, BazelConfig]:
+    try:
+        return read_config(root, "remote", overrides=[]), read_config(root, UPSTREAM, overrides=[])
+    except RequestError as error:
+        raise RequestError(
+            f"{error}: nothing is sent this way; bazel run //src/remote:configure says whether it has to be"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
