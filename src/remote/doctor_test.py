@@ -105,6 +105,24 @@ def test_nobody_listens(repository: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "//src/remote:executor" in found["executor reached"]["remedy"]
 
 
+def test_a_relay_that_is_not_there_is_told_from_a_server_that_is_not(
+    repository: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        "build:remote --remote_executor=grpc://127.0.0.1:1",
+        f"build:remote-upstream --remote_executor=grpc://{address}",
+        f"# {HEADER}: right-key",
+    ]
+    (repository / ".bazelrc").write_text("")
+    (repository / "user.bazelrc").write_text("\n".join(lines) + "\n")
+    assert doctor.main(["--json"]) == 1
+    output = capsys.readouterr().out
+    assert "right-key" not in output
+    found = {finding["check"]: finding for finding in json.loads(output)["findings"]}
+    assert found["executor reached"]["level"] == "ok"
+    assert found["relay to the executor reached"]["remedy"].endswith("bazel run //src/remote:relay")
+
+
 def test_another_version_on_the_worker_is_named(
     repository: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

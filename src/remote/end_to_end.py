@@ -18,7 +18,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from src.remote.end_to_end_parts import CONFIG, Bazel, Executor, RunningTest
+from src.remote.end_to_end_bazel import CONFIG, Bazel, RunningTest
+from src.remote.end_to_end_keys import EndToEndKeys
+from src.remote.end_to_end_servers import Executor
 from src.remote.remote_proof import REMOTE, REMOTE_HIT
 
 TRAINING = "//src/training:training_test"
@@ -29,7 +31,6 @@ EIGHT = tuple(
     f"//src/training:{name}_test"
     for name in ("artifact", "charts", "class_scores", "comparison", "events", "metrics", "splits", "text_lines")
 )
-_KEY = "correct-horse-battery-4711"
 _MISTYPED = "docker://finetune-repo-executer:inputs-0"
 _MODEL, _STOPPED = "model/model.safetensors", 3
 _DOCTOR_SECONDS = 30
@@ -64,8 +65,8 @@ class EndToEnd:
             self.eight_tests_on_two_slots_all_finish,
             self.a_deadline_costs_no_bit,
             self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
-            self.a_wrong_key_is_refused_and_the_right_one_told_to_nobody,
             self.tls_is_verified_and_an_idle_executor_ends_by_itself,
+            *EndToEndKeys(self.root, self.scratch).behaviours(),
         ):
             failed += not self._holds(behaviour)
         return failed
@@ -168,26 +169,8 @@ class EndToEnd:
         done = self.bazel.test(*arguments)
         assert (done.code, [run.strategy for run in done.runs]) == (0, [REMOTE]), done.output
 
-    def a_wrong_key_is_refused_and_the_right_one_told_to_nobody(self) -> None:
-        self.executor.stop()
-        state = self.scratch / "demanding"
-        flags = ("--demand_key", "--image=host", "--port=0", f"--state_dir={state}")
-        demanding = Executor(self.root, *flags, environment={"NATIVELINK_API_KEY": _KEY})
-        try:
-            target = "//src/training:run_training_test"
-            remote = (f"--remote_executor={demanding.url}", "--spawn_strategy=remote")
-            wrong = self.bazel.test(target, *remote, "--remote_header=x-nativelink-api-key=wrong", config=None)
-            assert wrong.code != 0, wrong.output
-            assert "UNAUTHENTICATED" in wrong.output, wrong.output
-            assert wrong.runs == []
-            right = self.bazel.test(target, *remote, f"--remote_header=x-nativelink-api-key={_KEY}", config=None)
-            assert (right.code, [run.strategy for run in right.runs]) == (0, [REMOTE]), right.output
-        finally:
-            demanding.stop()
-        assert _KEY not in demanding.output
-        assert not [path for path in state.rglob("*") if path.is_file() and _KEY.encode() in path.read_bytes()]
-
     def tls_is_verified_and_an_idle_executor_ends_by_itself(self) -> None:
+        self.executor.stop()
         state = self.scratch / "encrypted"
         encrypted = Executor(
             self.root, "--tls", "--image=host", "--port=0", f"--state_dir={state}", "--idle_minutes=0.3"

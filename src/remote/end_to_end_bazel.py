@@ -1,20 +1,15 @@
-"""What the end-to-end checks are made with: Bazel in a world of its own, and executors that they start and end."""
+"""Bazel in a world of its own, for the end-to-end checks."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from src.remote.remote_proof import TestRun, read_runs
 
@@ -35,15 +30,18 @@ class Done:
 class Bazel:
     """Bazel with an output base of its own: nothing that a user has built is used or touched."""
 
-    def __init__(self, root: Path, scratch: Path, *, environment: Mapping[str, str]) -> None:
-        """Takes the repository, a folder, and environment variables for Bazel and what it runs."""
+    def __init__(
+        self, root: Path, scratch: Path, *, environment: Mapping[str, str], bazelrc: Path | None = None
+    ) -> None:
+        """Takes the repository, a folder, environment variables for Bazel and what it runs, and one more bazelrc."""
         self._root, self._scratch = root, scratch
-        self._base = scratch / "output_base"
+        self.base = scratch / "output_base"
+        self._startup = [f"--output_base={self.base}", *([f"--bazelrc={bazelrc}"] if bazelrc else [])]
         self._environment = {**os.environ, **environment}
 
     def arguments(self, command: str, *rest: str) -> list[str]:
         """Returns a command line."""
-        return ["bazel", f"--output_base={self._base}", command, *rest]
+        return ["bazel", *self._startup, command, *rest]
 
     def start(self, *arguments: str, output: Path) -> subprocess.Popen[bytes]:
         """Starts a call whose words go into a file."""
@@ -87,9 +85,9 @@ class Bazel:
     def shutdown(self) -> None:
         """Ends the server and removes its files, some of which it has made read-only."""
         self.command("shutdown")
-        for folder, _, _ in os.walk(self._base):
+        for folder, _, _ in os.walk(self.base):
             Path(folder).chmod(0o755)
-        shutil.rmtree(self._base, ignore_errors=True)
+        shutil.rmtree(self.base, ignore_errors=True)
 
 
 class RunningTest:
@@ -112,72 +110,3 @@ class RunningTest:
         output = self._log.read_text(errors="replace")
         self._log.unlink()
         return output, code
-
-
-class Executor:
-    """//src/remote:executor as a process."""
-
-    def __init__(self, root: Path, *flags: str, environment: Mapping[str, str] | None = None) -> None:
-        """Starts it and waits until it serves.
-
-        Raises:
-            RuntimeError: it does not.
-        """
-        # Gone when this object is.
-        self._folder = tempfile.TemporaryDirectory(prefix="executor.")
-        ready, self._log = Path(self._folder.name, "ready"), Path(self._folder.name, "log")
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "src.remote.executor", f"--ready_file={ready}", *flags],
-                cwd=root,
-                env={**os.environ, "PYTHONPATH": str(root), **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not ready.exists():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"the executor does not start: {self.output}")
-            time.sleep(0.1)
-        self.url = ready.read_text(encoding="utf-8")
-
-    @property
-    def output(self) -> str:
-        """What it has printed."""
-        return self._log.read_text(encoding="utf-8", errors="replace")
-
-    def wait_for_an_action(self) -> None:
-        """Waits until it runs an action for some seconds: then a test is in its middle.
-
-        Raises:
-            RuntimeError: it does not.
-        """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        seen = 0
-        while time.monotonic() < deadline:
-            seen = seen + 1 if self._runs_training() else 0
-            if seen >= 4:
-                return
-            time.sleep(0.5)
-        raise RuntimeError("no action has run")
-
-    def _runs_training(self) -> bool:
-        lines = (" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
-        return any("train_model" in line and "--seed=7" in line for line in lines)
-
-    def wait(self) -> int:
-        """Waits until it ends by itself; returns its exit code."""
-        return self._process.wait(_PATIENCE_SECONDS)
-
-    def kill(self) -> None:
-        """Ends it as a crash would."""
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        """Ends it as Ctrl-C does; it may have ended already."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        self._process.wait(60)
