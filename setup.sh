@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # ./setup.sh      makes this checkout ready for `bazel run` and `bazel test`: finds or installs Bazel, and in the
 #                 air-gapped lane fills .venv from bazel_requirements_lock.txt. Again at any time: it does what is missing.
-# ./setup.sh --executor  makes ready what //src/remote:executor needs as well: its programs and the pinned image.
+# ./setup.sh --executor  makes ready what //src/remote:executor needs as well: its programs and the pinned image; with
+#                 --no-image its programs alone, for actions that run with this machine's programs.
 # ./setup.sh DIR  starts a new repository in DIR from the files that git tracks here, and makes that ready.
 set -euo pipefail
 

@@ -1,9 +1,10 @@
 #!/bin/sh
-# install_packages.sh PREFIX LOCK OMITTED: makes the Python environment PREFIX of the locked packages, but for those
-# that OMITTED lists. Run as root in a Debian 12 that has python3-venv. pip's own configuration sets its mirrors.
+# install_packages.sh PREFIX LOCK PACKAGES FILES: makes the Python environment PREFIX of the locked packages, but for
+# the packages that PACKAGES lists and the files that FILES does. Run as root in a Debian 12 that has python3-venv.
+# pip's own configuration sets its mirrors.
 set -eu
 
-prefix="$1" lock="$2" omitted="$3"
+prefix="$1" lock="$2" omitted="$3" omitted_files="$4"
 torch_index=https://download.pytorch.org/whl/cpu
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
@@ -29,10 +30,12 @@ python3 -m venv "$prefix"
 install "$scratch/torch.txt" --extra-index-url "$torch_index"
 install "$scratch/others.txt"
 
-# No action compiles C++ or tests these packages; pip has done its work.
+# pip has done its work.
 site="$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-rm -rf "$site/torch/include" "$site/torch/bin/protoc"* "$site/torch/bin"/*Test "$site/pandas/tests" "$site/pyarrow/tests" \
-  "$site/pyarrow/include"
+grep -v '^#' "$omitted_files" | while read -r pattern; do
+  # shellcheck disable=SC2086 # a pattern of the shell's
+  rm -rf "${site:?}/"$pattern
+done
 "$prefix/bin/python" -m pip --disable-pip-version-check uninstall --quiet --yes pip
 
 # Actions cannot write here: without this each of them would compile all it imports. Some packages ship files for

@@ -33,6 +33,7 @@ IMAGE_INPUTS = (
     "docker/install_system.sh",
     "docker/install_packages.sh",
     "docker/omitted_packages.txt",
+    "docker/omitted_files.txt",
     "bazel_requirements_lock.txt",
 )
 

@@ -22,7 +22,8 @@ BUILDBOX_LOCK = Path(__file__).with_name("buildbox_lock.txt")
 PROGRAMS = ("buildbox-casd", "buildbox-run", "buildbox-fuse")
 # What the image is made of, beside the programs that make it.
 _INPUTS = (
-    *("bazel_requirements_lock.txt", "docker/install_system.sh", "docker/omitted_packages.txt"),
+    *("bazel_requirements_lock.txt", "docker/install_system.sh"),
+    *("docker/omitted_packages.txt", "docker/omitted_files.txt"),
     *("src/remote/debian_lock.txt", "src/remote/rootfs.py", "src/remote/image_layout.py"),
 )
 
@@ -83,11 +84,13 @@ def main() -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="what belongs to the executor on this machine")
+    parser.add_argument("--no-image", action="store_true", help="its programs alone")
     parser.add_argument("--relock", action="store_true", help="take Debian's packages as they are, and pin them")
     options = parser.parse_args()
     try:
         fetch_buildbox(options.folder / "buildbox")
-        build_image(options.folder / "image", relock=options.relock)
+        if not options.no_image:
+            build_image(options.folder / "image", relock=options.relock)
     except (rootfs.BuildError, OSError) as error:
         sys.stderr.write(f"setup: {error}\n")
         return 1

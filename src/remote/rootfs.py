@@ -1,7 +1,7 @@
 """The executor image's root file system, made without docker: Debian by debootstrap, Python packages by the lock.
 
 What goes in stands in docker/ and in the lock: the Debian packages that docker/install_system.sh installs, the Python
-packages of bazel_requirements_lock.txt without docker/omitted_packages.txt, at the path that docker/platform.bzl names.
+packages of bazel_requirements_lock.txt without docker/omitted_*.txt, at the path that docker/platform.bzl names.
 debian_lock.txt pins the Debian side: another version there, or one package more, is refused.
 """
 
@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,21 +128,19 @@ def check_debian(target: Path, *, relock: bool) -> None:
         )
 
 
-def split_lock(lock: str, omitted: str) -> tuple[str, str]:
+def split_lock(lock: str, *, omitted: Collection[str]) -> tuple[str, str]:
     """Returns the lock's lines for torch, asked for by its full name, and those for the other packages of the image."""
-    names = {line for line in omitted.splitlines() if line and not line.startswith("#")}
     stanzas = re.findall(r"^[a-zA-Z0-9][^\n]*(?:\n    [^\n]*)*", lock, re.MULTILINE)
     by_name = {stanza.partition("==")[0]: stanza for stanza in stanzas}
     torch = re.sub(r"^torch==([^ +]+)", r"torch==\1+cpu", by_name.pop("torch"))
-    return torch + "\n", "".join(f"{stanza}\n" for name, stanza in by_name.items() if name not in names)
+    return torch + "\n", "".join(f"{stanza}\n" for name, stanza in by_name.items() if name not in omitted)
 
 
 def install_packages(target: Path) -> None:
     """Puts the locked packages into a folder, for the image's Python and not for this one."""
     target.mkdir(parents=True)
     lock = (ROOT / "bazel_requirements_lock.txt").read_text(encoding="utf-8")
-    omitted = (ROOT / "docker" / "omitted_packages.txt").read_text(encoding="utf-8")
-    for name, text in zip(("torch", "others"), split_lock(lock, omitted), strict=True):
+    for name, text in zip(("torch", "others"), split_lock(lock, omitted=_listed("omitted_packages.txt")), strict=True):
         requirements = target.with_name(f"{target.name}-{name}.txt")
         requirements.write_text(text, encoding="utf-8")
         flags = [*pip_flags(), "--no-compile", "--target", str(target), "-r", str(requirements)]
@@ -149,7 +148,15 @@ def install_packages(target: Path) -> None:
             flags.append(f"--extra-index-url={_TORCH_INDEX}")
         run([sys.executable, "-m", "pip", "install", *flags], why=f"pip could not install {name} of the lock")
         requirements.unlink()
-    shutil.rmtree(target / "bin", ignore_errors=True)
+    for pattern in ("bin", *_listed("omitted_files.txt")):
+        for path in target.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _listed(name: str) -> list[str]:
+    """Returns the lines of a file in docker/ that are no comments."""
+    lines = (ROOT / "docker" / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def pip_flags() -> list[str]:
