@@ -11,7 +11,7 @@ EXEC_PROPERTIES = {
     "OSFamily": "linux",
     # Written by src/remote/docker_files.py: the image's name and the digest of all that it is built from, so that a
     # worker of an older image cannot match; or a published image by its own digest (--published NAME@DIGEST).
-    "container-image": "docker://finetune-repo-executor:inputs-2f205aed2e47a8fc",
+    "container-image": "docker://finetune-repo-executor:inputs-0c0440dd8b069c64",
     # What an action reserves, and what a worker has: one training run a worker.
     "cpu_count": "2",
 }
@@ -20,7 +20,7 @@ EXECUTOR_IMAGE = {
     # debian:bookworm-slim of 2026-01-12, all architectures. Pinned by this digest in grafana/mcp-grafana, Dockerfile.
     "base": "debian:bookworm-20260112-slim@sha256:56ff6d36d4eb3db13a741b342ec466f121480b5edded42e4b7ee850ce7a418ee",
     # Written by src/remote/docker_files.py: the digest of the files that the image is built from.
-    "inputs_sha256": "2f205aed2e47a8fc9c11d97ee3339766ff82e572e110448dca76cf827e936b5a",
+    "inputs_sha256": "0c0440dd8b069c64101d7fc0aa3214271f1d6b700da88c3557ba7e2a7550163e",
     "name": "finetune-repo-executor",
     # The interpreter in the image that has the locked packages.
     "python": "/opt/finetune/bin/python",

@@ -21,21 +21,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from src.cache_manager.listing import records
 from src.cache_manager.program import run_command
 from src.cache_manager.sample_entries import many_samples, sample_key
 from src.cache_manager.store import Store
 from src.training.errors import EXIT_DONE, RequestError, exit_code_of
+from src.training.refusing_parser import RefusingParser
 from src.training.request import working_folder
 
 _SIZES = ("4.4M", "66M", "1.7B")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
 
 
 def main(arguments: list[str]) -> int:
@@ -44,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = RefusingParser(prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(_SIZES), help="models to open; empty: none")
     parser.add_argument("--rounds", type=int, default=5, help="times that each is opened")
     parser.add_argument("--entries", type=int, default=10_000, help="entries to list and look up; 0: none")

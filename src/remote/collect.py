@@ -6,13 +6,11 @@ where the next `bazel test` finds it and goes on.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
 from src.cache_manager.code_version import training_code
 from src.cache_manager.key import run_key
@@ -28,16 +26,12 @@ from src.remote.received_model import (
 from src.remote.test_outputs import outputs_folder, unpacked
 from src.training.artifact import METRICS_FILE
 from src.training.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
+from src.training.refusing_parser import RefusingParser
 
 DEFAULT_TEST = "//src/training:training_test"
 # Below src/training: git ignores it, and training_test takes what is in it as an input.
 RESUME_FOLDER = Path("src", "training", "resume")
 _MODEL, _CHECKPOINT = "model", "model.checkpoint"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = _Parser(
+    parser = RefusingParser(
         prog="collect",
         usage="bazel run //src/remote:collect -- [//PACKAGE:TEST]",
         allow_abbrev=False,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import get_args
 
 from dotenv import dotenv_values
 
@@ -21,6 +21,7 @@ from src.remote.api_key import KEY_VARIABLE, key_of
 from src.remote.endpoints import SETTINGS, Endpoints, read_endpoints
 from src.remote.user_bazelrc import Lane
 from src.training.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_REQUEST, RequestError
+from src.training.refusing_parser import RefusingParser
 
 _DESCRIPTION = """\
 Writes user.bazelrc for --config=remote, from .env (see .env.example) and the environment.
@@ -28,13 +29,8 @@ Writes user.bazelrc for --config=remote, from .env (see .env.example) and the en
 Exit codes: 0 done; 2 a setting is wrong or missing, nothing was written; 1 anything else."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = RefusingParser(
         prog="configure",
         usage="bazel run //src/remote:configure -- [--remove] [--env_file FILE] [--lane online|airgap]",
         allow_abbrev=False,

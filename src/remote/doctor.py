@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from packaging.markers import Marker
 
@@ -29,6 +28,7 @@ from src.remote.worker_checks import (
     sizes_in_use,
 )
 from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.training.refusing_parser import RefusingParser
 
 _CONNECT_SECONDS, _PLATFORM_SECONDS = 5.0, 15.0
 # The first action in an image waits until the worker has fetched it.
@@ -38,18 +38,13 @@ _IMAGE = {"python_version": "3.11", "python_full_version": "3.11.2", "sys_platfo
 _IMAGE |= {"platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
-
-
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     return exit_code_of("doctor", lambda: _run(arguments), debug="--debug" in arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = RefusingParser(
         prog="doctor",
         usage="bazel run //src/remote:doctor -- [--config NAME] [FLAG OF BAZEL ...]",
         allow_abbrev=False,

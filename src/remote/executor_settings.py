@@ -6,10 +6,10 @@ import argparse
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from src.remote.api_key import KEY_VARIABLE, key_of
 from src.training.errors import RequestError
+from src.training.refusing_parser import RefusingParser
 
 DEFAULT_PORT = 8980
 
@@ -49,13 +49,8 @@ def parse(arguments: list[str]) -> Settings:
     return Settings(folder=folder, api_key=key, **given)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
-
-
 def _command_line() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = RefusingParser(
         prog="executor",
         usage="bazel run //src/remote:executor -- [FLAGS]",
         description="A remote executor on this machine, on loopback. Ctrl-C ends it.",

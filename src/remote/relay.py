@@ -6,13 +6,11 @@ header at all for build events. So it speaks to this program on loopback, which 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import grpc
 
@@ -24,6 +22,7 @@ from src.remote.forwarding import NO_SIZE_LIMIT, forward
 from src.remote.peer_owner import is_owned_by_me
 from src.remote.remote_client import Endpoint
 from src.training.errors import EXIT_DONE, RequestError, exit_code_of
+from src.training.refusing_parser import RefusingParser
 
 SERVICES = ("remote_executor", "remote_cache", "bes_backend")
 log = logging.getLogger("finetune.relay")
@@ -56,18 +55,13 @@ class Relay(grpc.GenericRpcHandler):
         self._upstream.close()
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
-
-
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     return exit_code_of("relay", lambda: _run(arguments), debug="--debug" in arguments)
 
 
 def _run(arguments: list[str]) -> int:
-    parser = _Parser(
+    parser = RefusingParser(
         prog="relay",
         usage="bazel run //src/remote:relay",
         allow_abbrev=False,

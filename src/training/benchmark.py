@@ -21,6 +21,7 @@ from typing import Any
 
 from src.training.errors import EXIT_DONE, RequestError, exit_code_of
 from src.training.recipe import Recipe
+from src.training.refusing_parser import RefusingParser
 from src.training.request import cross_field_mistakes, working_folder
 from src.training.runtime import StopSignal, prepare_environment, resolve_threads
 
@@ -36,9 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = RefusingParser(prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("train_file", "validation_file", "test_file", "text_column_name"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--label_column_name", default="label")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from src.training.errors import RequestError
 from src.training.recipe import did_you_mean
+from src.training.refusing_parser import RefusingParser
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are a RequestError."""
+class Parser(RefusingParser):
+    """What the programs that use a trained model have in common."""
 
     def __init__(self, program: str, *, usage: str, description: str) -> None:
         super().__init__(
@@ -25,10 +26,6 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--model", metavar="DIR", help="folder of a trained model")
         self.add_argument("--max_seq_length", metavar="N", type=whole_number, help="tokens a text is cut to")
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
-
-    def error(self, message: str) -> NoReturn:
-        """Raises RequestError instead of leaving the program."""
-        raise RequestError(f"{message.removeprefix('argument ')}: see --help")
 
     def parse(self, arguments: Sequence[str], *, takes_texts: bool = False) -> tuple[argparse.Namespace, list[str]]:
         """Parses a command line.

@@ -30,7 +30,8 @@ from src.training.train_model import main
 disk, runs, told = Path(sys.argv[1]), json.loads(sys.argv[2]), []
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
 for kilobytes, flags in runs:
-    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", disk], check=True)
+    # With the file system named, mount reads no earlier options: in an ordinary user's namespace they would be refused.
+    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", "tmpfs", disk], check=True)
     with redirect_stderr(io.StringIO()) as errors:
         code = main([*flags, "--output_dir", str(disk / "out")])
     weights = disk / "out" / "model.safetensors"

@@ -10,13 +10,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from src.training import recipe as recipes
 from src.training import recipe_files
 from src.training.embedded import locate
 from src.training.errors import RequestError
 from src.training.recipe import FIELDS, Recipe
+from src.training.refusing_parser import RefusingParser
 from src.training.run_options import OPTIONS, SWITCHES, RunOptions, parse_options, working_folder
 from src.training.saved_dataset import saved_dataset_fault, saved_dataset_folder, saved_dataset_mistakes
 
@@ -43,14 +44,9 @@ class Request:
     defaulted: bool
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
-
-
 def argument_parser() -> argparse.ArgumentParser:
     """Returns the parser behind --help. Values stay strings: they are judged with those of the recipe file."""
-    parser = _Parser(
+    parser = RefusingParser(
         prog="train_model",
         usage="bazel run //src/training:train_model -- [--recipe NAME] [--FLAG VALUE ...]",
         allow_abbrev=False,

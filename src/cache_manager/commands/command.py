@@ -8,10 +8,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from src.cache_manager.store import Store
 from src.training.errors import EXIT_DONE, RequestError
+from src.training.refusing_parser import RefusingParser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class Command:
         Raises:
             RequestError: a flag is unknown or has no value, or a word is missing or one too many.
         """
-        parser = _Parser(
+        parser = RefusingParser(
             prog="cache_manager",
             usage=f"bazel run //src/cache_manager:cache_manager -- {self.usage}",
             description=self.summary,
@@ -97,11 +98,6 @@ class Command:
         flags = [f"[{name} VALUE]" for name, _ in self.values] + [f"[{name}]" for name, _ in self.switches]
         run = ["[FLAGS OF train_model]"] if self.takes_run_flags else []
         return " ".join([self.name, *self.words, *flags, *run, "[--json]"])
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see --help")
 
 
 def _word(word: str) -> tuple[str, str | None]:
