@@ -23,6 +23,7 @@ from src.remote.execution_platform import read_platform
 from src.remote.executor_settings import DEFAULT_PORT, Settings, parse
 from src.remote.forwarding import NO_SIZE_LIMIT
 from src.remote.gateway import Door, Gateway
+from src.remote.image_inputs import STAMP, is_of_these_inputs
 from src.remote.image_server import ImageServer
 from src.remote.loopback_certificate import Certificate, make_certificate
 from src.remote.remote_client import Endpoint, RemoteClient, TinyAction
@@ -81,11 +82,15 @@ def serve(settings: Settings) -> int:
 def _image_server(settings: Settings) -> ImageServer | None:
     if settings.image == "host":
         return None
+    image = settings.folder / "image"
+    if not is_of_these_inputs(image):
+        state = "of an older lock" if (image / STAMP).exists() else "not here"
+        raise RequestError(f"the pinned image is {state}: run ./setup.sh --executor, or take --image host")
     try:
-        server = ImageServer(settings.folder / "image", port=settings.port + 1 if settings.port else 0)
+        server = ImageServer(image, port=settings.port + 1 if settings.port else 0)
     except (OSError, ValueError) as error:
         raise RequestError(
-            f"the pinned image is not here ({error}): run ./setup.sh --executor, or take --image host"
+            f"the pinned image is damaged ({error}): remove {image}, run ./setup.sh --executor"
         ) from error
     server.start()
     return server

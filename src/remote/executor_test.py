@@ -10,6 +10,7 @@ import pytest
 from src.remote import executor
 from src.remote.casd import CasdSettings
 from src.remote.executor_settings import parse
+from src.remote.image_inputs import STAMP
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,15 @@ def test_a_wrong_request_is_one_sentence(arguments: list[str], said: str, capsys
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_an_image_of_an_older_lock_is_not_served_under_the_new_name(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace / ".executor" / "image").mkdir()
+    (workspace / ".executor" / "image" / STAMP).write_text("of an older lock")
+    assert executor.main(["--port=0"]) == 2
+    assert "the pinned image is of an older lock: run ./setup.sh --executor" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:

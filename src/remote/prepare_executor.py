@@ -6,7 +6,6 @@ Python's own library is enough for it: it runs before anything is installed.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -17,15 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from src.remote import image_layout, rootfs  # noqa: E402 - called as a file, without Bazel
 from src.remote.execution_platform import read_platform  # noqa: E402
+from src.remote.image_inputs import STAMP, inputs_digest, is_of_these_inputs  # noqa: E402
 
 BUILDBOX_LOCK = Path(__file__).with_name("buildbox_lock.txt")
 PROGRAMS = ("buildbox-casd", "buildbox-run", "buildbox-fuse")
-# What the image is made of, beside the programs that make it.
-_INPUTS = (
-    *("bazel_requirements_lock.txt", "docker/install_system.sh"),
-    *("docker/omitted_packages.txt", "docker/omitted_files.txt"),
-    *("src/remote/debian_lock.txt", "src/remote/rootfs.py", "src/remote/image_layout.py"),
-)
 
 
 def fetch_buildbox(folder: Path) -> None:
@@ -47,16 +41,9 @@ def fetch_buildbox(folder: Path) -> None:
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def inputs_digest() -> str:
-    """Returns the hash of all that the image is made of."""
-    parts = [hashlib.sha256((rootfs.ROOT / name).read_bytes()).hexdigest() for name in _INPUTS]
-    return hashlib.sha256("\n".join([*parts, read_platform().python]).encode()).hexdigest()
-
-
 def build_image(folder: Path, *, relock: bool) -> None:
     """Makes the image in a folder, unless one of the same inputs is there; it appears whole or not at all."""
-    stamp = folder / "inputs.txt"
-    if not relock and stamp.is_file() and stamp.read_text(encoding="utf-8") == inputs_digest():
+    if not relock and is_of_these_inputs(folder):
         return
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -66,7 +53,7 @@ def build_image(folder: Path, *, relock: bool) -> None:
         rootfs.build_rootfs(partial / "rootfs", python=read_platform().python, relock=relock)
         say("packing it as an image")
         digest = image_layout.pack(partial / "rootfs", partial / "layout")
-        (partial / "layout" / stamp.name).write_text(inputs_digest(), encoding="utf-8")
+        (partial / "layout" / STAMP).write_text(inputs_digest(), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         (partial / "layout").rename(folder)
         say(f"image {digest}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from src.remote import image_layout, prepare_executor, reapi, rootfs
+from src.remote import image_inputs, image_layout, prepare_executor, reapi, rootfs
 from src.remote.build_events import BuildEventSink
 from src.remote.image_server import ImageServer, manifest_digest
 from src.remote.memory_executor import served
@@ -86,7 +86,9 @@ def test_the_image_is_made_anew_when_one_of_its_inputs_changes(monkeypatch: pyte
     for _ in range(2):
         prepare_executor.build_image(tmp_path / "image", relock=False)
     assert len(built) == 1
-    monkeypatch.setattr(prepare_executor, "inputs_digest", lambda: "other")
+    assert image_inputs.is_of_these_inputs(tmp_path / "image")
+    (tmp_path / "image" / image_inputs.STAMP).write_text("of an older lock")
+    assert not image_inputs.is_of_these_inputs(tmp_path / "image")
     prepare_executor.build_image(tmp_path / "image", relock=False)
     assert len(built) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
