@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tarfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -31,6 +33,16 @@ def test_the_same_files_give_the_same_image(layout: Path, tmp_path: Path) -> Non
     assert again == manifest_digest(layout)
     (tmp_path / "rootfs" / "bin" / "sh").write_text("another shell")
     assert image_layout.pack(tmp_path / "rootfs", tmp_path / "third") != again
+
+
+def test_an_ordinary_user_can_unpack_the_image(tmp_path: Path) -> None:
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "rootfs" / "file").touch()
+    os.mkfifo(tmp_path / "rootfs" / "console")
+    image_layout.pack(tmp_path / "rootfs", tmp_path / "layout")
+    layer = max((tmp_path / "layout" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    with tarfile.open(layer) as archive:
+        assert archive.getnames() == [".", "./file"]
 
 
 def test_a_runner_gets_every_blob_that_the_manifest_names(layout: Path) -> None:
