@@ -28,7 +28,9 @@ class StopRequested(BaseException):
     """
 
 
-def exit_code_of(program: str, work: Callable[[], int], *, debug: bool) -> int:
+def exit_code_of(
+    program: str, work: Callable[[], int], *, debug: bool, again: str = "run the same command again"
+) -> int:
     """Runs a program's work and returns its exit code.
 
     An error is one sentence on standard error that says what is wrong and what to do.
@@ -37,6 +39,7 @@ def exit_code_of(program: str, work: Callable[[], int], *, debug: bool) -> int:
         program: its name, which the sentence begins with.
         work: the program; returns its exit code.
         debug: whether an error's traceback is shown too.
+        again: what to do once there is room on the disk.
     """
     try:
         return work()
@@ -45,12 +48,12 @@ def exit_code_of(program: str, work: Callable[[], int], *, debug: bool) -> int:
     except (StopRequested, KeyboardInterrupt) as stopped:
         code, message = EXIT_STOPPED, f"stopped ({stopped}): run the same command again to go on"
     except OSError as error:
-        code, message = EXIT_FAILED, f"{error}: nothing was put under the output folder's name"
+        code, message = EXIT_FAILED, str(error)
     except Exception as error:
         code, message = EXIT_FAILED, f"{type(error).__name__}: {error} (--debug shows where)"
     # Libraries wrap it in errors of their own.
     if code == EXIT_FAILED and os.strerror(errno.ENOSPC) in message:
-        message = "the disk is full: free some space, and the same command goes on from the last checkpoint there is"
+        message = f"the disk is full: free some space, and {again}"
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"{program}: {' '.join(message.split())}\n")

@@ -42,5 +42,5 @@ def test_a_full_disk_is_told_as_such_whoever_found_it(
     code, text = end(kind(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"), capsys)
     assert (code, text) == (
         1,
-        "prog: the disk is full: free some space, and the same command goes on from the last checkpoint there is\n",
+        "prog: the disk is full: free some space, and run the same command again\n",
     )

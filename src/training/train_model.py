@@ -25,7 +25,8 @@ _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
-    return exit_code_of("train_model", lambda: _train(arguments), debug="--debug" in arguments)
+    again = "the same command goes on from the last checkpoint there is"
+    return exit_code_of("train_model", lambda: _train(arguments), debug="--debug" in arguments, again=again)
 
 
 def _train(arguments: list[str]) -> int:
