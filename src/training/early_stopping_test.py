@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from src.training.early_stopping import epochs_without_progress, is_out_of_patience
+from src.training.program_runs import called_from
 from src.training.recipe import Recipe
 from src.training.tiny_model import build_tiny_model, write_sentences
 from src.training.train_model import main
@@ -40,16 +40,11 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A user's folder with a model and rows. The run in this process takes over signals: they are given back."""
+def here(material: Path, tmp_path: Path) -> Iterator[Path]:
+    """A user's folder with a model and rows, which programs are called from."""
     folder = shutil.copytree(material, tmp_path / "here")
-    for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield folder
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with called_from(folder):
+        yield folder
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:

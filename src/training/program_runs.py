@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 
-def run_in(folder: Path, program: Callable[[list[str]], int], *arguments: str) -> int:
-    """Runs a program's main; returns its exit code. Signals and the environment are as before when it is over."""
+@contextmanager
+def called_from(folder: Path) -> Iterator[None]:
+    """Programs of this process run as from a user's folder; afterwards signals and environment are as before."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -20,10 +22,16 @@ def run_in(folder: Path, program: Callable[[list[str]], int], *arguments: str) -
             for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
                 patch.delenv(name, raising=False)
             patch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
-            return program([*arguments])
+            yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def run_in(folder: Path, program: Callable[[list[str]], int], *arguments: str) -> int:
+    """Runs a program's main as from a user's folder; returns its exit code."""
+    with called_from(folder):
+        return program([*arguments])
 
 
 def read_json(path: Path) -> Any:

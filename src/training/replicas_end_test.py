@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ import torch
 from src.training.replicas import PROGRESS, TRAIN, Replicas
 from src.training.scoring import evaluate
 from src.training.tiny_model import build_tiny_model
-from src.training.tiny_training import NAMES, bits, build_replicas, rows, train, weights
+from src.training.tiny_training import NAMES, bits, replicas_maker, rows, train, weights
 
 torch.set_num_threads(1)
 
@@ -29,15 +28,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(base: Path) -> Iterator[Make]:
-    made: list[Replicas] = []
-
-    def one(**given: Any) -> Replicas:
-        made.append(build_replicas(base, **given))
-        return made[-1]
-
-    yield one
-    while made:
-        made.pop().close()
+    with replicas_maker(base) as make:
+        yield make
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

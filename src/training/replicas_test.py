@@ -17,7 +17,7 @@ from src.training.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.recipe import REGRESSION
 from src.training.replicas import TRAIN, Replicas
 from src.training.tiny_model import build_tiny_model
-from src.training.tiny_training import RECIPE, bits, build_replicas, rows, train, weights
+from src.training.tiny_training import RECIPE, bits, replicas_maker, rows, train, weights
 
 torch.set_num_threads(1)
 
@@ -31,15 +31,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(base: Path) -> Iterator[Make]:
-    made: list[Replicas] = []
-
-    def one(**given: Any) -> Replicas:
-        made.append(build_replicas(base, **given))
-        return made[-1]
-
-    yield one
-    while made:
-        made.pop().close()
+    with replicas_maker(base) as make:
+        yield make
 
 
 def assert_near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *, atol: float = 2e-4) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,22 @@ def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -
         pad_id=0,
         types=(ids % 2).astype(np.int8) if pairs else None,
     )
+
+
+@contextmanager
+def replicas_maker(base: Path) -> Iterator[Callable[..., Replicas]]:
+    """Gives build_replicas for a model; ends afterwards what it made."""
+    made: list[Replicas] = []
+
+    def one(**given: Any) -> Replicas:
+        made.append(build_replicas(base, **given))
+        return made[-1]
+
+    try:
+        yield one
+    finally:
+        for each in made:
+            each.close()
 
 
 def build_replicas(

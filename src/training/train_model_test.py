@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from src.training.errors import RequestError
 from src.training.metrics import Metrics
+from src.training.program_runs import called_from
 from src.training.tiny_model import build_tiny_model, write_sentences
 from src.training.train_model import main, print_model_performance, train_classifier
 
@@ -57,16 +57,11 @@ def finished(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A user's folder with a model and rows. The run in this process takes over signals: they are given back."""
+def here(material: Path, tmp_path: Path) -> Iterator[Path]:
+    """A user's folder with a model and rows, which programs are called from."""
     folder = shutil.copytree(material, tmp_path / "elsewhere")
-    for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield folder
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with called_from(folder):
+        yield folder
 
 
 def _clean_environment() -> dict[str, str]:
