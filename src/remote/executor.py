@@ -17,7 +17,7 @@ import grpc
 from src.remote import loopback_server
 from src.remote.admission import Offer
 from src.remote.build_events import BuildEventSink
-from src.remote.casd import HOST_FOLDERS, Casd, CasdSettings
+from src.remote.casd import HOST_FOLDERS, Casd, CasdSettings, has_fuse
 from src.remote.endpoints import KEY_HEADER
 from src.remote.execution_platform import read_platform
 from src.remote.executor_settings import DEFAULT_PORT, Settings, parse
@@ -124,6 +124,8 @@ def _try_an_action(endpoint: Endpoint, stop: threading.Event) -> None:
         RequestError: they cannot.
     """
     log.info("executor: starting; the first start with an image takes a minute")
+    if not has_fuse():
+        log.warning("executor: there is no FUSE here (/dev/fuse, package fuse3): each action takes some seconds more")
     client = RemoteClient(endpoint)
     action = TinyAction(arguments=("/bin/sh", "-c", ":"), properties=read_platform().exec_properties)
     with futures.ThreadPoolExecutor(1) as pool:

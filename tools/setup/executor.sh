@@ -9,6 +9,8 @@ make_executor() { # [--no-image | --relock]
     fail 2 "./setup.sh --executor [--no-image | --relock], not: $*"
   [[ "$(uname -sm)" == "Linux x86_64" ]] || fail 2 "the executor runs on Linux x86-64 alone"
   [[ "$*" == --no-image ]] || packages+=(debootstrap:debootstrap)
+  # An ordinary user mounts by a program that may.
+  [[ $EUID -eq 0 ]] || packages+=(fuse3:fusermount3)
   for package in "${packages[@]}"; do
     # debootstrap is in a folder that is on root's PATH only.
     PATH="$PATH:/usr/sbin:/sbin" command -v "${package#*:}" > /dev/null || missing+=("${package%:*}")
