@@ -82,7 +82,7 @@ class Casd:
         self.log = settings.state / "casd.log"
         environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
         if has_fuse():
-            # It mounts the inputs of an action where it finds buildbox-fuse on PATH; it does not try whether that works.
+            # It mounts the inputs of actions where buildbox-fuse is on PATH, and does not try whether that works.
             environment["PATH"] = f"{settings.programs}:{environment.get('PATH', '/usr/bin:/bin')}"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
