@@ -86,8 +86,8 @@ def _no_worker(
         level="error",
         symptom=symptom,
         cause=f"no worker is there or all are busy, or no worker has two or more of: {asked}",
-        remedy="see whether the scheduler has workers, compare their properties with docker/platform.bzl, and where they "
-        "are slow or busy give them longer: --wait 60",
+        remedy="see whether the scheduler has workers, compare their properties with docker/platform.bzl, and give "
+        "slow or busy ones longer: --wait 60",
     )
 
 
