@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from src.remote.api_key import KEY_VARIABLE
+from src.remote.fuse_mounts import has_fuse, unmount_below
 from src.training.errors import RequestError
 
 _START_SECONDS, _STOP_SECONDS = 30.0, 20.0
@@ -79,6 +80,9 @@ class Casd:
         settings.state.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(settings.state / "lock")
         settings.socket.unlink(missing_ok=True)
+        self._state = settings.state
+        # Of one that was killed.
+        unmount_below(self._state)
         self.log = settings.state / "casd.log"
         environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
         if has_fuse():
@@ -126,12 +130,8 @@ class Casd:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        unmount_below(self._state)
         self._lock.close()
-
-
-def has_fuse() -> bool:
-    """Whether this user may mount by FUSE. Without it each action is given a copy of the image, which takes seconds."""
-    return os.access("/dev/fuse", os.R_OK | os.W_OK) and (os.geteuid() == 0 or shutil.which("fusermount3") is not None)
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -17,11 +17,12 @@ import grpc
 from src.remote import loopback_server
 from src.remote.admission import Offer
 from src.remote.build_events import BuildEventSink
-from src.remote.casd import HOST_FOLDERS, Casd, CasdSettings, has_fuse
+from src.remote.casd import HOST_FOLDERS, Casd, CasdSettings
 from src.remote.endpoints import KEY_HEADER
 from src.remote.execution_platform import read_platform
 from src.remote.executor_settings import DEFAULT_PORT, Settings, parse
 from src.remote.forwarding import NO_SIZE_LIMIT
+from src.remote.fuse_mounts import has_fuse
 from src.remote.gateway import Door, Gateway
 from src.remote.image_inputs import STAMP, is_of_these_inputs
 from src.remote.image_server import ImageServer

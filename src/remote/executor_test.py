@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.remote import executor
+from src.remote import executor, fuse_mounts
 from src.remote.casd import CasdSettings
 from src.remote.executor_settings import parse
 from src.remote.image_inputs import STAMP
@@ -68,6 +68,19 @@ def test_the_key_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest
     settings = parse(["--demand_key"])
     assert settings.api_key == "secret-9181"
     assert "secret-9181" not in repr(settings)
+
+
+def test_what_has_stayed_mounted_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "mounts"
+    table.write_text(
+        f"proc {tmp_path}/proc proc rw 0 0\n"
+        f"buildbox-fuse {tmp_path}/a\\040state/cas fuse.buildbox-fuse rw 0 0\n"
+        f"buildbox-fuse {tmp_path}/a\\040state/cas/deeper fuse.buildbox-fuse rw 0 0\n"
+        f"buildbox-fuse {tmp_path}/another/cas fuse.buildbox-fuse rw 0 0\n"
+    )
+    monkeypatch.setattr(fuse_mounts, "_TABLE", table)
+    state = tmp_path / "a state"
+    assert fuse_mounts.mounted_below(state) == [state / "cas" / "deeper", state / "cas"]
 
 
 def test_failed_actions_are_not_handed_out_again(tmp_path: Path) -> None:
