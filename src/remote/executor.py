@@ -49,7 +49,7 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if not (settings.folder / "buildbox" / "buildbox-casd").is_file():
         raise RequestError("the executor's programs are not here: run ./setup.sh --executor")
-    loopback_server.check_port(settings.port)
+    loopback_server.check_port(settings.port, remedy="end what listens there, or name another --port")
     stop = loopback_server.stop_on_signals()
     images = _image_server(settings)
     casd = Casd(_casd_settings(settings))

@@ -20,8 +20,8 @@ _THREADS = 128
 LOOK_SECONDS = 0.2
 
 
-def check_port(port: int) -> None:
-    """Refuses a port that is taken; 0 is always free.
+def check_port(port: int, *, remedy: str) -> None:
+    """Refuses a port that is taken, and says what to do then; 0 is always free.
 
     Raises:
         RequestError: it is taken.
@@ -29,7 +29,7 @@ def check_port(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise RequestError(f"port {port} is taken: end what listens there, or name another --port") from error
+        raise RequestError(f"port {port} is taken: {remedy}") from error
 
 
 def listen(

@@ -91,7 +91,9 @@ def serve(root: Path, *, idle_seconds: float) -> int:
             if door is None or endpoint is None:
                 continue
             port = int(door.address.rpartition(":")[2])
-            loopback_server.check_port(port)
+            loopback_server.check_port(
+                port, remedy="this checkout's relay is at work already, or end what listens there"
+            )
             relays.append(Relay(endpoint, port=port, activity=activity))
             servers.append(loopback_server.listen(relays[-1], port=port)[0])
             log.info("relay: %s -> %s", door.url, endpoint.url)
