@@ -62,6 +62,14 @@ def many_samples(store: Store, folder: Path, *, count: int) -> None:
 
 def bytes_on_disk(root: Path) -> int:
     """Returns what the files of a cache have, each once however many names it has, its list of evictions aside."""
+    sizes = _sizes(root)
+    # While others write, a walk is no instant: it may see a file that then goes, and later one that took its place.
+    while (again := _sizes(root)) != sizes:
+        sizes = again
+    return sum(sizes.values())
+
+
+def _sizes(root: Path) -> dict[int, int]:
     sizes: dict[int, int] = {}
     for folder, _, names in os.walk(root):
         for name in names:
@@ -71,4 +79,4 @@ def bytes_on_disk(root: Path) -> int:
                 continue
             if not name.startswith("evictions"):
                 sizes[status.st_ino] = status.st_size
-    return sum(sizes.values())
+    return sizes

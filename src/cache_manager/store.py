@@ -179,9 +179,11 @@ class Store(Entries):
         self.layout.entries.mkdir(parents=True, exist_ok=True)
         for _ in range(_PLACE_ATTEMPTS):
             try:
-                folder.rename(self.path(key))
-                sync_folder(self.layout.entries)
-                return True
+                # Asked, not only tried: file systems in user space may let a rename replace a folder that is not empty.
+                if not self.path(key).exists():
+                    folder.rename(self.path(key))
+                    sync_folder(self.layout.entries)
+                    return True
             except OSError as error:
                 if error.errno not in _OCCUPIED:
                     raise
