@@ -31,6 +31,7 @@ from src.remote.remote_client import Endpoint, RemoteClient, TinyAction
 from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 
 _TRIAL_SECONDS = 600.0
+_TEST = "//src/training:training_test"
 
 log = logging.getLogger("finetune.executor")
 
@@ -144,16 +145,30 @@ def _try_an_action(endpoint: Endpoint, stop: threading.Event) -> None:
 
 def _announce(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> None:
     lines = [f"executor: serves {endpoint.url}: {settings.slots} actions at once, image: {settings.image}"]
-    if settings.image == "pinned" and (certificate or settings.api_key):
+    is_open = certificate is None and settings.api_key is None
+    if not is_open:
         lines += _configuration(settings, endpoint=endpoint, certificate=certificate)
-    else:
-        lines.append(f"  {_command(settings, endpoint=endpoint, certificate=certificate)}")
+    lines.append(f"  {_command(settings, endpoint=endpoint, is_open=is_open)}")
     log.info("\n".join(lines))
     sys.stdout.flush()
     if settings.ready_file is not None:
         partial = settings.ready_file.with_name(settings.ready_file.name + ".partial")
         partial.write_text(endpoint.url, encoding="utf-8")
         partial.rename(settings.ready_file)
+
+
+def _command(settings: Settings, *, endpoint: Endpoint, is_open: bool) -> str:
+    if settings.image == "pinned" and not is_open:
+        return f"bazel test --config=remote {_TEST}"
+    if not is_open:
+        # --config=remote asks for the image, whose Python is not here.
+        return "bazel run //src/remote:doctor"
+    flags = ["--config=local-executor"]
+    if settings.image == "host":
+        flags = ["--spawn_strategy=remote", "--jobs=8"]
+    if settings.image == "host" or endpoint.url != f"grpc://127.0.0.1:{DEFAULT_PORT}":
+        flags += [f"--remote_executor={endpoint.url}", f"--bes_backend={endpoint.url}"]
+    return " ".join(["bazel test", *flags, _TEST])
 
 
 def _configuration(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> list[str]:
@@ -167,24 +182,9 @@ def _configuration(settings: Settings, *, endpoint: Endpoint, certificate: Certi
     return [
         "in .env (start the relay again, if one was there already):",
         *(f"  NATIVELINK_{name}={value}" for name, value in given.items()),
+        "then:",
         "  bazel run //src/remote:configure    # and what it says",
-        "  bazel test --config=remote //src/training:training_test",
     ]
-
-
-def _command(settings: Settings, *, endpoint: Endpoint, certificate: Certificate | None) -> str:
-    flags = ["--config=local-executor"]
-    if settings.image == "host":
-        # Without the image's platform: its Python is not here.
-        flags = ["--spawn_strategy=remote", "--jobs=8"]
-    if settings.image == "host" or endpoint.url != f"grpc://127.0.0.1:{DEFAULT_PORT}":
-        flags += [f"--remote_executor={endpoint.url}", f"--bes_backend={endpoint.url}"]
-    if certificate:
-        flags.append(f"--tls_certificate={certificate.path}")
-    if settings.api_key:
-        # Not the key itself: terminals keep what they show. Debian's Bazel cannot send it with build events.
-        flags += [f'--remote_header="{KEY_HEADER}=$NATIVELINK_API_KEY"', "--bes_backend="]
-    return " ".join(["bazel test", *flags, "//src/training:training_test"])
 
 
 def _wait(gateway: Gateway, casd: Casd, stop: threading.Event, *, idle_seconds: float) -> int:
