@@ -176,7 +176,7 @@ class EndToEnd:
             self.root, "--tls", "--image=host", "--port=0", f"--state_dir={state}", "--idle_minutes=0.3"
         )
         try:
-            flags = (f"--remote_executor={encrypted.url}", "--bes_backend=", "--wait=2")
+            flags = (f"--remote_executor={encrypted.url}", "--wait=2")
             _, document = self._doctor(*flags)
             [found] = [finding for finding in document["findings"] if finding["level"] == "error"]
             assert found["cause"].startswith("its certificate is not trusted"), found

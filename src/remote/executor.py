@@ -167,7 +167,7 @@ def _command(settings: Settings, *, endpoint: Endpoint, is_open: bool) -> str:
     if settings.image == "host":
         flags = ["--spawn_strategy=remote", "--jobs=8"]
     if settings.image == "host" or endpoint.url != f"grpc://127.0.0.1:{DEFAULT_PORT}":
-        flags += [f"--remote_executor={endpoint.url}", f"--bes_backend={endpoint.url}"]
+        flags.append(f"--remote_executor={endpoint.url}")
     return " ".join(["bazel test", *flags, _TEST])
 
 
