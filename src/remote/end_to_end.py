@@ -66,7 +66,7 @@ class EndToEnd:
             self.a_deadline_costs_no_bit,
             self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
             self.tls_is_verified_and_an_idle_executor_ends_by_itself,
-            *EndToEndKeys(self.root, self.scratch).behaviours(),
+            EndToEndKeys(self.root, self.scratch).a_wrong_key_is_refused_and_the_right_one_told_to_nobody,
         ):
             failed += not self._holds(behaviour)
         return failed

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ _TEST = ("//src/training:training_test", "--test_arg=--num_train_epochs=1")
 
 
 class EndToEndKeys:
-    """The behaviours. The executor's port has to be free: with it, the image that is there already is used."""
+    """The executor's port has to be free: with it, the image that is there already is used."""
 
     def __init__(self, root: Path, scratch: Path) -> None:
         """Takes the repository and a folder for everything that is made on the way."""
@@ -29,11 +29,8 @@ class EndToEndKeys:
         self._configured.mkdir()
         self._state = root / ".executor" / "state"
 
-    def behaviours(self) -> list[Callable[[], None]]:
-        """Returns them in their order."""
-        return [self.a_wrong_key_is_refused_and_the_right_one_told_to_nobody]
-
     def a_wrong_key_is_refused_and_the_right_one_told_to_nobody(self) -> None:
+        """By the way of somebody who has a key: .env, configure, relay, and the key in Bazel's environment as well."""
         started = time.time()
         environment = {"NATIVELINK_API_KEY": _KEY}
         executor = Executor(self._root, "--demand_key", "--tls", environment=environment)
