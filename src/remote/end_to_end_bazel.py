@@ -38,6 +38,7 @@ class Bazel:
         self.base = scratch / "output_base"
         self._startup = [f"--output_base={self.base}", *([f"--bazelrc={bazelrc}"] if bazelrc else [])]
         self._environment = {**os.environ, **environment}
+        self._links = {path: path.readlink() for path in _convenience_links(root)}
 
     def arguments(self, command: str, *rest: str) -> list[str]:
         """Returns a command line."""
@@ -83,11 +84,19 @@ class Bazel:
         return Done(code=code, output=output, runs=[])
 
     def shutdown(self) -> None:
-        """Ends the server and removes its files, some of which it has made read-only."""
+        """Ends the server and removes its files, some of which are read-only; bazel-bin and so on are as before."""
         self.command("shutdown")
         for folder, _, _ in os.walk(self.base):
             Path(folder).chmod(0o755)
         shutil.rmtree(self.base, ignore_errors=True)
+        for path in _convenience_links(self._root):
+            path.unlink()
+        for path, target in self._links.items():
+            path.symlink_to(target)
+
+
+def _convenience_links(root: Path) -> list[Path]:
+    return [path for path in root.glob("bazel-*") if path.is_symlink()]
 
 
 class RunningTest:
