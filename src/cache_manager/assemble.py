@@ -10,9 +10,10 @@ from pathlib import Path
 
 from src.cache_manager.blobs import Blobs
 from src.cache_manager.budget import Staging
-from src.cache_manager.durable import copy_hashed, share, sync_file, sync_folder
+from src.cache_manager.durable import copy_hashed, share
 from src.cache_manager.layout import Layout
 from src.cache_manager.manifest import MANIFEST, MANIFEST_COPY, File, Manifest, check_name
+from src.training.artifact import flush
 from src.training.base_model import file_sha256
 from src.training.errors import RequestError
 
@@ -56,7 +57,7 @@ def fill(
         source, target = files[name], staging.path(name)
         # Nobody else writes to the training folder: its files are linked, not copied.
         if hashes is None and layout.training in source.parents and share(source, target):
-            sync_file(target)
+            flush(target)
         elif _copied(source, target, size=sizes[name]) != found[name]:
             raise RequestError(
                 f"{source} has other bytes than its manifest says, or changed while it was read: nothing was kept"
@@ -86,14 +87,14 @@ def seal(staging: Staging, manifest: Manifest, hashes: Mapping[str, str]) -> Man
     files = {name: _describe(staging.folder / name, sha256) for name, sha256 in hashes.items()}
     whole = dataclasses.replace(manifest, created=round(time.time(), 3), files=files)
     for subfolder in sorted(path for path in staging.folder.rglob("*") if path.is_dir()):
-        sync_folder(subfolder)
+        flush(subfolder)
     for name in (MANIFEST_COPY, MANIFEST):
         path = staging.folder / name
         with path.open("xb") as file:
             file.write(whole.to_json())
             file.flush()
             os.fsync(file.fileno())
-    sync_folder(staging.folder)
+    flush(staging.folder)
     return whole
 
 

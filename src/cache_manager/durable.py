@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.cache_manager.owner import unique_name
+from src.training.artifact import flush
 
 # ioctl of Linux that makes two files share their blocks (btrfs, XFS): ioctl_ficlone(2).
 _FICLONE = 0x40049409
@@ -28,7 +29,7 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    flush(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -39,19 +40,6 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_file(path: Path) -> None:
-    """Waits until a file's bytes are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# A folder is a file that lists names: after a rename it has to reach the disk as well.
-sync_folder = sync_file
 
 
 def copy_hashed(reader: BinaryIO, target: Path, *, size: int) -> str:

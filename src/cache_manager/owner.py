@@ -9,6 +9,8 @@ import time
 import uuid
 from pathlib import Path
 
+from src.training.process import is_running
+
 # Where a process cannot be asked for (another machine or container), its files count as left behind after a day.
 _FOREIGN_SECONDS = 24 * 3600.0
 _NAME = re.compile(
@@ -61,21 +63,11 @@ def _started(pid: int) -> int | None:
         # The second field is the program's name in brackets, and may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:
-        return 0 if not Path("/proc/self").exists() and _answers(pid) else None
+        return 0 if not Path("/proc/self").exists() and is_running(pid) else None
     except ProcessLookupError:
         return None
     # A zombie runs no more.
     return None if fields[0] in "ZX" else int(fields[19])
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _age(path: Path) -> float:

@@ -18,12 +18,13 @@ from filelock import FileLock, Timeout
 from src.cache_manager.assemble import fill, manifest_room, seal
 from src.cache_manager.budget import Staging
 from src.cache_manager.document import digest_of
-from src.cache_manager.durable import delete, sync_folder
+from src.cache_manager.durable import delete
 from src.cache_manager.entries import Entries
 from src.cache_manager.evict import make_room
 from src.cache_manager.manifest import Manifest
 from src.cache_manager.owner import unique_name
 from src.cache_manager.verify import FOREIGN, OK, Finding, inspect
+from src.training.artifact import flush
 from src.training.errors import RequestError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -182,7 +183,7 @@ class Store(Entries):
                 # Asked, not only tried: file systems in user space may let a rename replace a folder that is not empty.
                 if not self.path(key).exists():
                     folder.rename(self.path(key))
-                    sync_folder(self.layout.entries)
+                    flush(self.layout.entries)
                     return True
             except OSError as error:
                 if error.errno not in _OCCUPIED:

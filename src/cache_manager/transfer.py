@@ -7,11 +7,12 @@ import stat
 from pathlib import Path
 
 from src.cache_manager.document import digest_of, import_document
-from src.cache_manager.durable import delete, sync_file, sync_folder
+from src.cache_manager.durable import delete
 from src.cache_manager.manifest import MANIFEST, BadEntryError, Manifest, check_name, is_own_file, read
 from src.cache_manager.owner import unique_name
 from src.cache_manager.store import Store
 from src.cache_manager.verify import OK, inspect
+from src.training.artifact import flush
 from src.training.base_model import file_sha256
 from src.training.errors import RequestError
 
@@ -150,10 +151,10 @@ def export_entry(store: Store, key: str, folder: Path) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # A copy, with the modes of a new file: what is done to it is no concern of the cache.
                 shutil.copyfile(store.path(key) / name, target)
-                sync_file(target)
-            sync_folder(staging)
+                flush(target)
+            flush(staging)
             staging.replace(folder)
-            sync_folder(folder.parent)
+            flush(folder.parent)
         finally:
             delete(staging)
     return folder

@@ -7,23 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.remote.endpoints import KEY_HEADER, UPSTREAM
+from src.remote.endpoints import KEY_COMMENT, KEY_HEADER, UPSTREAM
 from src.remote.remote_client import Endpoint
 from src.training.errors import RequestError
 
-# configure writes the key so: a credential helper or the relay reads it there, and Bazel does not.
-_KEY_COMMENT = f"# {KEY_HEADER}:"
 _FILES = (".bazelrc", "user.bazelrc")
 _COMMANDS = {"common", "build", "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BazelConfig:
-    """The flags of one config, each name with its values in the order that they stand in."""
+    """The flags of one config, each name with its values in the order that they stand in.
+
+    `is_relayed` tells that //src/remote:relay is between Bazel and the servers of --config=remote, and adds the key.
+    """
 
     name: str
     flags: dict[str, list[str]] = field(repr=False)
     key: str | None = field(default=None, repr=False)
+    is_relayed: bool = False
 
     def last(self, flag: str) -> str | None:
         """Returns the value that counts for a flag that is set once."""
@@ -90,17 +92,15 @@ def read_config(root: Path, name: str, *, overrides: list[str]) -> BazelConfig:
         if not word.startswith("--") or "=" not in word:
             raise RequestError(f"{word} is no flag for Bazel: write --NAME=VALUE")
         _add(flags, word, lines, seen=())
-    # Where there is a relay it adds the key: it is not for whoever else may listen on the relay's port.
-    has_relay = any(_is_of(line[0], UPSTREAM) for line in lines)
-    return BazelConfig(
-        name=name, flags=flags, key=_key(root / _FILES[1]) if name == UPSTREAM or not has_relay else None
-    )
+    is_relayed = name != UPSTREAM and any(_is_of(line[0], UPSTREAM) for line in lines)
+    # Where there is a relay the key is not for whoever else may listen on its port.
+    key = None if is_relayed else _key(root / _FILES[1])
+    return BazelConfig(name=name, flags=flags, key=key, is_relayed=is_relayed)
 
 
 def upstream_of(root: Path, config: BazelConfig) -> BazelConfig | None:
     """Returns the servers that //src/remote:relay stands before; None where Bazel calls those of a config itself."""
-    is_relayed = config.name == "remote" and any(_is_of(line[0], UPSTREAM) for line in _lines(root / _FILES[1]))
-    return read_config(root, UPSTREAM, overrides=[]) if is_relayed else None
+    return read_config(root, UPSTREAM, overrides=[]) if config.is_relayed and config.name == "remote" else None
 
 
 def _add(flags: dict[str, list[str]], word: str, lines: list[list[str]], *, seen: tuple[str, ...]) -> None:
@@ -131,7 +131,7 @@ def _key(path: Path) -> str | None:
     if not path.is_file():
         return None
     rows = path.read_text(encoding="utf-8").splitlines()
-    return next((row.removeprefix(_KEY_COMMENT).strip() for row in rows if row.startswith(_KEY_COMMENT)), None)
+    return next((row.removeprefix(KEY_COMMENT).strip() for row in rows if row.startswith(KEY_COMMENT)), None)
 
 
 def _read(path: str) -> bytes:

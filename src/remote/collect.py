@@ -6,7 +6,6 @@ where the next `bazel test` finds it and goes on.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from src.remote.received_model import (
     resolve_received,
 )
 from src.remote.test_outputs import outputs_folder, unpacked
+from src.remote.workspace import workspace_root
 from src.training.artifact import METRICS_FILE
 from src.training.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
 from src.training.refusing_parser import RefusingParser
@@ -50,7 +50,7 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("test", nargs="?", default=DEFAULT_TEST, help="the test that trained (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(arguments)
-    root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd())
+    root = workspace_root()
     outputs = outputs_folder(root, given.test)
     with tempfile.TemporaryDirectory() as folder, unpacked(outputs, scratch=Path(folder) / "outputs") as found:
         if (found / _MODEL).is_dir():

@@ -20,6 +20,7 @@ from src.remote import user_bazelrc
 from src.remote.api_key import KEY_VARIABLE, key_of
 from src.remote.endpoints import SETTINGS, Endpoints, read_endpoints
 from src.remote.user_bazelrc import Lane
+from src.remote.workspace import workspace_root
 from src.training.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_REQUEST, RequestError
 from src.training.refusing_parser import RefusingParser
 
@@ -58,7 +59,7 @@ def configure(arguments: Sequence[str], *, environment: Mapping[str, str]) -> in
         OSError: a file cannot be read or written.
     """
     given = _parser().parse_args(arguments)
-    root = Path(environment.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd())
+    root = workspace_root(environment)
     target = root / "user.bazelrc"
     before = target.read_text(encoding="utf-8") if target.exists() else ""
     if given.remove:
@@ -90,10 +91,8 @@ def _settings(env_file: Path | None, environment: Mapping[str, str]) -> dict[str
     # A dollar sign in a value is one.
     read = dotenv_values(env_file, interpolate=False) if env_file else {}
     settings = {name: value or "" for name, value in read.items() if name.startswith("NATIVELINK_")}
-    given = {name: environment[name] for name in SETTINGS if environment.get(name)}
-    if key := key_of(environment):
-        given[KEY_VARIABLE] = key
-    return settings | given
+    given = {**environment, KEY_VARIABLE: key_of(environment)}
+    return settings | {name: given[name] for name in SETTINGS if given.get(name)}
 
 
 def _check_git(root: Path, env_file: Path | None) -> None:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.remote.end_to_end_servers import PATIENCE_SECONDS
 from src.remote.remote_proof import TestRun, read_runs
 
 CONFIG = "local-executor"
-# A machine with other work may need this long for what takes seconds.
-_PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ class RunningTest:
     def wait(self) -> tuple[str, int | None]:
         """Waits for its end; returns what it printed and its exit code, None where it does not end."""
         try:
-            code = self._process.wait(_PATIENCE_SECONDS)
+            code = self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
             self._process.kill()

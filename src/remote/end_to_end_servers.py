@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 # A machine with other work may need this long for what takes seconds.
-_PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 600.0
 
 
 class Program:
@@ -47,7 +47,7 @@ class Program:
         Raises:
             RuntimeError: it does not.
         """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -56,7 +56,7 @@ class Program:
 
     def wait(self) -> int:
         """Waits until it ends by itself; returns its exit code."""
-        return self._process.wait(_PATIENCE_SECONDS)
+        return self._process.wait(PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """Ends it as a crash would."""
@@ -89,7 +89,7 @@ class Executor(Program):
         Raises:
             RuntimeError: it does not.
         """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         seen = 0
         while time.monotonic() < deadline:
             seen = seen + 1 if self._runs_training() else 0

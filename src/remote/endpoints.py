@@ -14,6 +14,8 @@ from pathlib import Path
 from src.training.errors import RequestError
 
 KEY_HEADER = "x-nativelink-api-key"
+# user.bazelrc holds the key after this: a credential helper or the relay reads it there, and Bazel does not.
+KEY_COMMENT = f"# {KEY_HEADER}:"
 # The config of the servers that //src/remote:relay stands before; Bazel itself never uses it.
 UPSTREAM = "remote-upstream"
 # What configure reads, and what docker/compose.yaml does.
@@ -121,8 +123,8 @@ def _check_account(account: str, *, api_key: str) -> None:
         )
     if account and not api_key:
         raise RequestError("NATIVELINK_ACCOUNT goes with NATIVELINK_API_KEY: copy it from NativeLink's Quickstart page")
-    if "x-nativelink-api-key=" in api_key:
-        raise RequestError("NATIVELINK_API_KEY must be the key alone, what follows x-nativelink-api-key=")
+    if f"{KEY_HEADER}=" in api_key:
+        raise RequestError(f"NATIVELINK_API_KEY must be the key alone, what follows {KEY_HEADER}=")
     if api_key and not _API_KEY.fullmatch(api_key):
         raise RequestError(
             "NATIVELINK_API_KEY is no key: 8 or more letters, digits and . _ ~ + / = - (it is not shown)"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.remote.api_key import KEY_VARIABLE, key_of
+from src.remote.workspace import workspace_root
 from src.training.errors import RequestError
 from src.training.refusing_parser import RefusingParser
 
@@ -43,7 +44,7 @@ def parse(arguments: list[str]) -> Settings:
     key = key_of(os.environ) if given.pop("demand_key") else None
     if key == "":
         raise RequestError(f"--demand_key needs the key in the environment: set {KEY_VARIABLE}")
-    folder = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd()) / ".executor"
+    folder = workspace_root() / ".executor"
     given["state_dir"] = (given["state_dir"] or folder / "state").absolute()
     del given["debug"]
     return Settings(folder=folder, api_key=key, **given)

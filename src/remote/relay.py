@@ -7,7 +7,6 @@ header at all for build events. So it speaks to this program on loopback, which 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from src.remote.endpoints import UPSTREAM
 from src.remote.forwarding import NO_SIZE_LIMIT, forward
 from src.remote.peer_owner import is_owned_by_me
 from src.remote.remote_client import Endpoint
+from src.remote.workspace import workspace_root
 from src.training.errors import EXIT_DONE, RequestError, exit_code_of
 from src.training.refusing_parser import RefusingParser
 
@@ -71,8 +71,7 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("--idle_minutes", type=float, default=120.0, help="end after this time without a call")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(arguments)
-    root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or Path.cwd())
-    return serve(root, idle_seconds=given.idle_minutes * 60)
+    return serve(workspace_root(), idle_seconds=given.idle_minutes * 60)
 
 
 def serve(root: Path, *, idle_seconds: float) -> int:

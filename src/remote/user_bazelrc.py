@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from src.remote.endpoints import KEY_HEADER, UPSTREAM, Endpoints, host_of
+from src.remote.endpoints import KEY_COMMENT, UPSTREAM, Endpoints, host_of
 from src.training.errors import RequestError
 
 Lane = Literal["online", "airgap"]
@@ -48,7 +48,7 @@ def flags(endpoints: Endpoints, *, lane: Lane, root: Path) -> list[str]:
         for name in ("tls_certificate", "tls_client_certificate", "tls_client_key")
         if (path := getattr(endpoints, name))
     }
-    key = [f"# {KEY_HEADER}: {endpoints.api_key}"] if endpoints.api_key else []
+    key = [f"{KEY_COMMENT} {endpoints.api_key}"] if endpoints.api_key else []
     if needs_relay(endpoints, lane=lane):
         first = _RELAY_PORTS[zlib.crc32(str(root).encode()) % len(_RELAY_PORTS)]
         doors = {

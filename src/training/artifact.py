@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.training.errors import RequestError
+from src.training.process import is_running
 
 RECIPE_FILE = "recipe.json"
 METRICS_FILE = "metrics.json"
@@ -62,7 +63,7 @@ def staging_folder(final: Path) -> Path:
     ours = re.compile(rf"\.{re.escape(final.name)}\.(partial|retired)-(\d+)")
     for old in final.parent.glob(f".{glob.escape(final.name)}.*"):
         name = ours.fullmatch(old.name)
-        if name is None or _is_running(int(name[2])):
+        if name is None or is_running(int(name[2])):
             continue
         if name[1] == "retired" and not final.exists():
             old.rename(final)
@@ -74,16 +75,6 @@ def staging_folder(final: Path) -> Path:
     return staging
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def commit(staging: Path, final: Path) -> None:
     """Puts the staged folder under its final name; an older model there is replaced."""
     _let_umask_decide(staging)
@@ -92,7 +83,7 @@ def commit(staging: Path, final: Path) -> None:
     if final.exists() and any(final.iterdir()):
         final.rename(retired)
     staging.rename(final)
-    flush_names(final.parent)
+    flush(final.parent)
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -117,15 +108,14 @@ def write_json(path: Path, document: Any) -> None:
 def flush_to_disk(folder: Path) -> None:
     """Makes sure that what is in a folder outlives a power cut; a rename may follow."""
     for path in [*folder.rglob("*"), folder]:
-        _flush(path)
+        flush(path)
 
 
-def flush_names(folder: Path) -> None:
-    """Makes sure that the names in a folder outlive a power cut: after a rename, before what it replaces is removed."""
-    _flush(folder)
+def flush(path: Path) -> None:
+    """Makes sure that a file's bytes, or the names in a folder, outlive a power cut.
 
-
-def _flush(path: Path) -> None:
+    A folder's after a rename in it, before what that replaces is removed.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.training.artifact import flush_names, flush_to_disk
+from src.training.artifact import flush, flush_to_disk
 from src.training.checkpoint_seal import STATE_FILE, DamagedError, read_seal, write_seal
 from src.training.errors import RequestError
 from src.training.optim import Optimizer
@@ -91,7 +91,7 @@ class Checkpoints:
             if not self._is_whole(final):
                 self._discard(final)
                 partial.rename(final)
-                flush_names(self.folder)
+                flush(self.folder)
         finally:
             # On a full disk what was written is in the way of everything.
             shutil.rmtree(partial, ignore_errors=True)
