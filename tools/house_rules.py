@@ -1,11 +1,10 @@
 """The rules of this repository that no other linter knows; run by tools/check.
 
-Short modules and functions, files named for what is in them, no registry's host name, no path of one machine.
+Files named for what is in them, no registry's host name, no path of one machine.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -13,14 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULE_LINES = 250
-FUNCTION_LINES = 40
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 # A mirror is set where the tools look for it (pip's, npm's and apt's own configuration), never in this repository.
 _REGISTRY = re.compile(r"\b(?:pypi|pythonhosted|npmjs|yarnpkg|deb[.]debian|crates|docker|ghcr|quay)[.](?:org|com|io)\b")
 _MACHINE_PATH = re.compile(r"(?<![\w.~}/-])/(?:work|root)\b(?!\w)")
-_SHELL_FUNCTION = re.compile(r"^(\w+)\(\) \{.*?^\}$", re.MULTILINE | re.DOTALL)
 
 
 def files() -> list[Path]:
@@ -29,25 +25,6 @@ def files() -> list[Path]:
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     paths = [ROOT / name for name in sorted(set(names)) if name and not name.endswith("_lock.txt")]
     return [path for path in paths if path.is_file()]
-
-
-def functions(name: str, text: str) -> Iterator[tuple[str, int, int]]:
-    """Yields (function, its line, how many lines it has without its docstring) of Python, Starlark and shell."""
-    if not name.endswith((".py", ".bzl")):
-        for found in _SHELL_FUNCTION.finditer(text):
-            yield found.group(1), text.count("\n", 0, found.start()) + 1, found.group().count("\n") + 1
-        return
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0]
-            has_docstring = ast.get_docstring(node, clean=False) is not None
-            docstring = (first.end_lineno or first.lineno) - first.lineno + 1 if has_docstring else 0
-            yield node.name, node.lineno, (node.end_lineno or node.lineno) - node.lineno + 1 - docstring
-
-
-def is_code(name: str, text: str) -> bool:
-    """Says whether a file is Python, Starlark or shell."""
-    return name.endswith((".py", ".bzl", ".sh")) or re.match(r"#!.*\b(?:bash|sh|python3)\b", text) is not None
 
 
 def findings(name: str, text: str) -> Iterator[str]:
@@ -59,14 +36,6 @@ def findings(name: str, text: str) -> Iterator[str]:
             yield f"{name}:{number}: names the host of a package registry"
         if _MACHINE_PATH.search(line):
             yield f"{name}:{number}: holds a path of one machine"
-    if not is_code(name, text):
-        return
-    lines = text.count("\n")
-    if lines >= MODULE_LINES:
-        yield f"{name}: has {lines} lines, {MODULE_LINES - 1} at most"
-    for function, line_number, length in functions(name, text):
-        if length >= FUNCTION_LINES:
-            yield f"{name}:{line_number}: {function} has {length} lines, {FUNCTION_LINES - 1} at most"
 
 
 def main() -> int:

@@ -19,10 +19,6 @@ FOLDER = "/wo" + "rk/main"
         ("a.md", f"see {HOST}", "host of a package registry"),
         ("Dockerfile", f"FROM {IMAGES}/x/y", "host of a package registry"),
         ("a.toml", f'path = "{FOLDER}/x"', "path of one machine"),
-        ("a.py", "x = 1\n" * 250, "has 250 lines, 249 at most"),
-        ("a.bzl", "def f():\n" + "    pass\n" * 39, "f has 40 lines"),
-        ("a.sh", "f() {\n" + "  true\n" * 38 + "}\n", "f has 40 lines"),
-        ("tool", "#!/usr/bin/env bash\nf() {\n" + "  true\n" * 38 + "}\n", "f has 40 lines"),
     ],
 )
 def test_a_broken_rule_is_named(name: str, text: str, said: str) -> None:
@@ -34,8 +30,6 @@ def test_a_broken_rule_is_named(name: str, text: str, said: str) -> None:
     ("name", "text"),
     [
         ("a.md", "https://download.pytorch.org/whl/cpu, ~/work/x, network/root"),
-        ("a.py", 'def f():\n    """' + "x\n" * 60 + '"""\n'),
-        ("a.yaml", "x\n" * 1000),
     ],
 )
 def test_what_is_allowed(name: str, text: str) -> None:

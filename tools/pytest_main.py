@@ -1,4 +1,4 @@
-"""Runs pytest as a Bazel test (see pytest.bzl): the arguments are test files and flags for pytest."""
+"""Runs pytest as a Bazel test (see python.bzl): the arguments are test files and flags for pytest."""
 
 from __future__ import annotations
 

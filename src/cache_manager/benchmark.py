@@ -23,13 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from src.cache_manager.listing import records
-from src.cache_manager.program import run_command
-from src.cache_manager.sample_entries import many_samples, sample_key
-from src.cache_manager.store import Store
-from src.training.errors import EXIT_DONE, RequestError, exit_code_of
-from src.training.refusing_parser import RefusingParser
-from src.training.request import working_folder
+from src.cache_manager.commands.program import run_command
+from src.cache_manager.store.records import records
+from src.cache_manager.store.store import Store
+from src.cache_manager.testing.sample_entries import many_samples, sample_key
+from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
+from src.cli.parser import RefusingParser
+from src.cli.working_folder import working_folder
 
 _SIZES = ("4.4M", "66M", "1.7B")
 
@@ -127,7 +127,9 @@ def _quiet(*arguments: str) -> None:
 def _program(*arguments: str) -> None:
     """Runs the command as a process of its own, the start of Python included."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    program = "import sys; from src.cache_manager.program import run_command; sys.exit(run_command(sys.argv[1:]))"
+    program = (
+        "import sys; from src.cache_manager.commands.program import run_command; sys.exit(run_command(sys.argv[1:]))"
+    )
     command = [sys.executable, "-c", program, *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 

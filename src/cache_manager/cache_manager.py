@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from src.cache_manager.document import named_key
-from src.cache_manager.layout import default_root
-from src.cache_manager.program import run_command
-from src.training.artifact import is_artifact
+from src.cache_manager.commands.program import run_command
+from src.cache_manager.store.document import named_key
+from src.cache_manager.store.layout import default_root
+from src.training.run.artifact import is_artifact
 
 log = logging.getLogger("finetune.cache")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.cache_manager.cache_manager import ModelCacheManager, NotCachedError
-from src.training.tiny_model import build_tiny_model
+from src.training.testing.tiny_model import build_tiny_model
 
 ROWS = "text,label\n" + "".join(f"row {at} is {'good' if at % 2 else 'bad'},{at % 2}\n" for at in range(40))
 

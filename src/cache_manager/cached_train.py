@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from src.cache_manager.sizes import show_size
-from src.cache_manager.store import Store
-from src.cache_manager.verify import files_in
-from src.cache_manager.workspace import claimed_workspace, remove_workspace
-from src.training.artifact import RECIPE_FILE, is_artifact
-from src.training.errors import RequestError
-from src.training.request import Request, working_folder
-from src.training.runtime import StopSignal, prepare_environment
+from src.cache_manager.store.store import Store
+from src.cache_manager.store.training_folder import claimed_workspace, remove_workspace
+from src.cache_manager.store.verify import files_in
+from src.cli.errors import RequestError
+from src.cli.formats import show_size
+from src.cli.working_folder import working_folder
+from src.training.environment.determinism import prepare_environment
+from src.training.environment.stop_signal import StopSignal
+from src.training.run.artifact import RECIPE_FILE, is_artifact
+from src.training.run.request import Request
 from src.training.train_model import run
 
 if TYPE_CHECKING:
-    from src.training.resolved import ResolvedRun
+    from src.training.run.resolved_run import ResolvedRun
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -43,8 +45,8 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
     """
     # numpy and torch, which read the environment once, are loaded by what is imported here.
     prepare_environment(request.recipe)
-    from src.cache_manager.key import run_key
-    from src.training.resolved import resolve_run
+    from src.cache_manager.keys.key import run_key
+    from src.training.run.resolved_run import resolve_run
 
     resolved = resolve_run(request.recipe, folder=working_folder())
     key = run_key(resolved)

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from src.cache_manager.cached_train import cached_train
-from src.cache_manager.owner import unique_name
-from src.cache_manager.store import Store
-from src.cache_manager.verify import inspect
-from src.cache_manager.workspace import claimed_workspace
-from src.training.errors import RequestError
-from src.training.request import parse_request
-from src.training.runtime import StopSignal
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.cache_manager.store.store import Store
+from src.cache_manager.store.training_folder import claimed_workspace
+from src.cache_manager.store.verify import inspect
+from src.cli.errors import RequestError
+from src.disk.owner import unique_name
+from src.training.environment.stop_signal import StopSignal
+from src.training.run.request import parse_request
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 _FLAGS = ("--model_name_or_path", "base", "--train_file", "rows.csv", "--threads", "1", "--max_seq_length", "32")
 _ASKERS = 8
@@ -114,7 +114,7 @@ def test_where_locks_hold_nobody_off_each_trains_in_a_folder_of_its_own(tmp_path
 
 
 def test_gc_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
-    from src.cache_manager.sweep import remove_old_trainings, sweep
+    from src.cache_manager.store.sweep import remove_old_trainings, sweep
 
     store, key = Store(tmp_path), "a" * 64
     with claimed_workspace(store.layout, key) as workspace:

@@ -11,10 +11,10 @@ from typing import Any
 
 from src.cache_manager.cached_train import cached_train
 from src.cache_manager.hub import cached_snapshot
-from src.cache_manager.store import Store
-from src.training.console import section
-from src.training.request import Request
-from src.training.runtime import StopSignal
+from src.cache_manager.store.store import Store
+from src.training.environment.stop_signal import StopSignal
+from src.training.run.console import section
+from src.training.run.request import Request
 
 _HUB_MODEL = "prajjwal1/bert-tiny"
 

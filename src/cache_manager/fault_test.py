@@ -24,15 +24,15 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from src.cache_manager import fault_worker
-from src.cache_manager.fault_damage import damage
-from src.cache_manager.fault_worker import Place, work
-from src.cache_manager.listing import records
-from src.cache_manager.program import run_command
-from src.cache_manager.remote import Remote
-from src.cache_manager.sample_entries import bytes_on_disk, commit_sample, sample_key, write_model_folder
-from src.cache_manager.store import Store
-from src.cache_manager.verify import inspect
+from src.cache_manager.commands.program import run_command
+from src.cache_manager.sharing.shared_cache import Remote
+from src.cache_manager.store.records import records
+from src.cache_manager.store.store import Store
+from src.cache_manager.store.verify import inspect
+from src.cache_manager.testing import fault_worker
+from src.cache_manager.testing.fault_damage import damage
+from src.cache_manager.testing.fault_worker import Place, work
+from src.cache_manager.testing.sample_entries import bytes_on_disk, commit_sample, sample_key, write_model_folder
 
 PROCESSES = 8
 KILLS = 240
@@ -189,7 +189,7 @@ fill_disk(Path(sys.argv[1]), Path(sys.argv[2]))' "$1" "$3"
 
 def fill_disk(root: Path, scratch: Path) -> None:
     """Commits until the disk is full, several times over; runs in a process that has a small disk mounted."""
-    from src.cache_manager.store import CacheError
+    from src.cache_manager.store.store import CacheError
 
     logging.getLogger("finetune.cache").setLevel(logging.CRITICAL)
     store = Store(root)

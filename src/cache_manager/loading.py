@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.training.errors import RequestError
+from src.cli.errors import RequestError
 
 if TYPE_CHECKING:
     import torch

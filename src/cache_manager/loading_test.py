@@ -13,8 +13,8 @@ import transformers
 
 from src.cache_manager import loading
 from src.cache_manager.loading import load_model
-from src.training.errors import RequestError
-from src.training.tiny_model import build_tiny_model
+from src.cli.errors import RequestError
+from src.training.testing.tiny_model import build_tiny_model
 
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}

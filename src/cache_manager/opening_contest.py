@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from src.cache_manager.loading import build_without_weights, load_model
-from src.cache_manager.store import Store
-from src.cache_manager.transfer import import_folder
+from src.cache_manager.sharing.transfer import import_folder
+from src.cache_manager.store.store import Store
 
 _CHUNK = 16 << 20
 _PAGE = 4096

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from src.cache_manager.document import differences
-from src.cache_manager.key import Key
-from src.cache_manager.listing import iso_time, records
-from src.cache_manager.store import Store
-from src.cache_manager.verify import OK, inspect
+from src.cache_manager.keys.key import Key
+from src.cache_manager.store.document import differences
+from src.cache_manager.store.records import iso_time, records
+from src.cache_manager.store.store import Store
+from src.cache_manager.store.verify import OK, inspect
 
 # Fields that say which run it is weigh more than those that come with a machine or a version of the code.
 _WEIGHTS = {"run": 4, "machine": 2, "libraries": 2, "code": 1}

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from src.cache_manager import code_version, machine
-from src.cache_manager.key import Key, run_key
-from src.cache_manager.store import Store
+from src.cache_manager.keys import code_version, machine
+from src.cache_manager.keys.key import Key, run_key
+from src.cache_manager.store.store import Store
 from src.cache_manager.why_miss import explain
-from src.training.request import Request, parse_request
-from src.training.resolved import ResolvedRun, resolve_run
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.run.request import Request, parse_request
+from src.training.run.resolved_run import ResolvedRun, resolve_run
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def test_the_processor_counts_for_machine_and_not_for_portable(
 
 def test_the_code_that_trains_counts_and_other_programs_do_not() -> None:
     code = code_version.training_code()
-    assert {"session.py", "engine.py", "report.html.j2", "embedded/locate.py"} <= code.keys()
-    assert not {"predict.py", "export_onnx.py", "benchmark.py", "engine_test.py"} & code.keys()
+    assert {"cli/errors.py", "training/engine/trainer.py", "training/report/page.html.j2"} <= code.keys()
+    assert not {"training/predict.py", "training/benchmark.py", "training/engine/trainer_test.py"} & code.keys()
 
 
 def test_a_miss_is_told_field_by_field(asked: Request, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_miss_is_told_field_by_field(asked: Request, tmp_path: Path) -> None:
 
 
 def test_an_eviction_is_told(asked: Request, tmp_path: Path) -> None:
-    from src.cache_manager.evict import remove
+    from src.cache_manager.store.evict import remove
 
     store, wanted = Store(tmp_path / "cache"), run_key(resolved(asked, tmp_path))
     commit(store, wanted, tmp_path)

@@ -11,22 +11,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from src.cache_manager.code_version import training_code
-from src.cache_manager.key import run_key
-from src.cache_manager.layout import default_root
-from src.cache_manager.store import Store
-from src.remote.received_model import (
+from src.cache_manager.keys.code_version import training_code
+from src.cache_manager.keys.key import run_key
+from src.cache_manager.store.layout import default_root
+from src.cache_manager.store.store import Store
+from src.cli.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
+from src.cli.parser import RefusingParser
+from src.cli.working_folder import workspace_root
+from src.remote.results.received_model import (
     check_code,
     check_loads,
     check_metrics,
     read_json,
     resolve_received,
 )
-from src.remote.test_outputs import outputs_folder, unpacked
-from src.remote.workspace import workspace_root
-from src.training.artifact import METRICS_FILE
-from src.training.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
-from src.training.refusing_parser import RefusingParser
+from src.remote.results.test_outputs import outputs_folder, unpacked
+from src.training.run.artifact import METRICS_FILE
 
 DEFAULT_TEST = "//src/training:training_test"
 # Below src/training: git ignores it, and training_test takes what is in it as an input.

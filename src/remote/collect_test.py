@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from src.cache_manager.code_version import training_code
-from src.cache_manager.store import Store
+from src.cache_manager.keys.code_version import training_code
+from src.cache_manager.store.store import Store
 from src.remote import collect
-from src.remote.received_model import CODE_FILE
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.remote.results.received_model import CODE_FILE
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 from src.training.train_model import main as train
 
 FLAGS = (
@@ -151,7 +151,7 @@ def archive_that_leads_elsewhere(root: Path) -> None:
     [
         (other_seed, "is of other inputs"),
         (other_rows, "is of other inputs"),
-        (other_code, "is of other code than this checkout's (engine.py)"),
+        (other_code, "is of other code than this checkout's (training/engine/trainer.py)"),
         (code_unknown, "does not tell which code trained it"),
         (unfinished, "is not finished (status interrupted)"),
         (other_library, "trained with torch 1.0, here is"),

@@ -16,13 +16,13 @@ from typing import get_args
 
 from dotenv import dotenv_values
 
-from src.remote import user_bazelrc
-from src.remote.api_key import KEY_VARIABLE, key_of
-from src.remote.endpoints import SETTINGS, Endpoints, read_endpoints
-from src.remote.user_bazelrc import Lane
-from src.remote.workspace import workspace_root
-from src.training.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_REQUEST, RequestError
-from src.training.refusing_parser import RefusingParser
+from src.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_REQUEST, RequestError
+from src.cli.parser import RefusingParser
+from src.cli.working_folder import workspace_root
+from src.remote.config import user_bazelrc
+from src.remote.config.api_key import KEY_VARIABLE, key_of
+from src.remote.config.endpoints import SETTINGS, Endpoints, read_endpoints
+from src.remote.config.user_bazelrc import Lane
 
 _DESCRIPTION = """\
 Writes user.bazelrc for --config=remote, from .env (see .env.example) and the environment.

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from src.remote import configure
-from src.remote.endpoints import SETTINGS, read_endpoints
-from src.remote.user_bazelrc import BEGIN, END
+from src.remote.config.endpoints import SETTINGS, read_endpoints
+from src.remote.config.user_bazelrc import BEGIN, END
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "k3y-0f-a-test-0123456789"

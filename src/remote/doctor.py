@@ -13,22 +13,22 @@ from pathlib import Path
 
 from packaging.markers import Marker
 
-from src.remote import findings
-from src.remote.bazel_config import BazelConfig, read_config, upstream_of
-from src.remote.endpoint_checks import check_capabilities, check_servers
-from src.remote.execution_platform import read_platform
-from src.remote.findings import Finding
-from src.remote.remote_client import RemoteClient
-from src.remote.remote_proof import check_build_events
-from src.remote.worker_checks import (
+from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.cli.parser import RefusingParser
+from src.remote.checks import findings
+from src.remote.checks.endpoint_checks import check_capabilities, check_servers
+from src.remote.checks.findings import Finding
+from src.remote.checks.test_strategies import check_build_events
+from src.remote.checks.worker_checks import (
     check_environment,
     check_platform,
     check_time_limits,
     lock_pins,
     sizes_in_use,
 )
-from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
-from src.training.refusing_parser import RefusingParser
+from src.remote.config.bazel_config import BazelConfig, read_config, upstream_of
+from src.remote.config.execution_platform import read_platform
+from src.remote.reapi.client import RemoteClient
 
 _CONNECT_SECONDS, _PLATFORM_SECONDS = 5.0, 15.0
 # The first action in an image waits until the worker has fetched it.

@@ -12,11 +12,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from src.remote import doctor, worker_checks
-from src.remote.admission import Offer
-from src.remote.execution_platform import PLATFORM_FILE, read_platform
-from src.remote.gateway import Door, Gateway
-from src.remote.memory_executor import MemoryExecutor, served
+from src.remote import doctor
+from src.remote.checks import worker_checks
+from src.remote.config.execution_platform import PLATFORM_FILE, read_platform
+from src.remote.end_to_end.memory_executor import MemoryExecutor, served
+from src.remote.serving.admission import Offer
+from src.remote.serving.gateway import Door, Gateway
 
 HEADER = "x-nativelink-api-key"
 

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import grpc
 
-from src.remote import loopback_server
-from src.remote.admission import Offer
-from src.remote.build_events import BuildEventSink
-from src.remote.casd import HOST_FOLDERS, Casd, CasdSettings
-from src.remote.endpoints import KEY_HEADER
-from src.remote.execution_platform import read_platform
-from src.remote.executor_settings import DEFAULT_PORT, Settings, parse
-from src.remote.forwarding import NO_SIZE_LIMIT
-from src.remote.fuse_mounts import has_fuse
-from src.remote.gateway import Door, Gateway
-from src.remote.image_inputs import STAMP, is_of_these_inputs
-from src.remote.image_server import ImageServer
-from src.remote.loopback_certificate import Certificate, make_certificate
-from src.remote.remote_client import Endpoint, RemoteClient, TinyAction
-from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.remote.config.endpoints import KEY_HEADER
+from src.remote.config.execution_platform import read_platform
+from src.remote.image.inputs import STAMP, is_of_these_inputs
+from src.remote.reapi.client import Endpoint, RemoteClient, TinyAction
+from src.remote.reapi.forwarding import NO_SIZE_LIMIT
+from src.remote.serving import loopback as loopback_server
+from src.remote.serving.admission import Offer
+from src.remote.serving.build_events import BuildEventSink
+from src.remote.serving.casd import HOST_FOLDERS, Casd, CasdSettings
+from src.remote.serving.certificate import Certificate, make_certificate
+from src.remote.serving.fuse_mounts import has_fuse
+from src.remote.serving.gateway import Door, Gateway
+from src.remote.serving.image_server import ImageServer
+from src.remote.serving.settings import DEFAULT_PORT, Settings, parse
 
 _TRIAL_SECONDS = 600.0
 _TEST = "//src/training:training_test"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from src.remote import executor, fuse_mounts
-from src.remote.casd import CasdSettings
-from src.remote.executor_settings import parse
-from src.remote.image_inputs import STAMP
+from src.remote import executor
+from src.remote.image.inputs import STAMP
+from src.remote.serving import fuse_mounts
+from src.remote.serving.casd import CasdSettings
+from src.remote.serving.settings import parse
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from src.remote import image_layout, rootfs  # noqa: E402 - called as a file, without Bazel
-from src.remote.execution_platform import read_platform  # noqa: E402
-from src.remote.image_inputs import STAMP, inputs_digest, is_of_these_inputs  # noqa: E402
+from src.remote.config.execution_platform import read_platform  # noqa: E402
+from src.remote.image import oci_layout as image_layout
+from src.remote.image import rootfs  # noqa: E402
+from src.remote.image.inputs import STAMP, inputs_digest, is_of_these_inputs  # noqa: E402
 
-BUILDBOX_LOCK = Path(__file__).with_name("buildbox_lock.txt")
+BUILDBOX_LOCK = Path(__file__).parent / "image" / "buildbox_lock.txt"
 PROGRAMS = ("buildbox-casd", "buildbox-run", "buildbox-fuse")
 
 

@@ -13,10 +13,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from src.remote import image_inputs, image_layout, prepare_executor, reapi, rootfs
-from src.remote.build_events import BuildEventSink
-from src.remote.image_server import ImageServer, manifest_digest
-from src.remote.memory_executor import served
+from src.remote import prepare_executor
+from src.remote.end_to_end.memory_executor import served
+from src.remote.image import inputs as image_inputs
+from src.remote.image import oci_layout as image_layout
+from src.remote.image import rootfs
+from src.remote.reapi import messages as reapi
+from src.remote.serving.build_events import BuildEventSink
+from src.remote.serving.image_server import ImageServer, manifest_digest
 
 
 @pytest.fixture

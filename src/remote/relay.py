@@ -13,16 +13,16 @@ from pathlib import Path
 
 import grpc
 
-from src.remote import loopback_server
-from src.remote.activity import Activity
-from src.remote.bazel_config import BazelConfig, read_config
-from src.remote.endpoints import UPSTREAM
-from src.remote.forwarding import NO_SIZE_LIMIT, forward
-from src.remote.peer_owner import is_owned_by_me
-from src.remote.remote_client import Endpoint
-from src.remote.workspace import workspace_root
-from src.training.errors import EXIT_DONE, RequestError, exit_code_of
-from src.training.refusing_parser import RefusingParser
+from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
+from src.cli.parser import RefusingParser
+from src.cli.working_folder import workspace_root
+from src.remote.config.bazel_config import BazelConfig, read_config
+from src.remote.config.endpoints import UPSTREAM
+from src.remote.reapi.client import Endpoint
+from src.remote.reapi.forwarding import NO_SIZE_LIMIT, forward
+from src.remote.serving import loopback as loopback_server
+from src.remote.serving.activity import Activity
+from src.remote.serving.peer_owner import is_owned_by_me
 
 SERVICES = ("remote_executor", "remote_cache", "bes_backend")
 log = logging.getLogger("finetune.relay")

@@ -15,15 +15,15 @@ import grpc
 import pytest
 
 from src.remote import relay
-from src.remote.activity import Activity
-from src.remote.admission import Offer
-from src.remote.gateway import Door, Gateway
-from src.remote.loopback_certificate import make_certificate
-from src.remote.loopback_server import listen
-from src.remote.memory_executor import MemoryExecutor, served
-from src.remote.peer_owner import is_owned_by_me
+from src.remote.end_to_end.memory_executor import MemoryExecutor, served
+from src.remote.reapi.client import Endpoint, RemoteClient, RemoteError, TinyAction
 from src.remote.relay import Relay
-from src.remote.remote_client import Endpoint, RemoteClient, RemoteError, TinyAction
+from src.remote.serving.activity import Activity
+from src.remote.serving.admission import Offer
+from src.remote.serving.certificate import make_certificate
+from src.remote.serving.gateway import Door, Gateway
+from src.remote.serving.loopback import listen
+from src.remote.serving.peer_owner import is_owned_by_me
 
 HEADER, KEY = "x-nativelink-api-key", "k3y-0f-a-test"
 ECHO = TinyAction(arguments=("/bin/sh", "-c", "echo said"), properties={})

@@ -19,11 +19,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from src.training.errors import EXIT_DONE, RequestError, exit_code_of
-from src.training.recipe import Recipe
-from src.training.refusing_parser import RefusingParser
-from src.training.request import cross_field_mistakes, working_folder
-from src.training.runtime import StopSignal, prepare_environment, resolve_threads
+from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
+from src.cli.parser import RefusingParser
+from src.cli.working_folder import working_folder
+from src.training.environment.cores import resolve_threads
+from src.training.environment.determinism import prepare_environment
+from src.training.environment.stop_signal import StopSignal
+from src.training.recipes.recipe import Recipe
+from src.training.run.request import cross_field_mistakes
 
 _WARM_UP_STEPS = 5
 # A step's time is from its start to the next one's.
@@ -81,9 +84,9 @@ def _run(arguments: list[str]) -> int:
     recipe = _recipe(options)
     prepare_environment(recipe)
     # torch is loaded here, after the environment that it reads.
-    from src.training.contestants import Contest
-    from src.training.runtime import configure_torch
-    from src.training.seed_comparison import compare_seeds
+    from src.training.benchmarks.contest import Contest
+    from src.training.benchmarks.seed_comparison import compare_seeds
+    from src.training.environment.determinism import configure_torch
 
     configure_torch(recipe)
     with tempfile.TemporaryDirectory() as folder:
@@ -104,8 +107,8 @@ def _run(arguments: list[str]) -> int:
 
 def _sample(contest: Any, *, rounds: int, steps: int) -> dict[str, Any]:
     """Measures some steps of each loop, by turns, and the machine."""
-    from src.training.environment import describe_environment
-    from src.training.machine_limit import peak_flops, training_flops_a_token
+    from src.training.benchmarks.peak_flops import peak_flops, training_flops_a_token
+    from src.training.environment.description import describe_environment
 
     recipe, threads = contest.recipe, resolve_threads(contest.recipe)
     times = _take_turns(contest, rounds=rounds, steps=steps)

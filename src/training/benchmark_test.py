@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.training.benchmark import main
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 
 @pytest.fixture

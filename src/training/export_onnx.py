@@ -9,13 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from src.training.artifact import flush_to_disk, write_json
-from src.training.command_line import Parser, share
-from src.training.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
-from src.training.recipe import Recipe
-from src.training.request import FILE_KINDS, working_folder
-from src.training.runtime import StopSignal, prepare_environment
-from src.training.trained_model import TrainedModel, find_trained_model
+from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.cli.working_folder import working_folder
+from src.disk.durable import flush_to_disk, write_json
+from src.training.environment.determinism import prepare_environment
+from src.training.environment.stop_signal import StopSignal
+from src.training.inference.arguments import Parser, share
+from src.training.inference.model_folder import TrainedModel, find_trained_model
+from src.training.recipes.recipe import Recipe
+from src.training.run.request import FILE_KINDS
 
 _PROGRAM = "export_onnx"
 _MIN_AGREEMENT = 0.99
@@ -68,8 +70,8 @@ def _export(arguments: list[str]) -> int:
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
     prepare_environment(Recipe(reproducible="off"))
-    from src.training.checked_export import export_checked
-    from src.training.onnx_check import Disagreement, read_check_rows
+    from src.training.export.agreement import Disagreement, read_check_rows
+    from src.training.export.export import export_checked
 
     check_file = None if given.check_file is None else working_folder() / Path(given.check_file).expanduser()
     pair = given.text_pair_column_name or source.text_pair_column

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.training import checked_export
-from src.training.classifier import load_classifier
+from src.training.export import export as checked_export
+from src.training.export.onnx_model import OnnxClassifier, write_onnx
 from src.training.export_onnx import main
-from src.training.onnx_graph import OnnxClassifier, write_onnx
-from src.training.tiny_model import build_tiny_model, write_sentences
-from src.training.trained_model import find_trained_model
+from src.training.inference.classifier import load_classifier
+from src.training.inference.model_folder import find_trained_model
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 ARGUMENTS = ("--model", "model", "--output", "out/tiny.onnx", "--check_file", "rows.csv")
 

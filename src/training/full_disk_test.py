@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 ARGUMENTS = (
     *("--model_name_or_path", "base", "--train_file", "train.csv", "--test_file", "test.csv"),

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from src.training.base_model import file_sha256
-from src.training.loopback_hub import LoopbackHub, serving
-from src.training.recipe_files import read_recipe
-from src.training.tiny_model import POSITIONS, build_tiny_model
+from src.disk.durable import file_sha256
+from src.training.recipes.files import read_recipe
+from src.training.testing.loopback_hub import LoopbackHub, serving
+from src.training.testing.tiny_model import POSITIONS, build_tiny_model
 
 RECIPE = read_recipe("sst2_bert_tiny", folder=Path())
 _FEATURES = {

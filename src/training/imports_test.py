@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 # datasets takes 0.6 s, of which pandas 0.25.
 NEVER = ("datasets", "pandas", "matplotlib", "sklearn", "onnx", "onnxruntime", "torchvision", "tensorboard")
@@ -23,11 +23,11 @@ LATER = ("transformers", "accelerate", "scipy", "PIL")
 RESOLVE = """
 import sys
 from pathlib import Path
-from src.training.recipe import Recipe
-from src.training.resolved import resolve_run
+from src.training.recipes.recipe import Recipe
+from src.training.run.resolved_run import resolve_run
 resolve_run(Recipe(model_name_or_path="base", train_file="train.csv"), folder=Path.cwd())
 before = set(sys.modules)
-import src.training.session
+import src.training.run.training_run
 print(*sorted(name for name in before if "." not in name))
 print(*sorted(name for name in sys.modules if "." not in name))
 """

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from src.training.artifact_content import artifact_content
-from src.training.forked_runs import Aim, load_libraries, start, start_run, wait
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.artifact_content import artifact_content
+from src.training.testing.forked_runs import Aim, load_libraries, start, start_run, wait
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 KILLS, SEED = int(os.environ.get("KILLS", "54")), int(os.environ.get("KILL_SEED", "1"))
 MATERIAL = {"base", "train.csv", "dev.csv", "test.csv"}

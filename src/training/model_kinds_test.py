@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from src.training import export_onnx, predict
-from src.training.batching import encode
-from src.training.data import Rows
-from src.training.replicas import Replicas
-from src.training.tiny_kinds import KINDS, MOST_TOKENS, build_tiny_decoder, build_tiny_kind
-from src.training.tiny_model import write_sentences
+from src.training.data.batches import encode
+from src.training.data.rows import Rows
+from src.training.engine.data_parallel import Replicas
+from src.training.testing.tiny_kinds import KINDS, MOST_TOKENS, build_tiny_decoder, build_tiny_kind
+from src.training.testing.tiny_model import write_sentences
 from src.training.train_model import main
 
 ARGUMENTS = (

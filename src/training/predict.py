@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from src.training.command_line import Parser, whole_number
-from src.training.errors import EXIT_DONE, RequestError, exit_code_of
-from src.training.recipe import Recipe
-from src.training.request import working_folder
-from src.training.runtime import available_cores, prepare_environment
-from src.training.text_lines import as_it_is, text_windows
-from src.training.text_pairs import Text, expects_pairs, pair_arguments, parse_pair
-from src.training.trained_model import TrainedModel, find_trained_model
+from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
+from src.cli.working_folder import working_folder
+from src.training.environment.cores import available_cores
+from src.training.environment.determinism import prepare_environment
+from src.training.inference.arguments import Parser, whole_number
+from src.training.inference.lines import as_it_is, text_windows
+from src.training.inference.model_folder import TrainedModel, find_trained_model
+from src.training.inference.pairs import Text, expects_pairs, pair_arguments, parse_pair
+from src.training.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from src.training.classifier import Classifier
+    from src.training.inference.classifier import Classifier
 
 _PROGRAM = "predict"
 _BATCH_SIZE = 64
@@ -96,7 +97,7 @@ def _print_all(windows: Iterator[list[Text]], *, source: TrainedModel, batch_siz
     prepare_environment(Recipe(reproducible="off"))
     import torch
 
-    from src.training.classifier import load_classifier
+    from src.training.inference.classifier import load_classifier
 
     torch.set_num_threads(threads or available_cores())
     classifier = load_classifier(source)

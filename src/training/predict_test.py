@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from transformers import pipeline
 
-from src.training.data_files import read_file
+from src.training.data.files import read_file
 from src.training.predict import main
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 # Runs the program, then tells on standard error what it did not need.
 _TELLS_WHAT_IT_LOADED = """

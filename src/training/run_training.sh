@@ -17,7 +17,7 @@ mkdir -p "$HOME" "$HF_HOME" "$TMPDIR"
 if [[ -n "${TEST_UNDECLARED_OUTPUTS_DIR:-}" ]]; then
   mkdir -p "$TEST_UNDECLARED_OUTPUTS_DIR"
   # //src/remote:collect compares it with the checkout before it takes the model.
-  (cd "$(dirname "${BASH_SOURCE[0]}")" && find -L . \( -name '*.py' -o -name '*.j2' \) -type f -print0 | sort -z |
+  (cd "$(dirname "${BASH_SOURCE[0]}")/.." && find -L . \( -name '*.py' -o -name '*.j2' \) -type f -print0 | sort -z |
     xargs -0 -r sha256sum) > "$TEST_UNDECLARED_OUTPUTS_DIR/training_code.sha256"
   # The checkpoint of a run that was stopped: //src/remote:collect has put it there.
   resume="$(dirname "${BASH_SOURCE[0]}")/resume/model.checkpoint"

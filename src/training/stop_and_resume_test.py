@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from src.training.checkpoints import Checkpoints
-from src.training.program_runs import called_from
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.training.engine.checkpoints import Checkpoints
+from src.training.testing.program_runs import called_from
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 from src.training.train_model import main
 
 # Long enough to be stopped in the middle. Many labels of the train rows are wrong, so the last epoch is not the best

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.training.program_runs import read_json, run_in
-from src.training.tiny_model import build_tiny_model
+from src.training.testing.program_runs import read_json, run_in
+from src.training.testing.tiny_model import build_tiny_model
 from src.training.train_model import main
 
 COMMON = (

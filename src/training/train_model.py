@@ -9,16 +9,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.training.errors import EXIT_DONE, RequestError, exit_code_of
-from src.training.recipe import Recipe, parse_fields
-from src.training.recipe_files import read_recipe
-from src.training.request import Request, cross_field_mistakes, parse_request, working_folder
-from src.training.run_options import RunOptions
-from src.training.runtime import StopSignal, prepare_environment
+from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
+from src.cli.working_folder import working_folder
+from src.training.environment.determinism import prepare_environment
+from src.training.environment.stop_signal import StopSignal
+from src.training.recipes.files import read_recipe
+from src.training.recipes.recipe import Recipe, parse_fields
+from src.training.run.options import RunOptions
+from src.training.run.request import Request, cross_field_mistakes, parse_request
 
 if TYPE_CHECKING:
-    from src.training.regression_metrics import AnyMetrics
-    from src.training.resolved import ResolvedRun
+    from src.training.evaluation.value_metrics import AnyMetrics
+    from src.training.run.resolved_run import ResolvedRun
 
 _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
 
@@ -40,7 +42,7 @@ def _train(arguments: list[str]) -> int:
 
 def choose_default_recipe() -> str:
     """Returns the tutorial's recipe if the hub or its cache can serve it, else the embedded one."""
-    from src.training.hub import hub_has
+    from src.training.environment.hub import hub_has
 
     if hub_has(read_recipe(_DEFAULT, folder=working_folder())):
         return _DEFAULT
@@ -65,14 +67,14 @@ def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = No
     """
     # What follows loads numpy and torch, which read the environment once.
     prepare_environment(request.recipe)
-    from src.training.artifact import check_output_folder
-    from src.training.resolved import resolve_run
+    from src.training.run.artifact import check_output_folder
+    from src.training.run.resolved_run import resolve_run
 
     if request.options.output_dir is not None:
         check_output_folder(request.options.output_dir, overwrite=request.options.overwrite_output_dir)
     if resolved is None:
         resolved = resolve_run(request.recipe, folder=working_folder())
-    from src.training.session import Session
+    from src.training.run.training_run import Session
 
     return Session(request, resolved=resolved, stop=stop).run()
 
@@ -148,7 +150,7 @@ def print_model_performance(
         max_seq_length: tokens a text is cut to.
     """
     del trainer
-    from src.training.performance import print_performance
+    from src.training.run.performance import print_performance
 
     return print_performance(
         model,

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from src.training.errors import RequestError
-from src.training.metrics import Metrics
-from src.training.program_runs import called_from
-from src.training.tiny_model import build_tiny_model, write_sentences
+from src.cli.errors import RequestError
+from src.training.evaluation.class_metrics import Metrics
+from src.training.testing.program_runs import called_from
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
 from src.training.train_model import main, print_model_performance, train_classifier
 
 ARGUMENTS = (

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from src.training import export_onnx, predict
-from src.training.program_runs import json_lines, read_json, run_in
-from src.training.tiny_model import build_tiny_model, write_pairs
+from src.training.testing.program_runs import json_lines, read_json, run_in
+from src.training.testing.tiny_model import build_tiny_model, write_pairs
 from src.training.train_model import main, print_model_performance
 
 COMMON = (

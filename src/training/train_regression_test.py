@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from src.training import export_onnx, predict
-from src.training.program_runs import json_lines, read_json, run_in
-from src.training.regression_metrics import RegressionMetrics
-from src.training.tiny_model import build_tiny_model, write_ratings
+from src.training.evaluation.value_metrics import RegressionMetrics
+from src.training.testing.program_runs import json_lines, read_json, run_in
+from src.training.testing.tiny_model import build_tiny_model, write_ratings
 from src.training.train_model import main, print_model_performance
 
 COMMON = (
@@ -111,7 +111,7 @@ def test_a_regression_is_exported_and_compared_by_its_errors(values: Path, capsy
 def test_a_wrong_export_of_a_regression_is_never_written(
     values: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from src.training.onnx_graph import OnnxClassifier
+    from src.training.export.onnx_model import OnnxClassifier
 
     right = OnnxClassifier.score_batch
     monkeypatch.setattr(OnnxClassifier, "score_batch", lambda self, batch: right(self, batch) + 0.01)

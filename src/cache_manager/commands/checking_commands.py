@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Iterator
 
 from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.repair import Repair, repair
-from src.cache_manager.store import Store
-from src.cache_manager.verify import CORRUPT, INCOMPLETE, Finding, inspect
-from src.training.errors import EXIT_DONE, EXIT_FAILED
+from src.cache_manager.store.repair import Repair, repair
+from src.cache_manager.store.store import Store
+from src.cache_manager.store.verify import CORRUPT, INCOMPLETE, Finding, inspect
+from src.cli.errors import EXIT_DONE, EXIT_FAILED
 
 
 def _verify(store: Store, given: argparse.Namespace) -> Answer:

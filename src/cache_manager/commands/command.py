@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.cache_manager.store import Store
-from src.training.errors import EXIT_DONE, RequestError
-from src.training.refusing_parser import RefusingParser
+from src.cache_manager.store.store import Store
+from src.cli.errors import EXIT_DONE, RequestError
+from src.cli.parser import RefusingParser
 
 
 @dataclass(frozen=True, kw_only=True)

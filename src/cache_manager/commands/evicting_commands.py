@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Iterator
 
 from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.evict import Plan, execute, plan, remove
-from src.cache_manager.sizes import parse_age, parse_size, show_size
-from src.cache_manager.store import Store
-from src.cache_manager.sweep import QUARANTINE_SECONDS, empty_quarantine, remove_old_trainings, sweep
-from src.training.errors import RequestError
+from src.cache_manager.store.evict import Plan, execute, plan, remove
+from src.cache_manager.store.store import Store
+from src.cache_manager.store.sweep import QUARANTINE_SECONDS, empty_quarantine, remove_old_trainings, sweep
+from src.cli.errors import RequestError
+from src.cli.formats import parse_age, parse_size, show_size
 
 
 def _gc(store: Store, given: argparse.Namespace) -> Answer:

@@ -6,8 +6,8 @@ import argparse
 
 from src.cache_manager.commands.command import Answer, Command
 from src.cache_manager.hub import cached_repositories
-from src.cache_manager.sizes import show_size
-from src.cache_manager.store import Store
+from src.cache_manager.store.store import Store
+from src.cli.formats import show_size
 
 
 def _hub(store: Store, given: argparse.Namespace) -> Answer:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 
 from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.listing import Record, iso_time, record_of, records
-from src.cache_manager.sizes import show_size
-from src.cache_manager.store import Store
-from src.training.errors import RequestError
+from src.cache_manager.store.records import Record, iso_time, record_of, records
+from src.cache_manager.store.store import Store
+from src.cli.errors import RequestError
+from src.cli.formats import show_size
 
 
 def _ls(store: Store, given: argparse.Namespace) -> Answer:

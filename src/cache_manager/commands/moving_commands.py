@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.remote import Remote, Sent
-from src.cache_manager.sizes import show_size
-from src.cache_manager.store import Store
-from src.cache_manager.transfer import export_entry, import_folder
-from src.training.request import working_folder
+from src.cache_manager.sharing.shared_cache import Remote, Sent
+from src.cache_manager.sharing.transfer import export_entry, import_folder
+from src.cache_manager.store.store import Store
+from src.cli.formats import show_size
+from src.cli.working_folder import working_folder
 
 
 def _import(store: Store, given: argparse.Namespace) -> Answer:

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.store import Store
-from src.training.errors import RequestError
-from src.training.request import Request, parse_request, working_folder
+from src.cache_manager.store.store import Store
+from src.cli.errors import RequestError
+from src.cli.working_folder import working_folder
+from src.training.run.request import Request, parse_request
 
 if TYPE_CHECKING:
     from src.cache_manager.why_miss import Explanation
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 def _demo(store: Store, given: argparse.Namespace) -> Answer:
     # With --json standard output belongs to the document: what a training tells goes to standard error.
     with contextlib.redirect_stdout(sys.stderr if given.json else sys.stdout):
-        from src.training.runtime import StopSignal, prepare_environment
+        from src.training.environment.determinism import prepare_environment
+        from src.training.environment.stop_signal import StopSignal
 
         request = _request(given)
         # Before the imports that load numpy, which reads the environment once.
         prepare_environment(request.recipe)
         from src.cache_manager.demo import demo
-        from src.training.console import configure_logging
+        from src.training.run.console import configure_logging
 
         configure_logging()
         stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
@@ -41,9 +43,9 @@ def _demo(store: Store, given: argparse.Namespace) -> Answer:
 
 
 def _why_miss(store: Store, given: argparse.Namespace) -> Answer:
-    from src.cache_manager.key import run_key
+    from src.cache_manager.keys.key import run_key
     from src.cache_manager.why_miss import explain
-    from src.training.resolved import resolve_run
+    from src.training.run.resolved_run import resolve_run
 
     with contextlib.redirect_stdout(sys.stderr):
         resolved = resolve_run(_request(given).recipe, folder=working_folder())

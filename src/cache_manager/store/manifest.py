@@ -1,0 +1,192 @@
+"""What an entry holds: key, document, and size and hash of each file. Written last; never trusted for paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from src.cache_manager.store.layout import is_key
+
+MANIFEST = "manifest.json"
+# A second file with the same bytes: where the first is emptied or damaged, `repair` restores it.
+MANIFEST_COPY = ".manifest-copy.json"
+MANIFEST_SCHEMA = 2
+_CHUNK = 1 << 16
+_OWN_FILES = (MANIFEST, MANIFEST_COPY)
+# What nearly all names are: to be allowed at once.
+_PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+
+
+class BadEntryError(Exception):
+    """An entry is not what its manifest says, or has none that can be read.
+
+    Attributes:
+        state: `corrupt`, `incomplete`, or `foreign` (of another version, or none of ours).
+    """
+
+    def __init__(self, state: str, problem: str) -> None:
+        super().__init__(problem)
+        self.state = state
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of an entry.
+
+    Attributes:
+        size: bytes.
+        sha256: of its bytes.
+        inode: of the file when it was hashed.
+        mtime_ns: its time then. While inode, time and size are the same, it need not be hashed again.
+    """
+
+    size: int
+    sha256: str
+    inode: int
+    mtime_ns: int
+
+    def has_stamp_of(self, found: os.stat_result) -> bool:
+        """Whether a file still is the one that was hashed, as far as can be told without reading it."""
+        return (self.size, self.inode, self.mtime_ns) == (found.st_size, found.st_ino, found.st_mtime_ns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """An entry's content.
+
+    Attributes:
+        key: the sha256 of `document` in canonical JSON.
+        document: everything that decided the model.
+        model_name: base model, or the name that an import was given.
+        revision: commit or content hash of the base model, where it is known.
+        created: seconds since 1970.
+        files: by name, which may hold slashes.
+    """
+
+    key: str
+    document: dict[str, Any]
+    model_name: str
+    revision: str | None
+    created: float
+    files: dict[str, File] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files together."""
+        return sum(file.size for file in self.files.values())
+
+    def to_json(self) -> bytes:
+        """Returns the bytes of manifest.json."""
+        return seal_manifest({"schema": MANIFEST_SCHEMA, **asdict(self)})
+
+
+def seal_manifest(document: dict[str, Any]) -> bytes:
+    """Returns a manifest's fields as JSON, with the sha256 of all bytes before it as the last field.
+
+    A bit that flips in a name or in a hash would otherwise leave a manifest that reads well.
+    """
+    body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode().removesuffix(b"}")
+    return body + _seal_of(body)
+
+
+def _seal_of(body: bytes) -> bytes:
+    return b',"seal":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+
+
+def parse(data: bytes, *, what: str) -> Manifest:
+    """Reads a manifest and checks every field of it: it may come from anywhere.
+
+    Args:
+        data: the bytes of manifest.json.
+        what: names it in an error.
+
+    Raises:
+        BadEntryError: it is none of ours, or broken.
+    """
+    if not data.strip(b"\0 \n"):
+        raise BadEntryError("corrupt", f"{what} is empty")
+    try:
+        document = json.loads(data)
+        schema = document.pop("schema")
+        if schema != MANIFEST_SCHEMA:
+            problem = f"{what} has schema {str(schema)[:20]}, this version reads {MANIFEST_SCHEMA}"
+            raise BadEntryError("foreign", problem)
+        del document["seal"]
+        if not data.endswith(_seal_of(data[: -len(_seal_of(b""))])):
+            raise BadEntryError("corrupt", f"{what} has other bytes than were written")
+        files = {check_name(name): File(**file) for name, file in document.pop("files").items()}
+        manifest = Manifest(files=files, **document)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadEntryError("corrupt", f"{what} cannot be read ({str(error)[:120]})") from error
+    _check_fields(manifest, what=what)
+    return manifest
+
+
+def _check_fields(manifest: Manifest, *, what: str) -> None:
+    right = (
+        isinstance(manifest.key, str)
+        and is_key(manifest.key)
+        and isinstance(manifest.document, dict)
+        and isinstance(manifest.model_name, str)
+        and isinstance(manifest.revision, str | None)
+        and type(manifest.created) in (int, float)
+        and all(_is_right(file) for file in manifest.files.values())
+    )
+    if not right:
+        raise BadEntryError("corrupt", f"{what} has a field that cannot be right")
+
+
+def _is_right(file: File) -> bool:
+    return (
+        type(file.size) is type(file.inode) is type(file.mtime_ns) is int
+        and min(file.size, file.inode, file.mtime_ns) >= 0
+        and isinstance(file.sha256, str)
+        and is_key(file.sha256)
+    )
+
+
+def check_name(name: str) -> str:
+    """Returns a file name of a manifest if it stays inside the entry.
+
+    Raises:
+        ValueError: it does not, or takes the place of the manifest.
+    """
+    if _PLAIN_NAME.fullmatch(name) and name not in _OWN_FILES:
+        return name
+    path = PurePosixPath(name)
+    inside = name != "" and not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
+    if not inside or any(character in name for character in "\\\0\n") or name in _OWN_FILES or name == ".":
+        raise ValueError(f"the file name {name[:80]!r} is not allowed")
+    return name
+
+
+def read(folder: Path) -> Manifest:
+    """Reads an entry's manifest.
+
+    Raises:
+        BadEntryError: there is none, or it cannot be read.
+    """
+    try:
+        descriptor = os.open(f"{folder}/{MANIFEST}", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        raise BadEntryError("incomplete", f"there is no {MANIFEST}") from None
+    except OSError as error:
+        raise BadEntryError("corrupt", f"{MANIFEST} cannot be read ({error.strerror})") from error
+    try:
+        data = chunk = os.read(descriptor, _CHUNK)
+        while len(chunk) == _CHUNK:
+            chunk = os.read(descriptor, _CHUNK)
+            data += chunk
+    finally:
+        os.close(descriptor)
+    return parse(data, what=MANIFEST)
+
+
+def is_own_file(name: str) -> bool:
+    """Whether a file of an entry is the manifest or its copy."""
+    return name in _OWN_FILES

@@ -1,0 +1,196 @@
+"""Entries on disk: whole or absent, whatever is killed, and a bad one is a miss, never a hit.
+
+An entry is put together in a folder of its own and gets its name by one rename. Entries never change after that; each
+holds its own names of its files, so that no other folder has to be right for an entry to be right.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from src.cache_manager.store.assemble import fill, manifest_room, seal
+from src.cache_manager.store.budget import Staging
+from src.cache_manager.store.document import digest_of
+from src.cache_manager.store.entries import Entries
+from src.cache_manager.store.evict import make_room
+from src.cache_manager.store.manifest import Manifest
+from src.cache_manager.store.verify import FOREIGN, OK, Finding, inspect
+from src.cli.errors import RequestError
+from src.disk.durable import delete, flush
+from src.disk.owner import unique_name
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+_PLACE_ATTEMPTS = 5
+# A lock on the way to a reservation or to a training only saves work: after this long one goes on without it.
+_PATIENCE_SECONDS = 60.0
+
+log = logging.getLogger("finetune.cache")
+
+
+class CacheError(Exception):
+    """The cache could not do what it was asked for; it is as it was. The message is one sentence."""
+
+
+class Store(Entries):
+    """The cache."""
+
+    def lookup(self, key: str) -> Path | None:
+        """Returns the entry's folder if it is whole, as `inspect` tells without reading every byte.
+
+        A bad one is put into quarantine and is a miss; one of another version is a miss and left alone.
+        """
+        finding = inspect(self.layout, key)
+        if finding.state == OK:
+            self.usage.note_use(key)
+            return self.path(key)
+        if self.path(key).exists() and finding.state != FOREIGN:
+            self.quarantine(finding)
+        return None
+
+    def quarantine(self, finding: Finding) -> None:
+        """Puts a bad entry aside. If another process has put a whole one in its place meanwhile, that goes back."""
+        log.warning(
+            "cache: %.12s is %s (%s): it is put aside in %s",
+            finding.key,
+            finding.state,
+            "; ".join(finding.problems[:3]),
+            self.layout.quarantine,
+        )
+        aside = self.layout.quarantine / f"{finding.key}+{unique_name()}"
+        try:
+            self.layout.quarantine.mkdir(parents=True, exist_ok=True)
+            self.path(finding.key).rename(aside)
+        except OSError as error:
+            # Gone already, or a cache that may only be read.
+            log.debug("cache: %s stays where it is (%s)", finding.key, error)
+            return
+        if inspect(self.layout, finding.key, every_byte=True, folder=aside).state == OK:
+            self._place(aside, finding.key)
+
+    def commit(
+        self,
+        files: Mapping[str, Path],
+        *,
+        document: dict[str, Any],
+        model_name: str,
+        revision: str | None = None,
+        hashes: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Makes an entry of files, which stay where they are; returns its folder.
+
+        An entry of the same key stands if it is whole, and is put aside if it is not.
+
+        Args:
+            files: path by name in the entry. On the cache's own file system they are linked, not copied, if they lie
+                in its training folder.
+            document: everything that decided the model; its hash is the key.
+            model_name: what `ls` shows.
+            revision: of the base model.
+            hashes: sha256 by name that the files have to have, where it is known.
+
+        Raises:
+            RequestError: the byte limit leaves no room, or a file is not what `hashes` says.
+            CacheError: the disk is full.
+        """
+        key = digest_of(document)
+        manifest = Manifest(key=key, document=document, model_name=model_name, revision=revision, created=0.0)
+        with self.staging() as staging:
+            found = fill(
+                staging,
+                files,
+                hashes=hashes,
+                layout=self.layout,
+                blobs=self.blobs,
+                reserve=lambda size: self.reserve(staging, size + manifest_room(manifest, files)),
+            )
+            return self.finish(staging, manifest, found)
+
+    def finish(self, staging: Staging, manifest: Manifest, hashes: Mapping[str, str]) -> Path:
+        """Writes the manifest of a filled staging folder and gives the entry its name; returns the entry's folder.
+
+        Args:
+            staging: the folder, with every file in it.
+            manifest: all but files and time.
+            hashes: sha256 by name.
+        """
+        whole = seal(staging, manifest, hashes)
+        if self._place(staging.folder, whole.key):
+            self.usage.note_use(whole.key)
+            self.blobs.adopt(self.path(whole.key), whole)
+        return self.path(whole.key)
+
+    @contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """Gives a staging folder, which is gone when the block ends.
+
+        Raises:
+            CacheError: the disk became full in the block.
+        """
+        staging: Staging | None = None
+        try:
+            staging = Staging(self.layout)
+            yield staging
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise CacheError(
+                f"the disk of {self.layout.root} is full: free some space (`gc` helps); the cache is as it was"
+            ) from error
+        finally:
+            if staging is not None:
+                delete(staging.folder)
+
+    def lock(self, name: str) -> FileLock:
+        """Returns a lock that keeps two processes from doing the same work twice. Nothing else depends on it."""
+        self.layout.locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.layout.locks / f"{name}.lock")
+
+    def reserve(self, staging: Staging, size: int) -> None:
+        """Claims room for bytes that are about to be written into a staging folder; evicts where it has to.
+
+        Raises:
+            RequestError: there is no room, and no more can be made.
+        """
+        if self.budget.limit is None:
+            return
+        lock = self.lock("reserve")
+        try:
+            waiting: Any = lock.acquire(timeout=_PATIENCE_SECONDS)
+        except (Timeout, OSError, NotImplementedError) as error:
+            log.debug("cache: reserving without a lock (%s)", error)
+            waiting = nullcontext()
+        with waiting:
+            self.budget.reserve(staging, size, make_room=lambda excess: make_room(self, excess))
+
+    def _place(self, folder: Path, key: str) -> bool:
+        """Gives an entry its name; returns False where a whole entry of that name was there first.
+
+        Raises:
+            RequestError: an entry of another version has the name.
+        """
+        self.layout.entries.mkdir(parents=True, exist_ok=True)
+        for _ in range(_PLACE_ATTEMPTS):
+            try:
+                # Asked, not only tried: file systems in user space may let a rename replace a folder that is not empty.
+                if not self.path(key).exists():
+                    folder.rename(self.path(key))
+                    flush(self.layout.entries)
+                    return True
+            except OSError as error:
+                if error.errno not in _OCCUPIED:
+                    raise
+            finding = inspect(self.layout, key, every_byte=True)
+            if finding.state == OK:
+                return False
+            if finding.state == FOREIGN and self.path(key).exists():
+                raise RequestError(f"the entry {key[:16]} is of another version of this cache: take it away with `rm`")
+            self.quarantine(finding)
+        raise CacheError(f"the entry {key[:16]} cannot be replaced: see what is in {self.path(key)}")

@@ -1,0 +1,88 @@
+"""Where a model is trained before it is committed: one folder for each key, so that a stopped training goes on.
+
+Two trainings of one key never write to one folder, even where locks are kept by nobody (some network file systems).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.cache_manager.store.layout import Layout
+from src.disk.durable import delete
+from src.disk.owner import is_abandoned, unique_name
+
+log = logging.getLogger("finetune.cache")
+
+
+@contextmanager
+def claimed_workspace(layout: Layout, key: str) -> Iterator[Path]:
+    """Gives the folder that the training of a key writes to; it stays, for whoever goes on.
+
+    Where another living process has it, a folder of one's own is given instead, and is gone when the block ends.
+    """
+    layout.training.mkdir(parents=True, exist_ok=True)
+    owner = unique_name()
+    claim = layout.training / f"{key}.claim"
+    if _claimed(claim, owner):
+        try:
+            yield layout.training / key
+        finally:
+            claim.unlink(missing_ok=True)
+        return
+    log.warning("cache: another process trains %.12s as well: this one trains in a folder of its own", key)
+    private = layout.training / f"{key}+{owner}"
+    try:
+        yield private
+    finally:
+        remove_workspace(private)
+
+
+def remove_workspace(folder: Path) -> None:
+    """Deletes a training folder with its checkpoints."""
+    delete(folder)
+    delete(folder.with_name(f"{folder.name}.checkpoint"))
+
+
+def living_claims(layout: Layout) -> set[str]:
+    """Returns the keys that a living process trains; claims of dead ones are removed."""
+    keys = set()
+    for claim in layout.training.glob("*.claim"):
+        if not _removed_if_dead(claim):
+            keys.add(claim.stem)
+    return keys
+
+
+def _claimed(claim: Path, owner: str) -> bool:
+    """Writes the owner's name into a file that only one process can make; what a dead one left is replaced."""
+    while True:
+        try:
+            with claim.open("x", encoding="ascii") as file:
+                file.write(owner)
+            return True
+        except FileExistsError:
+            if not _removed_if_dead(claim):
+                return False
+
+
+def _removed_if_dead(claim: Path) -> bool:
+    """Removes the claim of a process that is gone; returns whether the name is free."""
+    aside = claim.with_name(f"{claim.name}+{unique_name()}")
+    try:
+        if not is_abandoned(claim.read_text(encoding="ascii").strip(), claim):
+            return False
+        claim.rename(aside)
+        # Another process may have taken the name over since it was read: its claim goes back.
+        if is_abandoned(aside.read_text(encoding="ascii").strip(), aside):
+            return True
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, claim)
+        return False
+    except FileNotFoundError:
+        return True
+    finally:
+        aside.unlink(missing_ok=True)

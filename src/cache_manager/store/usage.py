@@ -1,0 +1,151 @@
+"""What changes about an entry that never changes itself: when it was used, whether it is pinned, who uses it now."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.cache_manager.store.layout import Layout
+from src.disk.durable import append_line
+from src.disk.owner import is_abandoned, unique_name
+
+# Evictions are remembered for whoever asks why a model is gone; older ones than this many bytes are forgotten.
+_MOST_EVICTION_BYTES = 1 << 20
+
+log = logging.getLogger("finetune.cache")
+
+
+class Usage:
+    """Small files beside the entries. Losing any of them loses no model."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def note_use(self, key: str) -> None:
+        """Remembers that an entry was used now. A cache that may only be read keeps no such note."""
+        try:
+            self._touch(self._layout.used / key)
+        except OSError as error:
+            log.debug("cache: the use of %s is not noted (%s)", key, error)
+
+    def last_used(self) -> dict[str, float]:
+        """Returns when each entry was last used, in seconds since 1970."""
+        return {name: status.st_mtime for name, status in _files(self._layout.used)}
+
+    def pin(self, key: str) -> None:
+        """Keeps an entry from being evicted or removed."""
+        self._touch(self._layout.pins / key)
+
+    def unpin(self, key: str) -> bool:
+        """Lets an entry go again; returns whether it was pinned."""
+        try:
+            (self._layout.pins / key).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def pinned(self) -> set[str]:
+        """Returns the keys of pinned entries."""
+        return {name for name, _ in _files(self._layout.pins)}
+
+    @contextmanager
+    def lease(self, key: str) -> Iterator[None]:
+        """Marks an entry as in use for as long as the block lasts."""
+        path = self._take_lease(key)
+        try:
+            yield
+        finally:
+            if path is not None:
+                path.unlink(missing_ok=True)
+
+    def hold(self, key: str) -> None:
+        """Marks an entry as in use until this process ends: its files are mapped into memory."""
+        path = self._take_lease(key)
+        if path is not None:
+            atexit.register(path.unlink, missing_ok=True)
+
+    def in_use(self) -> set[str]:
+        """Returns the keys of entries that a living process uses; what dead ones left is removed."""
+        keys = set()
+        for name, _ in _files(self._layout.leases):
+            key, _, owner = name.partition("+")
+            path = self._layout.leases / name
+            if is_abandoned(owner, path):
+                path.unlink(missing_ok=True)
+            else:
+                keys.add(key)
+        return keys
+
+    def may_go(self, key: str) -> bool:
+        """Whether an entry is neither pinned nor in use."""
+        return not (self._layout.pins / key).exists() and key not in self.in_use()
+
+    def note_eviction(self, key: str, *, why: str) -> None:
+        """Writes down that an entry is about to be taken away on purpose, or was kept after all."""
+        line = json.dumps({"key": key, "why": why, "time": round(time.time(), 3)})
+        append_line(self._layout.evictions, line)
+
+    def evictions(self) -> dict[str, dict[str, object]]:
+        """Returns the last eviction of each key: {"key", "why", "time"}."""
+        try:
+            lines = self._layout.evictions.read_bytes()[-_MOST_EVICTION_BYTES:].splitlines()
+        except FileNotFoundError:
+            return {}
+        found: dict[str, dict[str, object]] = {}
+        for line in lines:
+            try:
+                document = json.loads(line)
+                found[str(document["key"])] = document
+            except (ValueError, KeyError, TypeError):
+                # The end of a line that a kill cut off, or the beginning of the part that was read.
+                continue
+        return found
+
+    def forget(self, key: str) -> None:
+        """Removes what is known of an entry that is gone."""
+        for folder in (self._layout.used, self._layout.pins, self._layout.checked):
+            (folder / key).unlink(missing_ok=True)
+
+    def forget_missing(self) -> None:
+        """Removes what is left of entries that are gone."""
+        for folder in (self._layout.used, self._layout.pins, self._layout.checked):
+            for name, status in _files(folder):
+                # A pin comes before a pull or an import is there: only old files are litter.
+                if time.time() - status.st_mtime > 60 and not self._layout.entry(name).exists():
+                    (folder / name).unlink(missing_ok=True)
+
+    def _take_lease(self, key: str) -> Path | None:
+        path = self._layout.leases / f"{key}+{unique_name()}"
+        try:
+            self._touch(path)
+        except OSError as error:
+            log.debug("cache: no lease on %s (%s)", key, error)
+            return None
+        return path
+
+    @staticmethod
+    def _touch(path: Path) -> None:
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    try:
+        found = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with found:
+        for item in found:
+            try:
+                yield item.name, item.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue

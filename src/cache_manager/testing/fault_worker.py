@@ -1,0 +1,95 @@
+"""What the fault test kills: a process that does one thing after another to a cache, at random, until it is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.cache_manager.sharing.shared_cache import Remote
+from src.cache_manager.sharing.transfer import import_folder
+from src.cache_manager.store.evict import execute, plan
+from src.cache_manager.store.repair import repair
+from src.cache_manager.store.store import CacheError, Store
+from src.cache_manager.store.sweep import sweep
+from src.cache_manager.testing.sample_entries import commit_sample, sample_key
+from src.cli.errors import RequestError
+from src.disk.durable import append_line
+
+# What is done, and how often: the issue's four, and what users do beside them.
+OPERATIONS = {"commit": 5, "import": 3, "pull": 3, "gc": 3, "lookup": 2, "repair": 1}
+SEEDS = 40
+SIZE = 60_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the test happens.
+
+    Attributes:
+        root: of the cache.
+        scratch: folders of models to commit, and what is to be imported.
+        url: the shared cache to pull from.
+        limit: most bytes the cache may hold; None: no limit.
+    """
+
+    root: Path
+    scratch: Path
+    url: str
+    limit: int | None = None
+
+    @property
+    def done(self) -> Path:
+        """One line for each thing that was done: the operation, the key, and when it was begun."""
+        return self.scratch / "done"
+
+    @property
+    def begun(self) -> Path:
+        """One line for each thing that was begun, so that the test knows what was interrupted."""
+        return self.scratch / "begun"
+
+
+def work(place: Place, number: int, seed: int) -> None:
+    """Works until it is killed.
+
+    Args:
+        place: the cache.
+        number: of this process among those that run at the same time.
+        seed: decides what is done.
+    """
+    choose = random.Random(seed)
+    store = Store(place.root, limit=place.limit)
+    while True:
+        operation = choose.choices(list(OPERATIONS), weights=list(OPERATIONS.values()))[0]
+        begun = time.time()
+        append_line(place.begun, f"{os.getpid()} {operation}")
+        try:
+            key = do(place, store, operation, choose=choose, scratch=place.scratch / f"worker-{number}")
+        except (RequestError, CacheError, FileNotFoundError) as error:
+            # No room, or evicted by a neighbour between two steps: what a user would be told.
+            append_line(place.done, f"refused {type(error).__name__} {begun}")
+            continue
+        append_line(place.done, f"{operation} {key} {begun}")
+
+
+def do(place: Place, store: Store, operation: str, *, choose: random.Random, scratch: Path) -> str:
+    """Does one thing; returns the key of the entry that is there now, or `-`."""
+    seed = choose.randrange(SEEDS)
+    if operation == "commit":
+        return commit_sample(store, scratch / str(seed), seed=seed, size=SIZE)
+    if operation == "import":
+        return import_folder(store, place.scratch / "imports" / str(seed % 8)).name
+    if operation == "pull":
+        remote = Remote(place.url)
+        return remote.pull(store, choose.choice(remote.keys())).key
+    if operation == "gc":
+        sweep(store)
+        execute(store, plan(store, max_size=choose.randrange(10, 30) * SIZE, max_age=None))
+        store.blobs.sweep()
+    elif operation == "lookup":
+        store.lookup(sample_key(seed))
+    else:
+        repair(store, [])
+    return "-"

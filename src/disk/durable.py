@@ -1,0 +1,149 @@
+"""Writes that are whole or absent after a kill or a power cut, and deletes that nobody sees half done."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from src.disk.owner import unique_name
+
+# ioctl of Linux that makes two files share their blocks (btrfs, XFS): ioctl_ficlone(2).
+_FICLONE = 0x40049409
+_CHUNK = 8 << 20
+
+
+def canonical_json(document: Any) -> str:
+    """Returns JSON that is the same text for the same content."""
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Writes canonical JSON."""
+    path.write_text(canonical_json(document), encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the hash of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_to_disk(folder: Path) -> None:
+    """Makes sure that what is in a folder outlives a power cut; a rename may follow."""
+    for path in [*folder.rglob("*"), folder]:
+        flush(path)
+
+
+def flush(path: Path) -> None:
+    """Makes sure that a file's bytes, or the names in a folder, outlive a power cut.
+
+    A folder's after a rename in it, before what that replaces is removed.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Puts a file under its name at once, with its bytes on the disk."""
+    temporary = path.with_name(f".{path.name}.{unique_name()}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    flush(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds one line to a file, on the disk when this returns; lines of several processes do not mix."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(descriptor, line.encode() + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_hashed(reader: BinaryIO, target: Path, *, size: int) -> str:
+    """Writes a file, of `size` bytes at most, and returns the sha256 of what was written, which is on the disk then."""
+    digest = hashlib.sha256()
+    with target.open("xb") as writer:
+        while size > 0 and (chunk := reader.read(min(_CHUNK, size))):
+            writer.write(chunk)
+            digest.update(chunk)
+            size -= len(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest()
+
+
+def share(source: Path, target: Path) -> bool:
+    """Makes a second name for a file's blocks, by hard link or reflink; returns whether the file system could.
+
+    Raises:
+        FileNotFoundError: there is no source.
+        FileExistsError: there is a target.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+        return True
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        # No links here, or as many as the file system allows. A full disk is for the caller to tell.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        return _clone(source, target)
+
+
+def _clone(source: Path, target: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
+            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+            os.fsync(writer.fileno())
+            return True
+        except OSError:
+            target.unlink()
+            return False
+
+
+def discard(path: Path, *, trash: Path) -> bool:
+    """Takes a file or folder away under its name at once, then deletes it; returns whether it was there."""
+    trash.mkdir(parents=True, exist_ok=True)
+    grave = trash / unique_name()
+    try:
+        path.rename(grave)
+    except FileNotFoundError:
+        return False
+    delete(grave)
+    return True
+
+
+def delete(path: Path) -> None:
+    """Deletes a file or a folder with all in it; what another process deletes meanwhile is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=_only_missing)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _only_missing(_function: object, _path: str, error: object) -> None:
+    problem = error[1] if isinstance(error, tuple) else error
+    if isinstance(problem, BaseException) and not isinstance(problem, FileNotFoundError):
+        raise problem

@@ -1,0 +1,79 @@
+"""Each Bazel finds the servers in user.bazelrc in its own way, and the key in no flag."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from src.remote.config.bazel_config import read_config
+from src.remote.config.endpoints import UPSTREAM, Endpoints
+from src.remote.config.user_bazelrc import Lane, flags, with_block, write_privately
+
+HELPER = Path(__file__).parents[3] / "tools" / "online" / "credential_helper"
+KEY = "k3y-0f-a-test-0123456789"
+KEY_COMMENT = f"# x-nativelink-api-key: {KEY}"
+CLOUD = Endpoints(
+    cache="grpcs://cas.example", executor="grpcs://scheduler.example", bes="grpcs://bes.example", api_key=KEY
+)
+
+
+def configured(root: Path, endpoints: Endpoints, *, lane: Lane) -> list[str]:
+    """Writes user.bazelrc; returns its flags."""
+    lines = flags(endpoints, lane=lane, root=root)
+    write_privately(root / "user.bazelrc", with_block("", lines))
+    return lines
+
+
+def test_on_bazel_8_the_key_is_no_flag_that_build_events_would_carry(tmp_path: Path) -> None:
+    lines = configured(tmp_path, CLOUD, lane="online")
+    assert [line for line in lines if KEY in line] == [KEY_COMMENT]
+
+
+def test_bazel_8_gets_the_key_from_the_credential_helper(tmp_path: Path) -> None:
+    (tmp_path / "tools/online").mkdir(parents=True)
+    helper = shutil.copy(HELPER, tmp_path / "tools/online/")
+    configured(tmp_path, CLOUD, lane="online")
+    request = '{"uri": "https://cas.example"}'
+    answer = subprocess.run([helper, "get"], input=request, capture_output=True, text=True, check=True, cwd="/")
+    assert json.loads(answer.stdout) == {"headers": {"x-nativelink-api-key": [KEY]}}
+    write_privately(tmp_path / "user.bazelrc", "")
+    refused = subprocess.run([helper, "get"], input=request, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "bazel run //src/remote:configure" in refused.stderr
+
+
+def test_debians_bazel_is_sent_to_the_relay_which_has_key_and_servers(tmp_path: Path) -> None:
+    lines = configured(tmp_path, CLOUD, lane="airgap")
+    near, far = (read_config(tmp_path, name, overrides=[]) for name in ("remote", UPSTREAM))
+    doors = set()
+    for flag, service in (("remote_executor", "scheduler"), ("remote_cache", "cas"), ("bes_backend", "bes")):
+        door, server = near.endpoint(flag), far.endpoint(flag)
+        assert door is not None and server is not None
+        assert (server.url, server.headers) == (f"grpcs://{service}.example", {"x-nativelink-api-key": KEY})
+        # Whoever else may listen on the relay's port is not told the key.
+        assert (door.url.startswith("grpc://127.0.0.1:"), door.headers) == (True, {})
+        doors.add(door.url)
+    assert len(doors) == 3
+    assert [line for line in lines if KEY in line] == [KEY_COMMENT]
+
+
+def test_two_checkouts_have_relays_of_their_own(tmp_path: Path) -> None:
+    assert flags(CLOUD, lane="airgap", root=tmp_path / "a") != flags(CLOUD, lane="airgap", root=tmp_path / "b")
+
+
+def test_a_cache_alone_is_relayed_too(tmp_path: Path) -> None:
+    configured(tmp_path, Endpoints(cache="grpcs://cas.example"), lane="airgap")
+    near = read_config(tmp_path, "remote", overrides=[])
+    assert near.endpoint("remote_executor") is None
+    assert near.endpoint("remote_cache") is not None
+
+
+def test_debians_bazel_calls_servers_without_tls_and_key_itself(tmp_path: Path) -> None:
+    plain = Endpoints(executor="grpc://127.0.0.1:50052")
+    assert configured(tmp_path, plain, lane="airgap") == ["build:remote --remote_executor=grpc://127.0.0.1:50052"]
+
+
+def test_an_address_counts_once() -> None:
+    assert Endpoints(cache="grpc://a:1", executor="grpc://a:1").addresses() == ["grpc://a:1"]

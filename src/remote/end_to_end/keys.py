@@ -1,0 +1,91 @@
+"""Remote execution from end to end where the server demands a key and TLS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.remote.checks.test_strategies import REMOTE
+from src.remote.config.bazel_config import read_config
+from src.remote.end_to_end.bazel import Bazel
+from src.remote.end_to_end.servers import Executor, Relay
+
+_KEY, _WRONG_KEY = "correct-horse-battery-4711", "incorrect-horse-4712"
+_TEST = ("//src/training:training_test", "--test_arg=--num_train_epochs=1")
+
+
+class EndToEndKeys:
+    """The executor's port has to be free: with it, the image that is there already is used."""
+
+    def __init__(self, root: Path, scratch: Path) -> None:
+        """Takes the repository and a folder for everything that is made on the way."""
+        self._root, self._scratch = root, scratch
+        self._configured = scratch / "configured"
+        self._configured.mkdir()
+        self._state = root / ".executor" / "state"
+
+    def a_wrong_key_is_refused_and_the_right_one_told_to_nobody(self) -> None:
+        """By the way of somebody who has a key: .env, configure, relay, and the key in Bazel's environment as well."""
+        started = time.time()
+        environment = {"NATIVELINK_API_KEY": _KEY}
+        executor = Executor(self._root, "--demand_key", "--tls", environment=environment)
+        # The key stands in Bazel's environment too, as it does where CI sets it.
+        rc = self._configured / "user.bazelrc"
+        bazel = Bazel(self._root, self._scratch, environment=environment, bazelrc=rc)
+        try:
+            with self._relay(executor, key=_WRONG_KEY):
+                wrong = bazel.test(*_TEST, config="remote")
+            assert wrong.code != 0, wrong.output
+            assert "UNAUTHENTICATED" in wrong.output, wrong.output
+            assert wrong.runs == []
+            with self._relay(executor, key=_KEY) as relay:
+                right = bazel.test(*_TEST, "--noremote_accept_cached", config="remote", events="keyed.json")
+            assert (right.code, [run.strategy for run in right.runs]) == (0, [REMOTE]), right.output
+        finally:
+            executor.stop()
+        told = executor.output + relay.output + wrong.output + right.output
+        assert _KEY not in told and _WRONG_KEY not in told, told
+        events = list(_written_since(started, self._state / "build_events"))
+        assert any(b"training_test" in path.read_bytes() for path in events), "no build event came by the relay"
+        logs = [*bazel.base.glob("*.log*"), bazel.base / "server" / "jvm.out", self._scratch / "keyed.json"]
+        for path in [*logs, *_written_since(started, self._state)]:
+            content = path.read_bytes()
+            assert _KEY.encode() not in content and _WRONG_KEY.encode() not in content, f"{path} holds the key"
+
+    @contextmanager
+    def _relay(self, executor: Executor, *, key: str) -> Iterator[Relay]:
+        """Does what somebody does who has a key: .env, configure, relay."""
+        settings = {
+            "EXECUTOR": executor.url,
+            "BES": executor.url,
+            "TLS_CERTIFICATE": str(self._state / "tls" / "certificate.pem"),
+            "API_KEY": key,
+        }
+        env_file = self._configured / ".env"
+        env_file.write_text("".join(f"NATIVELINK_{name}={value}\n" for name, value in settings.items()))
+        subprocess.run(
+            [sys.executable, "-m", "src.remote.configure", "--lane=airgap"],
+            cwd=self._root,
+            env={**os.environ, "PYTHONPATH": str(self._root), "BUILD_WORKSPACE_DIRECTORY": str(self._configured)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        door = read_config(self._configured, "remote", overrides=[]).endpoint("bes_backend")
+        assert door is not None
+        # It listens on this port last.
+        relay = Relay(self._root, configured=self._configured, port=int(door.address.rpartition(":")[2]))
+        try:
+            yield relay
+        finally:
+            relay.stop()
+
+
+def _written_since(moment: float, folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_mtime >= moment:
+            yield path

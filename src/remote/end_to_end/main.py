@@ -1,0 +1,216 @@
+"""Remote execution from end to end, with Bazel and //src/remote:executor; tools/remote_check calls it.
+
+Prints a line for each behaviour, `ok   remote: ...` or `FAIL remote: ...`. That a test ran remotely is read from
+Bazel's build events, never from what it prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from src.remote.checks.test_strategies import REMOTE, REMOTE_HIT
+from src.remote.end_to_end.bazel import CONFIG, Bazel, RunningTest
+from src.remote.end_to_end.keys import EndToEndKeys
+from src.remote.end_to_end.servers import Executor
+
+TRAINING = "//src/training:training_test"
+BOTH = (TRAINING, "//src/cache_manager:cache_manager_test")
+# A shorter training, the same with every executor.
+SHORT = ("--test_arg=--num_train_epochs=1",)
+EIGHT = tuple(
+    f"//src/training:{name}_test"
+    for name in ("artifact", "charts", "class_scores", "comparison", "events", "metrics", "splits", "text_lines")
+)
+_MISTYPED = "docker://finetune-repo-executer:inputs-0"
+_MODEL, _STOPPED = "model/model.safetensors", 3
+_DOCTOR_SECONDS = 30
+_MOST_ATTEMPTS = 8
+
+
+class EndToEnd:
+    """The behaviours, in an order in which each can use what the ones before have left."""
+
+    def __init__(self, root: Path, scratch: Path) -> None:
+        """Takes the repository and a folder for everything that is made on the way."""
+        self.root, self.scratch = root, scratch
+        self.cache = scratch / "models"
+        self.bazel = Bazel(root, scratch, environment={"FINETUNE_CACHE_DIR": str(self.cache)})
+        self.executor = Executor(root, "--queue_strangers")
+
+    def close(self) -> None:
+        """Ends what was started."""
+        self.executor.stop()
+        self.bazel.shutdown()
+        shutil.rmtree(self.root / "src" / "training" / "resume", ignore_errors=True)
+
+    def run(self) -> int:
+        """Tries everything; returns how many behaviours failed."""
+        failed = 0
+        for behaviour in (
+            self.tests_run_in_the_image_and_come_back,
+            self.doctor_finds_nothing_wrong,
+            self.the_model_is_collected_and_loads,
+            self.a_second_run_is_a_remote_cache_hit,
+            self.a_mistyped_image_is_found_in_time,
+            self.eight_tests_on_two_slots_all_finish,
+            self.a_deadline_costs_no_bit,
+            self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
+            self.tls_is_verified_and_an_idle_executor_ends_by_itself,
+            EndToEndKeys(self.root, self.scratch).a_wrong_key_is_refused_and_the_right_one_told_to_nobody,
+        ):
+            failed += not self._holds(behaviour)
+        return failed
+
+    def _holds(self, behaviour: Callable[[], None]) -> bool:
+        name, started = behaviour.__name__.replace("_", " "), time.monotonic()
+        try:
+            behaviour()
+        except Exception:
+            traceback.print_exc()
+            print(f"FAIL remote: {name}", flush=True)
+            return False
+        print(f"ok   remote: {name} ({time.monotonic() - started:.0f} s)", flush=True)
+        return True
+
+    def tests_run_in_the_image_and_come_back(self) -> None:
+        # What an earlier check left in the executor's cache would hide whether anything runs.
+        done = self.bazel.test(*BOTH, "--noremote_accept_cached", events="first.json")
+        assert done.code == 0, done.output
+        assert {(run.label, run.status, run.strategy) for run in done.runs} == {
+            (label, "PASSED", REMOTE) for label in BOTH
+        }
+
+    def doctor_finds_nothing_wrong(self) -> None:
+        code, document = self._doctor(f"--build_events={self.scratch / 'first.json'}")
+        assert code == 0, document
+        levels = {finding["check"]: finding["level"] for finding in document["findings"]}
+        assert set(levels.values()) == {"ok"}, document
+        assert {"platform", "packages", "programs", "cpu", "tests ran remotely"} <= set(levels)
+
+    def the_model_is_collected_and_loads(self) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        done = self.bazel.run("//src/remote:collect")
+        assert done.code == 0, done.output
+        entry = Path(done.output.strip().splitlines()[-1])
+        assert entry.is_relative_to(self.cache)
+        model = AutoModelForSequenceClassification.from_pretrained(entry)
+        encoded = AutoTokenizer.from_pretrained(entry)("A fine film.", return_tensors="pt")
+        assert model(**encoded).logits.shape == (1, 2)
+
+    def a_second_run_is_a_remote_cache_hit(self) -> None:
+        self.bazel.command("clean")
+        done = self.bazel.test(*BOTH)
+        assert done.code == 0, done.output
+        assert {(run.status, run.strategy) for run in done.runs} == {("PASSED", REMOTE_HIT)}, done.runs
+
+    def a_mistyped_image_is_found_in_time(self) -> None:
+        started = time.monotonic()
+        code, document = self._doctor(f"--image={_MISTYPED}")
+        assert time.monotonic() - started < _DOCTOR_SECONDS
+        [found] = [finding for finding in document["findings"] if finding["level"] == "error"]
+        assert code == 1
+        assert found["cause"].startswith(f"no worker has container-image={_MISTYPED}"), found
+
+    def eight_tests_on_two_slots_all_finish(self) -> None:
+        done = self.bazel.test(*EIGHT, "--noremote_accept_cached", "--jobs=8")
+        assert done.code == 0, done.output
+        assert sorted((run.label, run.strategy) for run in done.runs) == [(label, REMOTE) for label in EIGHT]
+
+    def a_deadline_costs_no_bit(self) -> None:
+        local = self.bazel.test(TRAINING, *SHORT, config=None)
+        assert local.code == 0, local.output
+        assert [run.ran_remotely for run in local.runs] == [False]
+        whole = self._output(_MODEL)
+        training = json.loads(self._output("model/metrics.json"))["train"]["seconds"]
+        # In the middle of the training, if this machine is as fast as before; sooner where that was too late.
+        seconds = 1.2 * (local.runs[0].seconds - training) + 0.4 * training
+        stopped_after: list[int] = []
+        for _ in range(_MOST_ATTEMPTS):
+            goes_on = len(stopped_after) > 3 or any(stopped_after)
+            deadline = () if goes_on else (f"--test_arg=--deadline_seconds={seconds:.1f}",)
+            done = self.bazel.test(TRAINING, *SHORT, *deadline, "--noremote_accept_cached")
+            assert [run.strategy for run in done.runs] == [REMOTE], done.output
+            if done.code == 0 and stopped_after:
+                break
+            if done.code == 0:
+                seconds *= 0.7
+                continue
+            metrics = json.loads(self._output("model.checkpoint/metrics.json"))
+            assert metrics["status"] == "stopped_at_deadline"
+            self._output("model.checkpoint/events.jsonl")
+            stopped_after.append(metrics["train"]["steps"])
+            collected = self.bazel.run("//src/remote:collect")
+            assert collected.code == _STOPPED, collected.output
+        print(f"remote: stopped after {stopped_after} steps", flush=True)
+        assert any(stopped_after), "the deadline never fell into the training"
+        assert self._output(_MODEL) == whole, "other weights than those of an uninterrupted local run"
+        assert self.bazel.run("//src/remote:collect").code == 0
+
+    def a_killed_executor_is_a_clear_failure_and_a_clean_retry(self) -> None:
+        arguments = (TRAINING, *SHORT, "--test_arg=--seed=7", "--noremote_accept_cached")
+        running = RunningTest(self.bazel, *arguments)
+        self.executor.wait_for_an_action()
+        self.executor.kill()
+        output, code = running.wait()
+        assert code not in (0, None), output
+        assert "UNAVAILABLE" in output, output
+        self.executor = Executor(self.root, "--queue_strangers")
+        done = self.bazel.test(*arguments)
+        assert (done.code, [run.strategy for run in done.runs]) == (0, [REMOTE]), done.output
+
+    def tls_is_verified_and_an_idle_executor_ends_by_itself(self) -> None:
+        self.executor.stop()
+        state = self.scratch / "encrypted"
+        encrypted = Executor(
+            self.root, "--tls", "--image=host", "--port=0", f"--state_dir={state}", "--idle_minutes=0.3"
+        )
+        try:
+            flags = (f"--remote_executor={encrypted.url}", "--wait=2")
+            _, document = self._doctor(*flags)
+            [found] = [finding for finding in document["findings"] if finding["level"] == "error"]
+            assert found["cause"].startswith("its certificate is not trusted"), found
+            _, document = self._doctor(*flags, f"--tls_certificate={state / 'tls' / 'certificate.pem'}")
+            levels = {finding["check"]: finding["level"] for finding in document["findings"]}
+            assert (levels["executor reached"], levels["executor key"], levels["platform"]) == ("ok", "ok", "ok"), (
+                document
+            )
+            assert encrypted.wait() == 0
+        finally:
+            encrypted.stop()
+
+    def _doctor(self, *arguments: str) -> tuple[int, dict]:
+        done = self.bazel.run("//src/remote:doctor", f"--config={CONFIG}", "--json", *arguments)
+        return done.code, json.loads(done.output)
+
+    def _output(self, name: str) -> bytes:
+        archive = self.root / "bazel-testlogs" / "src" / "training" / "training_test" / "test.outputs" / "outputs.zip"
+        with zipfile.ZipFile(archive) as opened:
+            return opened.read(name)
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    root = Path(__file__).resolve().parents[3]
+    os.environ["BUILD_WORKSPACE_DIRECTORY"] = str(root)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with tempfile.TemporaryDirectory(prefix="remote_check.") as scratch:
+        checks = EndToEnd(root, Path(scratch))
+        try:
+            return 1 if checks.run() else 0
+        finally:
+            checks.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Keeps the files in docker/ in step with docker/platform.bzl; run by tools/check.
+
+.venv/bin/python -m src.remote.nativelink.docker_files [FLAG]
+
+    without a flag           writes what differs
+    --check                  exit 1 if anything differs
+    --published NAME@DIGEST  asks executors for that image, by its digest
+
+NativeLink's configs are written whole; in Dockerfile, compose.yaml and platform.bzl itself single values are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from src.remote.config.execution_platform import ExecutionPlatform, read_platform
+from src.remote.nativelink import config as nativelink_config
+
+ROOT = Path(__file__).parents[3]
+PLATFORM = "docker/platform.bzl"
+DOCKERFILE = "docker/Dockerfile"
+COMPOSE = "docker/compose.yaml"
+
+# All that the image is built from. The Dockerfile is one as well: it comes first, as its base is written before.
+IMAGE_INPUTS = (
+    DOCKERFILE,
+    "docker/install_system.sh",
+    "docker/install_packages.sh",
+    "docker/omitted_packages.txt",
+    "docker/omitted_files.txt",
+    "bazel_requirements_lock.txt",
+)
+
+_IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}")
+_HEADER = (
+    "// Written by src/remote/nativelink/docker_files.py out of docker/platform.bzl. "
+    "NOT YET RUN: see docker/README.md.\n"
+)
+
+
+def wanted_files(root: Path, *, published: str | None = None) -> dict[str, str]:
+    """Returns what each of the files should hold, by its path below the root.
+
+    Args:
+        root: of the repository.
+        published: a reference by digest, to be used in place of the name that stands for the image's inputs.
+
+    Raises:
+        ValueError: a file has lost the line that a value belongs in.
+    """
+    platform = read_platform(root / PLATFORM)
+    dockerfile = _with(root, DOCKERFILE, r"^ARG BASE_IMAGE=(.*)$", platform.base_image)
+    digest = inputs_digest(root, dockerfile=dockerfile)
+    local = f"{platform.image_name}:inputs-{digest[:16]}"
+    image = platform.container_image
+    if published is not None:
+        image = f"docker://{published}"
+    elif digest != platform.inputs_sha256 or not _IMAGE_BY_DIGEST.fullmatch(image.removeprefix("docker://")):
+        # A published image of other inputs no longer counts.
+        image = f"docker://{local}"
+    platform = _with_image(platform, image)
+    compose = _with(root, COMPOSE, r"^x-executor-image: &executor-image (.*)$", local)
+    compose = _replaced(compose, r"^x-cpu-count: &cpu-count (.*)$", f'"{platform.cpu_count}"', COMPOSE)
+    starlark = _with(root, PLATFORM, r'^    "inputs_sha256": "(.*)",$', digest)
+    starlark = _replaced(starlark, r'^    "container-image": "(.*)",$', image, PLATFORM)
+    return {DOCKERFILE: dockerfile, COMPOSE: compose, PLATFORM: starlark} | _nativelink_files(platform)
+
+
+def inputs_digest(root: Path, *, dockerfile: str) -> str:
+    """Returns the sha256, in hex, of all that the image is built from."""
+    found = hashlib.sha256()
+    for name in IMAGE_INPUTS:
+        content = dockerfile.encode() if name == DOCKERFILE else (root / name).read_bytes()
+        found.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
+    return found.hexdigest()
+
+
+def differing(root: Path, *, published: str | None = None) -> dict[str, str]:
+    """Returns those of wanted_files that the files on disk differ from."""
+    wanted = wanted_files(root, published=published)
+    return {name: text for name, text in wanted.items() if _read(root / name) != text}
+
+
+def _nativelink_files(platform: ExecutionPlatform) -> dict[str, str]:
+    return {
+        f"docker/{dialect.name}-{service}.json5": _HEADER + json.dumps(config, indent=2) + "\n"
+        for dialect in nativelink_config.DIALECTS
+        for service, config in nativelink_config.configs(platform, dialect).items()
+    }
+
+
+def _with_image(platform: ExecutionPlatform, image: str) -> ExecutionPlatform:
+    properties = MappingProxyType({**platform.exec_properties, "container-image": image})
+    return dataclasses.replace(platform, exec_properties=properties)
+
+
+def _with(root: Path, name: str, pattern: str, value: str) -> str:
+    return _replaced((root / name).read_text(encoding="utf-8"), pattern, value, name)
+
+
+def _replaced(text: str, pattern: str, value: str, name: str) -> str:
+    """Puts a value in the place of the pattern's one group."""
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{name} has no line like {pattern}")
+    return text[: found.start(1)] + value + text[found.end(1) :]
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if anything differs")
+    parser.add_argument("--published", metavar="NAME@DIGEST", help="the image as its registry names it")
+    given = parser.parse_args(arguments)
+    if given.published is not None and not _IMAGE_BY_DIGEST.fullmatch(given.published):
+        parser.error(f"--published must be NAME@sha256:DIGEST, not {given.published!r}: a tag may move, a digest not")
+    try:
+        found = differing(root, published=given.published)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"docker_files: {error}\n")
+        return 1
+    for name, text in found.items():
+        print(f"{name} {'differs from' if given.check else 'follows'} {PLATFORM}")
+        if not given.check:
+            (root / name).write_text(text, encoding="utf-8")
+    if found and given.check:
+        print("run: .venv/bin/python -m src.remote.nativelink.docker_files")
+    return 1 if found and given.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Tests of docker_files.py and nativelink_config.py: what stands in docker/ is of one piece."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from src.remote.config.execution_platform import read_platform
+from src.remote.nativelink import config as nativelink_config
+from src.remote.nativelink import docker_files
+
+CONFIGS = sorted(
+    f"docker/{dialect.name}-{service}.json5"
+    for dialect in nativelink_config.DIALECTS
+    for service in ("cas", "scheduler", "worker")
+)
+PUBLISHED = "registry.example/executor@sha256:" + "5" * 64
+
+
+def read_config(name: str) -> dict[str, Any]:
+    lines = (docker_files.ROOT / name).read_text().splitlines(keepends=True)
+    return json.loads("".join(line for line in lines if not line.startswith("//")))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of the files that docker_files reads."""
+    for name in {*docker_files.IMAGE_INPUTS, docker_files.COMPOSE, docker_files.PLATFORM, *CONFIGS}:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(docker_files.ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_what_is_checked_in_is_what_would_be_written() -> None:
+    assert list(docker_files.differing(docker_files.ROOT)) == [], (
+        "run: .venv/bin/python -m src.remote.nativelink.docker_files"
+    )
+
+
+@pytest.mark.parametrize("name", docker_files.IMAGE_INPUTS)
+def test_whatever_the_image_is_built_from_changes_what_actions_ask_for(root: Path, name: str) -> None:
+    before = read_platform(root / docker_files.PLATFORM).container_image
+    with (root / name).open("a") as file:
+        file.write("# changed\n")
+    assert docker_files.main(["--check"], root=root) == 1
+    assert docker_files.main([], root=root) == 0
+    assert docker_files.main(["--check"], root=root) == 0
+    after = read_platform(root / docker_files.PLATFORM).container_image
+    assert after != before
+    assert f'"{after}"' in (root / "docker/nativelink-v1.6-worker.json5").read_text()
+    assert f"&executor-image {after.removeprefix('docker://')}\n" in (root / docker_files.COMPOSE).read_text()
+
+
+def test_one_edit_of_the_platform_reaches_the_worker_the_container_and_the_image(root: Path) -> None:
+    path = root / docker_files.PLATFORM
+    base = read_platform(path).base_image
+    path.write_text(path.read_text().replace('"cpu_count": "2"', '"cpu_count": "7"').replace(base, base[:-1] + "0"))
+    assert docker_files.main([], root=root) == 0
+    worker = json.loads((root / "docker/nativelink-v0.6-worker.json5").read_text().partition("\n")[2])
+    assert worker["workers"][0]["local"]["platform_properties"]["cpu_count"] == {"values": ["7"]}
+    assert '&cpu-count "7"\n' in (root / docker_files.COMPOSE).read_text()
+    assert f"ARG BASE_IMAGE={base[:-1]}0\n" in (root / docker_files.DOCKERFILE).read_text()
+
+
+def test_a_published_image_is_asked_for_until_its_inputs_change(root: Path) -> None:
+    assert docker_files.main(["--published", PUBLISHED], root=root) == 0
+    assert docker_files.main(["--check"], root=root) == 0
+    assert read_platform(root / docker_files.PLATFORM).container_image == f"docker://{PUBLISHED}"
+    # The containers here run what is built here.
+    assert PUBLISHED not in (root / docker_files.COMPOSE).read_text()
+    (root / "docker/omitted_packages.txt").write_text("")
+    assert docker_files.main([], root=root) == 0
+    assert "executor:inputs-" in read_platform(root / docker_files.PLATFORM).container_image
+
+
+@pytest.mark.parametrize("reference", ["registry.example/executor:latest", "executor@sha256:12", "", "a b@sha256:1"])
+def test_an_image_that_is_not_named_by_digest_is_refused(root: Path, reference: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        docker_files.main([f"--published={reference}"], root=root)
+    assert ended.value.code == 2
+    assert docker_files.main(["--check"], root=root) == 0
+
+
+def test_a_value_whose_line_is_gone_is_an_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / docker_files.DOCKERFILE).write_text("FROM scratch\n")
+    assert docker_files.main([], root=root) == 1
+    assert "has no line like ^ARG BASE_IMAGE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.endswith("worker.json5")])
+def test_a_worker_offers_exactly_what_actions_ask_for_and_time_for_the_longest_test(name: str) -> None:
+    platform = read_platform()
+    local = read_config(name)["workers"][0]["local"]
+    offered = {key: value["values"] for key, value in local["platform_properties"].items()}
+    assert offered == {key: [value] for key, value in platform.exec_properties.items()}
+    time_limit = "max_action_timeout" + ("_s" if "v1." in name else "")
+    assert local[time_limit] == platform.action_time_limit_seconds
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.endswith("scheduler.json5")])
+def test_the_scheduler_knows_every_property_that_actions_send(name: str) -> None:
+    known = read_config(name)["schedulers"][0]["simple"]["supported_platform_properties"]
+    assert known == dict.fromkeys(read_platform().exec_properties, "exact") | {"cpu_count": "minimum"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_store_and_scheduler_that_a_config_names_is_defined_in_it(name: str) -> None:
+    config = read_config(name)
+    defined = {entry["name"] for key in ("stores", "schedulers") for entry in config.get(key, [])}
+    assert set(named_references(config)) <= defined
+    assert set(named_references(config)) or name.endswith("cas.json5")
+
+
+def named_references(node: Any, key: str = "") -> list[str]:
+    """Returns the names by which a config refers to its stores and schedulers."""
+    if isinstance(node, dict):
+        if set(node) == {"name"}:
+            return [node["name"]]
+        return [name for child, value in node.items() for name in named_references(value, child)]
+    if isinstance(node, list):
+        return [name for value in node for name in named_references(value, key)]
+    is_reference = key in ("cas_store", "ac_store", "scheduler", "cas_fast_slow_store")
+    return [node] if is_reference and isinstance(node, str) else []
+
+
+def test_the_services_find_each_other_under_the_names_that_compose_gives_them() -> None:
+    services = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE).read_text())["services"]
+    for name in CONFIGS:
+        text = (docker_files.ROOT / name).read_text()
+        assert f":{nativelink_config.HEALTH_PORT}/status" in str(services[name.split("-")[-1][:-6]]["healthcheck"])
+        for host in ("cas", "scheduler"):
+            assert f"//{host}:" not in text or host in services
+
+
+def test_compose_publishes_to_this_machine_alone_and_lets_no_worker_out() -> None:
+    compose = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE).read_text())
+    for service in compose["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+    worker = compose["services"]["worker"]
+    assert worker["networks"] == ["workers"] and compose["networks"]["workers"]["internal"]
+    # A volume with a name would be one store for all that --scale starts.
+    assert "/var/lib/nativelink" in worker["volumes"] and not set(compose["volumes"]) & set(str(worker["volumes"]))
+    assert worker["deploy"]["resources"]["limits"]["cpus"] == str(read_platform().cpu_count)

@@ -1,0 +1,209 @@
+"""Which rows train, which choose the epoch, and which give the final numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.cli.errors import RequestError
+from src.training.data.parts import Task, load_task
+from src.training.recipes.recipe import Recipe
+
+ROWS = {"train": 100, "validation": 30, "test": 20}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with a file a split; every text says which split it stands in."""
+    for split, rows in ROWS.items():
+        lines = (f"{split} film {row},{'good' if row % 2 else 'bad'}\n" for row in range(rows))
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + "".join(lines))
+    return tmp_path
+
+
+def load(here: Path, *given: str, **fields: Any) -> Task:
+    """Loads the task of a recipe that names the train file and those given."""
+    files = {f"{split}_file": f"{split}.csv" for split in ("train", *given)}
+    return load_task(Recipe(model_name_or_path="tiny", **{**files, **fields}), folder=here)
+
+
+def roles(task: Task) -> list[tuple[int, str, set[str]]]:
+    """Rows, split, and the files they come from, of train, progress and final."""
+    parts = (task.train, task.progress, task.final)
+    return [(len(rows), rows.split, {text.split()[0] for text in rows.texts}) for rows in parts]
+
+
+def test_with_validation_and_test_rows_each_has_its_part(here: Path) -> None:
+    task = load(here, "validation", "test")
+    assert roles(task) == [(100, "train", {"train"}), (30, "validation", {"validation"}), (20, "test", {"test"})]
+    assert task.chooses
+
+
+def test_with_test_rows_only_a_tenth_of_train_chooses_the_epoch(here: Path) -> None:
+    task = load(here, "test")
+    assert roles(task) == [(90, "train", {"train"}), (10, "validation", {"train"}), (20, "test", {"test"})]
+    assert task.chooses
+
+
+def test_with_validation_rows_only_they_are_final_and_choose_nothing(here: Path) -> None:
+    task = load(here, "validation")
+    assert roles(task) == [(100, "train", {"train"}), *[(30, "validation", {"validation"})] * 2]
+    assert not task.chooses
+
+
+def test_with_validation_rows_only_a_named_fraction_of_train_chooses_the_epoch(here: Path) -> None:
+    task = load(here, "validation", validation_fraction=0.25)
+    aside, final = (25, "validation", {"train"}), (30, "validation", {"validation"})
+    assert roles(task) == [(75, "train", {"train"}), aside, final]
+    assert task.chooses
+
+
+def test_with_train_rows_only_a_tenth_is_final_and_chooses_nothing(here: Path) -> None:
+    task = load(here)
+    assert roles(task) == [(90, "train", {"train"}), *[(10, "validation", {"train"})] * 2]
+    assert task.progress == task.final
+    assert not task.chooses
+
+
+def test_no_epoch_is_chosen_where_the_recipe_does_not_want_it(here: Path) -> None:
+    assert not load(here, "validation", "test", load_best_model_at_end=False).chooses
+
+
+def test_rows_set_aside_are_not_trained_on_and_none_is_lost(here: Path) -> None:
+    task = load(here)
+    assert not set(task.train.texts) & set(task.final.texts)
+    assert len(set(task.train.texts) | set(task.final.texts)) == 100
+
+
+def test_labels_stay_with_their_texts(here: Path) -> None:
+    for rows in (load(here).train, load(here, max_train_samples=7).train):
+        for text, label in zip(rows.texts, rows.labels, strict=True):
+            assert label == int(text.split()[-1]) % 2
+
+
+def test_rows_of_one_text_are_never_on_both_sides(tmp_path: Path) -> None:
+    lines = (f"{'The  Film' if row % 3 else 'the film'} {row // 5},{row % 2}\n" for row in range(200))
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(lines))
+    task = load(tmp_path, validation_fraction=0.3)
+    train, final = ({" ".join(text.lower().split()) for text in rows.texts} for rows in (task.train, task.final))
+    assert not train & final
+    assert 50 <= len(task.final) <= 60
+
+
+def test_phrases_of_one_sentence_are_never_on_both_sides(tmp_path: Path) -> None:
+    lines = (f"a{n} b{n} c{n} d{n},0\nb{n} c{n},1\nd{n},0\n" for n in range(40))
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(lines))
+    task = load(tmp_path, validation_fraction=0.25, split_unit="sentence")
+    train, final = ({text.split()[-1][1:] for text in rows.texts} for rows in (task.train, task.final))
+    assert not train & final
+    assert len(final) == 10
+
+
+def test_a_fraction_of_train_is_taken_beside_what_is_set_aside(here: Path) -> None:
+    task = load(here, "test", train_fraction=0.5)
+    assert len(task.train) == 50
+    assert not set(task.train.texts) & set(task.progress.texts)
+    assert len(load(here, "validation", "test", train_fraction=0.5).train) == 50
+
+
+def test_the_seed_decides_which_rows_are_set_aside(here: Path) -> None:
+    assert load(here, seed=1) == load(here, seed=1)
+    assert load(here, seed=1).final != load(here, seed=2).final
+
+
+def test_limits_cut_each_split_to_its_own_number(here: Path) -> None:
+    limits = {"max_train_samples": 40, "max_eval_samples": 12, "max_predict_samples": 8}
+    assert [rows for rows, _, _ in roles(load(here, "validation", "test", **limits))] == [40, 12, 8]
+    # Validation rows that give the final numbers are still validation rows.
+    assert [rows for rows, _, _ in roles(load(here, "validation", **limits))] == [40, 12, 12]
+
+
+def test_a_limit_takes_rows_by_chance_and_leaves_their_order(here: Path) -> None:
+    texts = load(here, "validation", max_train_samples=20).train.texts
+    numbers = [int(text.split()[-1]) for text in texts]
+    assert numbers == sorted(numbers) != list(range(20))
+    assert load(here, "validation", max_train_samples=20, seed=1).train.texts != texts
+    assert len(load(here, "validation", max_train_samples=1000).train) == 100
+
+
+def test_too_few_rows_to_set_any_aside_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na film,1\na story,0\n")
+    with pytest.raises(RequestError, match="2 train rows are too few to set 10% aside and train on 100%"):
+        load(tmp_path)
+
+
+def test_a_limit_that_leaves_one_class_only_is_refused(here: Path) -> None:
+    with pytest.raises(RequestError, match="class"):
+        load(here, "validation", max_train_samples=1)
+
+
+def test_content_changes_with_any_row_of_any_role(here: Path) -> None:
+    before = load(here, "validation", "test").content()
+    assert {role: part["rows"] for role, part in before.items()} == {"train": 100, "progress": 30, "final": 20}
+    (here / "test.csv").write_text((here / "test.csv").read_text().replace("film 3,good", "film 3,bad"))
+    after = load(here, "validation", "test").content()
+    assert [role for role in before if before[role] != after[role]] == ["final"]
+
+
+def test_labels_that_are_not_whole_numbers_make_it_a_regression(here: Path) -> None:
+    lines = "".join(f"film {row},{row / 4}\n" for row in range(100))
+    (here / "train.csv").write_text("text,label\n" + lines)
+    task = load(here)
+    assert (task.problem_type, task.class_names, len(task.train), len(task.final)) == ("regression", (), 90, 10)
+    with pytest.raises(RequestError, match="class_weights go with classes"):
+        load(here, class_weights="balanced")
+    with pytest.raises(RequestError, match="leaves rows of one label only"):
+        load(here, max_train_samples=1)
+    assert load(here, problem_type="classification", validation_fraction=0.5).problem_type == "classification"
+
+
+def test_whole_numbers_are_a_regression_where_the_recipe_says_so(here: Path) -> None:
+    (here / "train.csv").write_text("text,label\n" + "".join(f"film {row},{row % 5}\n" for row in range(100)))
+    assert load(here).problem_type == "classification"
+    task = load(here, problem_type="regression")
+    assert task.problem_type == "regression"
+    assert set(task.train.labels) == {0.0, 1.0, 2.0, 3.0, 4.0}
+
+
+def test_balanced_weights_are_those_of_the_rows_that_are_trained_on(here: Path) -> None:
+    lines = "".join(f"film {row},{'rare' if row % 5 == 0 else 'common'}\n" for row in range(100))
+    (here / "train.csv").write_text("text,label\n" + lines)
+    (here / "validation.csv").write_text("text,label\na film,rare\n")
+    assert load(here, "validation").class_weights is None
+    assert load(here, "validation", class_weights="balanced").class_weights == (100 / (2 * 80), 100 / (2 * 20))
+    assert load(here, "validation", class_weights=(1.0, 3.0)).class_weights == (1.0, 3.0)
+    few = load(here, "validation", class_weights="balanced", max_train_samples=31)
+    assert few.class_weights is not None
+    assert sum(few.class_weights[label] for label in few.train.class_indices) == pytest.approx(31)
+
+
+@pytest.mark.parametrize("unit", ["row", "sentence"])
+def test_a_pair_is_never_on_both_sides_not_even_turned_round(tmp_path: Path, unit: str) -> None:
+    turned = (("a{0}", "b{0} c{0}"), ("b{0} c{0}", "a{0}"), ("A{0}", "b{0}  C{0}"))
+    lines = [",".join(side.format(row) for side in pair) for row in range(40) for pair in turned]
+    content = "".join(f"{line},{'yes' if at % 2 else 'no'}\n" for at, line in enumerate(lines))
+    (tmp_path / "train.csv").write_text("first,second,label\n" + content)
+    task = load(
+        tmp_path,
+        text_column_name="first",
+        text_pair_column_name="second",
+        validation_fraction=0.25,
+        split_unit=unit,
+    )
+    assert task.train.pairs is not None and task.final.pairs is not None
+    train, final = (
+        {frozenset(" ".join(text.lower().split()) for text in pair) for pair in zip(texts, pairs, strict=True)}
+        for texts, pairs in ((task.train.texts, task.train.pairs), (task.final.texts, task.final.pairs))
+    )
+    assert not train & final
+    assert len(final) == 10
+
+
+def test_pairs_with_one_text_in_common_are_rows_of_their_own(tmp_path: Path) -> None:
+    # As in inference data, where every premise stands in several rows.
+    content = "".join(f"one premise,conclusion {row},{row % 2}\n" for row in range(40))
+    (tmp_path / "train.csv").write_text("first,second,label\n" + content)
+    task = load(tmp_path, text_column_name="first", text_pair_column_name="second", validation_fraction=0.25)
+    assert (len(task.train), len(task.final)) == (30, 10)

@@ -1,0 +1,192 @@
+"""From a recipe to labelled rows: texts or pairs of them, with classes or values."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from src.cli.errors import RequestError
+from src.training.data.class_labels import class_indices, class_labels, ordered_class_names
+from src.training.data.files import read_file
+from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_folder
+from src.training.data.tables import Table, choose_columns, read_hub
+from src.training.data.value_labels import are_hidden, holds_values, label_values
+from src.training.embedded import locate
+from src.training.recipes.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Labelled texts of one split.
+
+    Attributes:
+        labels: indices into the task's class names, or the values of a regression.
+        pairs: the second text of each row; None where the rows are single texts.
+    """
+
+    split: str
+    texts: tuple[str, ...]
+    labels: tuple[int | float, ...]
+    pairs: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def class_indices(self) -> tuple[int, ...]:
+        """The labels of a classifier."""
+        return tuple(map(int, self.labels))
+
+    @property
+    def whole_texts(self) -> tuple[str, ...]:
+        """What makes a row the same as another: its text, or both texts of a pair, whichever stands first."""
+        if self.pairs is None:
+            return self.texts
+        both = (sorted(pair, key=str.lower) for pair in zip(self.texts, self.pairs, strict=True))
+        # The mark between them is a word that no text has: "a b" with "c" is not "a" with "b c".
+        return tuple(f"{first} \0 {second}" for first, second in both)
+
+    def take(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Rows:
+        """Returns these rows, in this order."""
+        return Rows(
+            split=split or self.split,
+            texts=tuple(self.texts[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+            pairs=None if self.pairs is None else tuple(self.pairs[row] for row in rows),
+        )
+
+    def sha256(self, class_names: Sequence[str]) -> str:
+        """Hash of texts and class names, or values, in order; every part goes in with its length before it."""
+        named = [class_names[at] for at in self.class_indices] if class_names else list(map(repr, self.labels))
+        columns = (self.texts, named) if self.pairs is None else (self.texts, self.pairs, named)
+        digest = hashlib.sha256()
+        for row in zip(*columns, strict=True):
+            for part in map(str.encode, row):
+                digest.update(len(part).to_bytes(8, "little") + part)
+        return digest.hexdigest()
+
+
+def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Rows], tuple[str, ...]]:
+    """Reads and checks the rows that a recipe names.
+
+    Args:
+        recipe: the run.
+        folder: what relative paths are relative to.
+
+    Returns:
+        Labelled rows by split, `train` among them, and the class names, of which a regression has none.
+
+    Raises:
+        RequestError: the rows cannot be had, or cannot be learnt from.
+    """
+    tables = _read_tables(recipe, folder)
+    pair, label = recipe.text_pair_column_name, recipe.label_column_name
+    text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
+    texts = {}
+    for split, table in tables.items():
+        choose_columns(table, text=text, pair=pair, label=label)
+        texts[split] = _Texts(first=read_texts(table, text), second=None if pair is None else read_texts(table, pair))
+    if holds_values(tables["train"], label, problem_type=recipe.problem_type):
+        return _rows_with_values(tables, texts, label), ()
+    return _rows_with_classes(tables, texts, label)
+
+
+class _Texts(NamedTuple):
+    """The texts of a split, or the two of each pair."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...] | None
+
+    def rows(self, split: str, *, at: Sequence[int], labels: Sequence[int | float]) -> Rows:
+        pairs = None if self.second is None else tuple(self.second[row] for row in at)
+        return Rows(split=split, texts=tuple(self.first[row] for row in at), labels=tuple(labels), pairs=pairs)
+
+
+def read_texts(table: Table, column: str) -> tuple[str, ...]:
+    """Returns a column's texts.
+
+    Raises:
+        RequestError: one is empty.
+    """
+    texts = table.columns[column]
+    for row, text in enumerate(texts, 1):
+        if text is not None and not isinstance(text, str):
+            raise RequestError(f"{table.origin}, row {row}: {column} is {text!r:.50}, and no text: name another column")
+        if text is None or not text.strip():
+            raise RequestError(f"{table.origin}, row {row}: {column} is empty: fill it in or remove the row")
+    return tuple(texts)
+
+
+def _rows_with_classes(
+    tables: Mapping[str, Table], texts: Mapping[str, _Texts], column: str
+) -> tuple[dict[str, Rows], tuple[str, ...]]:
+    """Returns the rows whose class is known, by split, and the class names."""
+    labels = {split: class_labels(table, column) for split, table in tables.items()}
+    known = {split: [row for row, label in enumerate(found) if label is not None] for split, found in labels.items()}
+    named = {split: [label for label in found if label is not None] for split, found in labels.items()}
+    class_names = ordered_class_names(tables["train"], column, named["train"])
+    splits = {}
+    for split, rows in known.items():
+        if rows:
+            indices = class_indices(tables[split].origin, named[split], class_names)
+            splits[split] = texts[split].rows(split, at=rows, labels=indices)
+    if len(set(named["train"])) < 2:
+        raise RequestError(
+            f"{tables['train'].origin} has one class only ({column}: {', '.join(sorted(set(named['train'])))}): "
+            "a classifier needs rows of at least two"
+        )
+    return splits, class_names
+
+
+def _rows_with_values(tables: Mapping[str, Table], texts: Mapping[str, _Texts], column: str) -> dict[str, Rows]:
+    """Returns the rows of a regression by split."""
+    values = {split: label_values(table, column) for split, table in tables.items()}
+    train = values["train"]
+    if len(set(train)) < 2:
+        raise RequestError(
+            f"{tables['train'].origin}: {column} is {train[0]:g} in every row: there is nothing to learn"
+        )
+    splits = {}
+    for split, found in values.items():
+        if split != "train" and are_hidden(found, train=train):
+            log.info("%s has no labels: it is left out", tables[split].origin)
+            continue
+        splits[split] = texts[split].rows(split, at=range(len(found)), labels=found)
+    return splits
+
+
+def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
+    name = recipe.dataset_name
+    if name is not None and not name.startswith(locate.PREFIX):
+        if (saved := saved_dataset_folder(name, folder=folder)) is not None:
+            return read_saved_dataset(saved, role="train")
+        return read_hub(name, config=recipe.dataset_config_name, revision=recipe.dataset_revision)
+    if name is not None:
+        files = _embedded(name.removeprefix(locate.PREFIX))
+    else:
+        given = {"train": recipe.train_file, "validation": recipe.validation_file, "test": recipe.test_file}
+        files = {split: folder / Path(path).expanduser() for split, path in given.items() if path is not None}
+    tables: dict[str, Table] = {}
+    for split, path in files.items():
+        found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path)}
+        # The train file comes first, and brings its other splits; a file named for one of them takes its place.
+        tables |= found if split == "train" else {split: found[split]}
+    return tables
+
+
+def _embedded(name: str) -> dict[str, Path]:
+    try:
+        files = locate.embedded_dataset(name)
+    except (FileNotFoundError, ValueError) as error:
+        raise RequestError(str(error)) from error
+    if "train" not in files:
+        raise RequestError(f"{locate.PREFIX}{name} has test rows only: use {locate.PREFIX}movie_reviews to train on")
+    return files

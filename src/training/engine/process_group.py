@@ -1,0 +1,198 @@
+"""Processes, one a core, that each do their share of a call."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+# Waking a sleeping process takes some 0.1 ms, three times a step of a few ms: the others are usually done before that.
+_SPIN_SECONDS = 0.0005
+# A message is a method's name and a few numbers, or a traceback.
+_MOST_BYTES = 1 << 16
+
+
+class Workers:
+    """One object a process, which are called together.
+
+    The first share is done in the calling process, the others in processes forked from it, which see what it held at
+    that moment; what they are to see later goes through shared memory. They end when `close` is called or the calling
+    process is gone, however it went: then their pipe ends.
+
+    Attributes:
+        own: the object that does the first share.
+        is_closed: whether `close` was called.
+    """
+
+    def __init__(self, make: Callable[[int], Any], *, count: int) -> None:
+        """Forks.
+
+        Args:
+            make: makes the object that does a rank's share; called in its process.
+            count: processes, this one among them.
+        """
+        pipes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count - 1)]
+        self._pipes = [ours for ours, _ in pipes]
+        self.is_closed = False
+        self._processes: list[int] = []
+        try:
+            for rank in range(1, count):
+                self._processes.append(_fork(functools.partial(_serve, make, rank, pipes)))
+            self.own = make(0)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for _, theirs in pipes:
+                theirs.close()
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        """Calls a method of every object at once; returns the results by rank.
+
+        Raises:
+            RuntimeError: a process failed, with its traceback; the next call is made as if nothing had been. Or a
+                process is gone: the workers are of no use after it, nor after `close`.
+            Exception: what the first share raises, once the others are done.
+        """
+        if self.is_closed:
+            raise RuntimeError("the training processes are closed")
+        for rank, pipe in enumerate(self._pipes, 1):
+            self._send(rank, pipe, (method, arguments))
+        try:
+            own = getattr(self.own, method)(*arguments)
+        except BaseException:
+            # The answers have to be fetched, or the next call would take them for its own.
+            self._answers()
+            raise
+        return [own, *self._answers()]
+
+    def _answers(self) -> list[Any]:
+        answers = [self._receive(rank, pipe) for rank, pipe in enumerate(self._pipes, 1)]
+        for rank, (failure, _) in enumerate(answers, 1):
+            if failure is not None:
+                raise RuntimeError(f"training process {rank} failed:\n{failure}")
+        return [result for _, result in answers]
+
+    def _send(self, rank: int, pipe: socket.socket, message: Any) -> None:
+        try:
+            pipe.send(pickle.dumps(message))
+        except OSError:
+            raise self._lost(rank) from None
+
+    def _receive(self, rank: int, pipe: socket.socket) -> tuple[str | None, Any]:
+        """Returns what a process failed by, if it did, and its result."""
+        try:
+            answer: tuple[str | None, Any] = _receive(pipe)
+        except (EOFError, OSError):
+            raise self._lost(rank) from None
+        return answer
+
+    def _lost(self, rank: int) -> RuntimeError:
+        code = _exit_code(self._processes[rank - 1], seconds=5)
+        how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+        hint = ": the machine may be short of memory" if code == -signal.SIGKILL else ""
+        return RuntimeError(f"training process {rank} was ended {how}{hint}; the same command goes on from here")
+
+    def close(self) -> None:
+        """Ends the processes. The calling process keeps what is shared."""
+        for pipe in self._pipes:
+            # Processes forked later have copies of this end, whose closing alone nobody would hear of.
+            with contextlib.suppress(OSError):
+                pipe.shutdown(socket.SHUT_RDWR)
+            pipe.close()
+        for process in self._processes:
+            if _exit_code(process, seconds=10) is None:
+                os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+        self._pipes, self._processes, self.is_closed = [], [], True
+
+
+def _fork(run: Callable[[], None]) -> int:
+    """Runs a function in a process forked from this one; returns its id.
+
+    Not multiprocessing's Process: at the exit of a program that forgot `close` it would send SIGTERM, which is ignored
+    here, and wait for ever.
+    """
+    # What is buffered would be written by both.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = os.fork()
+    if not process:
+        try:
+            run()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        # No clean-up of what was inherited: the calling process does its own.
+        os._exit(0)
+    return process
+
+
+def _exit_code(process: int, *, seconds: float) -> int | None:
+    """Waits for a process so long; returns its exit code, -n for signal n, or None if it goes on. Leaves the zombie."""
+    end = time.monotonic() + seconds
+    while True:
+        ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None:
+            return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.01)
+
+
+def _serve(make: Callable[[int], Any], rank: int, pipes: list[tuple[socket.socket, socket.socket]]) -> None:
+    """Answers calls until the pipe ends."""
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group; when to stop is the calling process's decision.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for other, (ours, theirs) in enumerate(pipes, 1):
+        # An end that stays open here would hide from the others that the calling process is gone.
+        ours.close()
+        if other != rank:
+            theirs.close()
+    pipe = pipes[rank - 1][1]
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _answer_calls(make(rank), pipe)
+
+
+def _answer_calls(share: Any, pipe: socket.socket) -> None:
+    while True:
+        method, arguments = _receive(pipe)
+        pipe.send(_answer(share, method, arguments))
+
+
+def _answer(share: Any, method: str, arguments: tuple[Any, ...]) -> bytes:
+    try:
+        message = pickle.dumps((None, getattr(share, method)(*arguments)))
+        if len(message) > _MOST_BYTES:
+            raise ValueError(f"{method} returned {len(message):,} bytes: more than a message holds")
+    except Exception:
+        # A character may take 4 bytes.
+        message = pickle.dumps((traceback.format_exc()[-_MOST_BYTES // 8 :], None))
+    return message
+
+
+def _receive(pipe: socket.socket) -> Any:
+    """Returns the next message.
+
+    Raises:
+        EOFError: the other end is gone.
+    """
+    end = time.monotonic() + _SPIN_SECONDS
+    message = None
+    while message is None and time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            message = pipe.recv(_MOST_BYTES, socket.MSG_DONTWAIT)
+    if message is None:
+        message = pipe.recv(_MOST_BYTES)
+    if not message:
+        raise EOFError
+    return pickle.loads(message)

@@ -1,0 +1,114 @@
+"""The loop on values: which epoch it keeps, and that a resumed run is the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from src.cli.errors import StopRequested
+from src.training.data.batches import EncodedRows
+from src.training.engine.checkpoints import Checkpoints
+from src.training.engine.data_parallel import PROGRESS, TRAIN, Replicas
+from src.training.engine.trainer import Trainer
+from src.training.environment.stop_signal import StopSignal
+from src.training.model.objective import Objective
+from src.training.recipes.recipe import Recipe
+from src.training.testing.tiny_model import VOCABULARY, build_tiny_model
+from src.training.testing.tiny_training import StopAt
+
+RECIPE = Recipe(per_device_train_batch_size=8, num_train_epochs=4, learning_rate=2e-2)
+OBJECTIVE = Objective(kind="regression")
+
+
+def rows(number: int, *, seed: int, good: float) -> EncodedRows:
+    """Token rows whose value is `good`, or as much below 0, by a word that stands in them; and noise."""
+    random = np.random.default_rng(seed)
+    words = [VOCABULARY.index(word) for word in ("bad", "good")]
+    texts = [[2, *random.integers(10, 40, random.integers(1, 8)), words[row % 2], 3] for row in range(number)]
+    values = good * (2.0 * (np.arange(number) % 2) - 1) + 0.1 * random.normal(size=number)
+    return EncodedRows(
+        ids=np.concatenate(texts).astype(np.int32),
+        starts=np.cumsum([0, *map(len, texts)]),
+        labels=values.astype(np.float32),
+        pad_id=0,
+    )
+
+
+OPEN: list[Replicas] = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | None = None) -> Trainer:
+    from transformers import AutoModelForSequenceClassification
+
+    torch.set_num_threads(1)
+    model = folder / "model"
+    if not model.exists():
+        build_tiny_model(model, head=1)
+    replicas = Replicas(
+        AutoModelForSequenceClassification.from_pretrained(model),
+        RECIPE,
+        # What is learnt is the opposite of what is scored: every epoch makes it worse.
+        splits={TRAIN: rows(40, seed=1, good=1.0), PROGRESS: rows(20, seed=2, good=-1.0)},
+        objective=OBJECTIVE,
+        threads=2,
+    )
+    OPEN.append(replicas)
+    return Trainer(
+        replicas=replicas,
+        recipe=RECIPE,
+        scored_split="validation",
+        class_names=(),
+        chooses=True,
+        checkpoints=Checkpoints(folder / "checkpoints", fingerprint="a"),
+        stop=stop or StopSignal(deadline_seconds=None),
+        record=events.append,
+    )
+
+
+def weights(made: Trainer) -> bytes:
+    return b"".join(value.numpy().tobytes() for value in made.model.state_dict().values())
+
+
+def losses(events: list[dict[str, Any]]) -> list[float]:
+    return [event["loss"] for event in events if event["event"] == "evaluation"]
+
+
+def test_the_epoch_with_the_lowest_loss_is_kept(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    made = trainer(tmp_path, events)
+    made.fit()
+    found = losses(events)
+    assert made.progress.best_epoch == found.index(min(found)) + 1
+    assert made.progress.best_loss == min(found)
+    assert made.progress.best_epoch < 4
+
+
+@pytest.mark.parametrize("asked", [3, 7, 13])
+def test_a_stopped_regression_goes_on_to_the_same_bits(tmp_path: Path, asked: int) -> None:
+    whole_events: list[dict[str, Any]] = []
+    whole = trainer(tmp_path, whole_events)
+    whole.fit()
+    events: list[dict[str, Any]] = []
+    stopped = trainer(tmp_path, events, stop=StopAt(asked))
+    with pytest.raises(StopRequested):
+        stopped.fit()
+    checkpoint = stopped.checkpoints.latest()
+    assert checkpoint is not None
+    resumed = trainer(tmp_path, events)
+    resumed.resume(checkpoint)
+    resumed.fit()
+    assert weights(resumed) == weights(whole)
+    assert losses(events) == losses(whole_events)
+    assert resumed.progress.best_epoch == whole.progress.best_epoch

@@ -1,0 +1,221 @@
+"""Whether an exported model says what its original says, on real rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from src.cli.errors import RequestError
+from src.training.data.class_labels import label_text
+from src.training.data.files import read_file
+from src.training.data.rows import read_texts
+from src.training.data.tables import Table, choose_columns
+from src.training.data.value_labels import label_number
+from src.training.embedded import locate
+from src.training.export.onnx_model import OnnxClassifier
+from src.training.inference.classifier import Classifier
+from src.training.inference.pairs import Text
+
+if TYPE_CHECKING:
+    import torch
+
+# Largest difference of a score between two float32 runtimes, which add in another order.
+TOLERANCE = 1e-4
+_BATCH_SIZE = 16
+# Rows that are timed one at a time, alternately with both models; the first ones warm up.
+_TIMED, _WARM_UP = 100, 5
+
+
+class Disagreement(Exception):
+    """The exported model does not say what the original says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRows:
+    """What to compare on.
+
+    Attributes:
+        texts: single ones, or pairs.
+        labels: class indices, or the values of a regression; None where a row has none that the model can know.
+    """
+
+    origin: str
+    texts: tuple[Text, ...]
+    labels: tuple[int | float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How near two models are.
+
+    Attributes:
+        rows: compared.
+        same_predictions: share of rows with the same class; None in a regression, where there are none.
+        max_score_difference: largest absolute difference of any class's score (a probability), or value, on any row.
+        max_score: largest absolute score of the original; above 1 only in a regression.
+        labelled_rows: rows whose label is known.
+        accuracy: of `original` and `onnx` on those; None where there are none, and in a regression.
+        mean_absolute_error: the same of a regression.
+        seconds_a_row: of both, one row at a time on one thread, median.
+    """
+
+    rows: int
+    same_predictions: float | None
+    max_score_difference: float
+    max_score: float
+    labelled_rows: int
+    accuracy: dict[str, float] | None
+    mean_absolute_error: dict[str, float] | None
+    seconds_a_row: dict[str, float]
+
+    @property
+    def in_words(self) -> str:
+        """How near they are, in one clause."""
+        if self.same_predictions is None:
+            return f"values of {self.rows:,} rows off by up to {self.max_score_difference:.1e}"
+        return (
+            f"{self.same_predictions:.2%} of {self.rows:,} rows predicted the same, "
+            f"scores off by up to {self.max_score_difference:.1e}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the fields by name."""
+        return dataclasses.asdict(self)
+
+
+def read_check_rows(
+    path: Path | None, *, text: str | None, label: str | None, class_names: Sequence[str], pair: str | None = None
+) -> CheckRows:
+    """Reads the rows to compare on.
+
+    Args:
+        path: a .csv, .tsv, .json, .jsonl or .parquet file; None: the test rows of the embedded movie reviews.
+        text: name of the text column (default: the only other column).
+        label: name of the label column (default: `label`, where there is one).
+        class_names: of the model; none if it is a regression.
+        pair: name of the column with the second text of a pair; None: the rows are single texts.
+
+    Raises:
+        RequestError: the file cannot be read, has no such column, or has an empty text.
+    """
+    table = _embedded_rows() if path is None else read_file(path)
+    if label is None:
+        label = "label"
+        columns = {label: [None] * table.rows, **table.columns}
+        table = Table(origin=table.origin, columns=columns, class_names=table.class_names)
+    text, label = choose_columns(table, text=text, pair=pair, label=label)
+    texts: list[Text] = [*read_texts(table, text)]
+    if pair is not None:
+        texts = [*zip(read_texts(table, text), read_texts(table, pair), strict=True)]
+    return CheckRows(origin=table.origin, texts=tuple(texts), labels=_known_labels(table.columns[label], class_names))
+
+
+def _known_labels(labels: Sequence[Any], class_names: Sequence[str]) -> tuple[int | float | None, ...]:
+    if not class_names:
+        numbers = map(label_number, labels)
+        return tuple(number if number is not None and math.isfinite(number) else None for number in numbers)
+    index = {name: at for at, name in enumerate(class_names)}
+    return tuple(index.get(label_text(label)) for label in labels)
+
+
+def _embedded_rows() -> Table:
+    try:
+        path = locate.embedded_dataset("movie_reviews")["test"]
+    except (FileNotFoundError, ValueError) as error:
+        raise RequestError(f"{error} Or name rows with --check_file") from error
+    return dataclasses.replace(read_file(path), origin="embedded:movie_reviews (test)")
+
+
+def compare(original: Classifier, exported: OnnxClassifier, rows: CheckRows) -> Agreement:
+    """Scores rows with both models: in batches as the rows come, so with much padding, and some one at a time."""
+    together, alone = _Scores(), _Scores()
+    for batch in original.batches(rows.texts, batch_size=_BATCH_SIZE):
+        together.add(batch, original=original, exported=exported)
+    for batch in original.batches(rows.texts[: _TIMED + _WARM_UP], batch_size=1):
+        alone.add(batch, original=original, exported=exported)
+    # A row scored twice has to be the same both times: int8 rounds by what else is in the batch.
+    same = together.same_predictions()
+    singles = alone.same_predictions()
+    same[: len(singles)] &= singles
+    is_regression = original.source.is_regression
+    known = [row for row, label in enumerate(rows.labels) if label is not None]
+    labels = [label for label in rows.labels if label is not None]
+    return Agreement(
+        rows=len(rows.texts),
+        same_predictions=None if is_regression else float(same.mean()),
+        max_score_difference=max(together.max_difference(), alone.max_difference()),
+        max_score=float(np.abs(np.concatenate(together.original)).max()),
+        labelled_rows=len(known),
+        accuracy=together.accuracy(known, labels) if known and not is_regression else None,
+        mean_absolute_error=together.mean_absolute_error(known, labels) if known and is_regression else None,
+        seconds_a_row={name: statistics.median(values[_WARM_UP:] or values) for name, values in alone.seconds.items()},
+    )
+
+
+class _Scores:
+    """What both models said of the same batches, and how long they took."""
+
+    def __init__(self) -> None:
+        self.original: list[np.ndarray] = []
+        self.onnx: list[np.ndarray] = []
+        self.seconds: dict[str, list[float]] = {"original": [], "onnx": []}
+
+    def add(self, batch: dict[str, torch.Tensor], *, original: Classifier, exported: OnnxClassifier) -> None:
+        """Scores a batch with one model and then the other."""
+        began = time.perf_counter()
+        self.original.append(original.score_batch(batch))
+        between = time.perf_counter()
+        self.onnx.append(exported.score_batch(batch))
+        self.seconds["original"].append(between - began)
+        self.seconds["onnx"].append(time.perf_counter() - between)
+
+    def predicted(self) -> dict[str, np.ndarray]:
+        """Class indices of each model, int64 [rows]."""
+        return {
+            name: np.concatenate(scores).argmax(axis=-1)
+            for name, scores in (("original", self.original), ("onnx", self.onnx))
+        }
+
+    def same_predictions(self) -> np.ndarray:
+        """Whether both models chose the same class, bool [rows]."""
+        predicted = self.predicted()
+        return np.asarray(predicted["original"] == predicted["onnx"])
+
+    def max_difference(self) -> float:
+        """Largest absolute difference of two scores; NaN where one is."""
+        return float(np.abs(np.concatenate(self.original) - np.concatenate(self.onnx)).max())
+
+    def accuracy(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
+        """Share of the rows `known` whose class each model found."""
+        return {name: float((said[known] == labels).mean()) for name, said in self.predicted().items()}
+
+    def mean_absolute_error(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
+        """How far each model's values are from the labels of the rows `known`, on average."""
+        values = {"original": np.concatenate(self.original), "onnx": np.concatenate(self.onnx)}
+        return {name: float(np.abs(said[known, 0] - np.array(labels)).mean()) for name, said in values.items()}
+
+
+def require_same(agreement: Agreement) -> None:
+    """Raises Disagreement unless every prediction is the same and every score nearly so."""
+    # Written so that NaN fails.
+    near = agreement.max_score_difference <= TOLERANCE * max(1.0, agreement.max_score)
+    if agreement.same_predictions not in (1.0, None) or not near:
+        raise Disagreement(f"the exported model differs from the original ({agreement.in_words})")
+
+
+def require_share(agreement: Agreement, *, least: float) -> None:
+    """Raises Disagreement unless at least this share of the predictions is the same; there must be predictions."""
+    assert agreement.same_predictions is not None
+    if not agreement.same_predictions >= least or np.isnan(agreement.max_score_difference):
+        raise Disagreement(
+            f"the int8 model predicts {agreement.same_predictions:.2%} of {agreement.rows} rows as the original does, "
+            f"less than {least:.2%}: export without --int8, or allow it with --min_agreement"
+        )

@@ -1,0 +1,138 @@
+"""The two halves of an encoder's layer, each one step of autograd with its gradient written out.
+
+Same mathematics as transformers' modules (fused_layers_test compares values and gradients), less work: the last layer
+computes the first token alone, which is all that is read of it, and there are fewer operations to call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.training.fused.products import (
+    Mask,
+    array,
+    by_head,
+    linear,
+    masked,
+    merged,
+    normalise,
+    normalise_backward,
+    product,
+)
+
+_ops: Any = torch.ops.aten
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a layer has to know of itself besides its weights.
+
+    Attributes:
+        heads: attention heads.
+        eps: of its normalisations.
+    """
+
+    heads: int
+    eps: float
+
+
+class Attention(torch.autograd.Function):
+    """LayerNorm(x + dropout(attention(x))) of the first `asked` tokens of each row (Vaswani et al. 2017)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: torch.Tensor,
+        asked: int,
+        bias: torch.Tensor | None,
+        masks: tuple[Mask, Mask],
+        shape: Shape,
+        *weights: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attends.
+
+        Args:
+            ctx: autograd's.
+            inputs: [rows, tokens, width].
+            asked: tokens of each row whose output is wanted.
+            bias: [rows, 1, 1, tokens], added to the scores: very negative where a token is padding.
+            masks: dropout's for the probabilities [rows, heads, asked, tokens] and the output [rows * asked, width].
+            shape: of the layer.
+            *weights: weight and bias of query, key, value and output; scale and shift of the normalisation.
+
+        Returns:
+            [rows * asked, width].
+        """
+        wq, bq, wk, bk, wv, bv, wo, bo, scale, shift = weights
+        rows, tokens, width = inputs.shape
+        flat = inputs.view(-1, width)
+        asking = flat if asked == tokens else inputs[:, :asked].reshape(-1, width)
+        query = linear(asking, wq, bq).mul_((width // shape.heads) ** -0.5)
+        key, value = linear(flat, wk, bk), linear(flat, wv, bv)
+        q, k, v = (by_head(part, rows=rows, heads=shape.heads) for part in (query, key, value))
+        scores = torch.from_numpy(np.matmul(q, k.swapaxes(2, 3)))
+        if bias is not None:
+            scores += bias
+        probabilities = _ops._softmax(scores, -1, False)
+        used = masked(probabilities, masks[0])
+        mixed = merged(array(used), v)
+        summed = masked(linear(mixed, wo, bo), masks[1]).add_(asking)
+        out, mean, rate = normalise(summed, scale, shift, shape.eps)
+        ctx.heads, ctx.size, ctx.masks = shape.heads, inputs.shape, masks
+        saved = (flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate)
+        ctx.save_for_backward(*saved, wq, wk, wv, wo, scale, shift)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of the inputs and weights."""
+        flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate, *weights = ctx.saved_tensors
+        wq, wk, wv, wo, scale, shift = weights
+        rows, tokens, width = ctx.size
+        d_sum, d_scale, d_shift = normalise_backward(gradient.contiguous(), summed, mean, rate, scale, shift)
+        d_out = masked(d_sum, ctx.masks[1])
+        d_mixed = product(d_out, wo)
+        q, k, v, d_m = (by_head(part, rows=rows, heads=ctx.heads) for part in (query, key, value, d_mixed))
+        d_used = torch.from_numpy(np.matmul(d_m, v.swapaxes(2, 3)))
+        d_scores = array(_ops._softmax_backward_data(masked(d_used, ctx.masks[0]), probabilities, -1, torch.float32))
+        d_value = merged(array(used).swapaxes(2, 3), d_m)
+        d_key = merged(d_scores.swapaxes(2, 3), q)
+        d_query = merged(d_scores, k).mul_((width // ctx.heads) ** -0.5)
+        d_asking = product(d_query, wq).add_(d_sum)
+        d_inputs = product(d_key, wk).add_(product(d_value, wv)).view(rows, tokens, width)
+        d_inputs[:, : len(asking) // rows] += d_asking.view(rows, -1, width)
+        of_weights: list[torch.Tensor] = []
+        for by, inputs in ((d_query, asking), (d_key, flat), (d_value, flat), (d_out, mixed)):
+            of_weights += [product(by.t(), inputs), by.sum(0)]
+        return d_inputs, None, None, None, None, *of_weights, d_scale, d_shift
+
+
+class FeedForward(torch.autograd.Function):
+    """LayerNorm(x + dropout(W2 gelu(W1 x)))."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor, mask: Mask, shape: Shape, *weights: torch.Tensor) -> torch.Tensor:
+        """Computes the layer; inputs, mask and result are [tokens, width]."""
+        w1, b1, w2, b2, scale, shift = weights
+        hidden = linear(inputs, w1, b1)
+        active = _ops.gelu(hidden)
+        summed = masked(linear(active, w2, b2), mask).add_(inputs)
+        out, mean, rate = normalise(summed, scale, shift, shape.eps)
+        ctx.mask = mask
+        ctx.save_for_backward(inputs, hidden, active, summed, mean, rate, w1, w2, scale, shift)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of the inputs and weights."""
+        inputs, hidden, active, summed, mean, rate, w1, w2, scale, shift = ctx.saved_tensors
+        d_sum, d_scale, d_shift = normalise_backward(gradient.contiguous(), summed, mean, rate, scale, shift)
+        d_out = masked(d_sum, ctx.mask)
+        d_hidden = _ops.gelu_backward(product(d_out, w2), hidden)
+        d_inputs = product(d_hidden, w1).add_(d_sum)
+        of_weights = (product(d_hidden.t(), inputs), d_hidden.sum(0), product(d_out.t(), active), d_out.sum(0))
+        return d_inputs, None, None, *of_weights, d_scale, d_shift

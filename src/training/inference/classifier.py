@@ -1,0 +1,125 @@
+"""A trained classifier at work: texts in, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from src.cli.errors import RequestError
+from src.training.inference.model_folder import TrainedModel
+from src.training.inference.pairs import Text
+from src.training.model.inputs import input_names
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A model in memory, in evaluation mode, on the CPU."""
+
+    source: TrainedModel
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def input_names(self) -> list[str]:
+        """What the tokenizer makes and the model reads, in the order of the model's arguments."""
+        return input_names(self.model, self.tokenizer)
+
+    def scores(self, texts: Sequence[Text], *, batch_size: int) -> np.ndarray:
+        """Scores texts in order of length, so that little is padded.
+
+        Args:
+            texts: any number above 0, single texts or pairs.
+            batch_size: texts at once.
+
+        Returns:
+            float32 [texts, classes], rows as the texts are ordered.
+        """
+        import torch
+
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.source.max_seq_length)
+        order = sorted(range(len(texts)), key=lambda row: len(encoded["input_ids"][row]))
+        scores = np.empty((len(texts), len(self.source.class_names)), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                scores[rows] = self.score_batch(self._pad(encoded, rows))
+        return scores
+
+    def batches(self, texts: Sequence[Text], *, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Yields the texts as the model reads them, int64 [texts, tokens] by input name, in the order given."""
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.source.max_seq_length)
+        for start in range(0, len(texts), batch_size):
+            yield self._pad(encoded, range(start, min(start + batch_size, len(texts))))
+
+    def _pad(self, encoded: Any, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        batch = {name: [encoded[name][row] for row in rows] for name in self.input_names}
+        return dict(self.tokenizer.pad(batch, return_tensors="pt"))
+
+    def score_batch(self, batch: dict[str, torch.Tensor]) -> np.ndarray:
+        """Scores one batch: float32 [texts, classes]."""
+        import torch
+
+        with torch.inference_mode():
+            return to_scores(self.model(**batch).logits.numpy(), self.model.config)
+
+
+def to_scores(logits: np.ndarray, config: Any) -> np.ndarray:
+    """Turns a model's outputs into what it says, as transformers' text-classification pipeline does.
+
+    Args:
+        logits: float32 [texts, outputs].
+        config: the model's; its problem_type decides.
+
+    Returns:
+        float32 [texts, outputs]: probabilities that add up to 1; independent ones of a model with one output or of
+        many labels; or the values themselves of a regression.
+    """
+    if config.problem_type == "regression":
+        return logits
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return 1 / (1 + np.exp(-logits))
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def load_classifier(source: TrainedModel, *, attention: str = "sdpa") -> Classifier:
+    """Loads a trained model. Only safetensors are read: nothing in the folder is run.
+
+    Args:
+        source: what `find_trained_model` found.
+        attention: transformers' implementation of attention; a model that lacks it takes its own.
+
+    Raises:
+        RequestError: the files hold no such model, or lack some of its weights.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            source.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        words = " ".join(str(error).split())
+        raise RequestError(f"{source.folder} cannot be loaded as a text classifier: {words[:300]}") from error
+    if missing := sorted(loading["missing_keys"]):
+        # transformers fills them with random numbers, and the scores would look like any others.
+        raise RequestError(f"{source.folder} lacks weights of its model ({', '.join(missing[:3])}): train it again")
+    return Classifier(source=source, model=model.eval(), tokenizer=tokenizer)

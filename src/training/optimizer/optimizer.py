@@ -1,0 +1,183 @@
+"""The optimizer: its weights, gradients and state lie in memory that all training processes share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.adamw import adamw
+
+from src.training.optimizer.deferred_adamw import DeferredAdamW
+from src.training.optimizer.flat_weights import FlatWeights
+from src.training.optimizer.schedule import learning_rate
+from src.training.optimizer.shared_memory import shared_zeros
+from src.training.recipes.recipe import Recipe
+
+
+class Optimizer:
+    """AdamW (Loshchilov and Hutter 2019): fused where every weight has a gradient, deferred for the word embedding.
+
+    Each process collects the gradients of its rows, sums those of all processes for its share of the weights, and
+    updates that share (ZeRO, Rajbhandari et al. 2020, in shared memory): no weight, moment or update is there twice.
+    Sums are in the order of the processes, so equal runs have equal bits.
+    """
+
+    def __init__(self, model: Any, recipe: Recipe, *, steps: int, processes: int = 1, most_words: int = 0) -> None:
+        """Takes a model's weights, which move to shared memory.
+
+        Args:
+            model: a model of transformers.
+            recipe: has the rates.
+            steps: steps of the whole run.
+            processes: that share the work.
+            most_words: different words that a batch can have, at the most.
+        """
+        self._recipe, self._steps, self._processes = recipe, steps, processes
+        embedding: torch.nn.Embedding = model.get_input_embeddings()
+        on_cpu = embedding.weight.device.type == "cpu"
+        self.words = self._defer(embedding) if on_cpu and embedding.weight.requires_grad else None
+        deferred = None if self.words is None else self.words.weight
+        named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        self.flat = FlatWeights([pair for pair in named if pair[1] is not deferred], processes=processes)
+        self._mean, self._square = (self.flat.zeros(self.flat.size) for _ in range(2))
+        self._norms = shared_zeros(processes)
+        rows = min(most_words, embedding.num_embeddings) if self.words is not None else 0
+        self._row_gradients = shared_zeros(processes, rows, embedding.embedding_dim)
+        self.take_rank(0)
+
+    def _defer(self, embedding: Any) -> DeferredAdamW:
+        embedding.sparse = True
+        return DeferredAdamW(
+            embedding.weight,
+            learning_rate=lambda step: learning_rate(self._recipe, step=step, steps=self._steps),
+            steps=self._steps,
+            weight_decay=self._recipe.weight_decay,
+        )
+
+    def take_rank(self, rank: int) -> None:
+        """Says which share is this process's."""
+        self._rank = rank
+        self._share = self.flat.share(rank, of=self._processes)
+        self._own_rows = np.empty(0, np.int64)
+        self._row_gradient = torch.empty(0)
+
+    def read(self, words: np.ndarray, *, step: int) -> None:
+        """Prepares this process's share of the words that a step's batch reads; all of them, before its forward pass.
+
+        Args:
+            words: ids, int64, each once.
+            step: number of the step, from 0.
+        """
+        if self.words is not None:
+            self.words.read(torch.from_numpy(words[self._is_own(words)]), done=step)
+
+    def rows(self, words: np.ndarray) -> torch.Tensor:
+        """Returns rows of the embedding as a leaf, [words, width], whose gradient `collect` takes."""
+        assert self.words is not None
+        return self.words.weight.detach()[torch.from_numpy(words)].requires_grad_()
+
+    def _is_own(self, words: np.ndarray) -> np.ndarray:
+        own: np.ndarray = words % self._processes == self._rank
+        return own
+
+    def collect(self, words: np.ndarray, gradient: torch.Tensor | None) -> None:
+        """Puts this process's gradients where the others see them.
+
+        Args:
+            words: those of the whole step's batch, as for `read`.
+            gradient: of them, [words, width]; None to take it from the embedding itself, if it has one.
+        """
+        self.flat.collect(self._rank)
+        if self.words is None:
+            return
+        place = self._row_gradients[self._rank, : len(words)]
+        if gradient is not None:
+            place.copy_(gradient)
+            return
+        place.zero_()
+        if self.words.weight.grad is not None:
+            sparse = self.words.weight.grad.coalesce()
+            place[torch.from_numpy(np.searchsorted(words, sparse.indices()[0].numpy()))] = sparse.values()
+            self.words.weight.grad = None
+
+    def add_up(self, words: np.ndarray) -> None:
+        """Sums the gradients of this process's share of the weights, once all processes have collected theirs."""
+        first, *others = self.flat.gradients[:, self._share]
+        for other in others:
+            first += other
+        squares = (first * first).sum()
+        if self.words is not None:
+            at = torch.from_numpy(np.flatnonzero(self._is_own(words)))
+            self._own_rows = words[at.numpy()]
+            self._row_gradient = self._row_gradients[0].index_select(0, at)
+            for row_gradients in self._row_gradients[1:]:
+                self._row_gradient += row_gradients.index_select(0, at)
+            squares = squares + (self._row_gradient * self._row_gradient).sum()
+        self._norms[self._rank] = squares
+
+    def step(self, step: int) -> float:
+        """Updates this process's share, once all processes have added up; returns the learning rate.
+
+        Args:
+            step: number of the step, from 0.
+        """
+        rate = learning_rate(self._recipe, step=step, steps=self._steps)
+        scale = self._clipping()
+        border = self.flat.decayed
+        for part, decay in (
+            (slice(self._share.start, min(border, self._share.stop)), self._recipe.weight_decay),
+            (slice(max(border, self._share.start), self._share.stop), 0.0),
+        ):
+            if part.start < part.stop:
+                self._update(part, step=step, rate=rate, decay=decay, scale=scale)
+        if self.words is not None:
+            self.words.step(torch.from_numpy(self._own_rows), self._row_gradient.mul_(scale), done=step)
+        return rate
+
+    def _update(self, part: slice, *, step: int, rate: float, decay: float, scale: float) -> None:
+        device = self.flat.values.device
+        adamw(
+            [self.flat.values[part]],
+            [self.flat.gradients[0][part]],
+            [self._mean[part]],
+            [self._square[part]],
+            [],
+            [torch.tensor(float(step), device=device)],
+            fused=True,
+            grad_scale=None if scale == 1.0 else torch.tensor(1.0 / scale, device=device),
+            amsgrad=False, beta1=0.9, beta2=0.999, eps=1e-8, lr=rate, weight_decay=decay, maximize=False,
+        )  # fmt: skip
+
+    def _clipping(self) -> float:
+        """Returns what brings the whole gradient down to the recipe's norm."""
+        most = self._recipe.max_grad_norm
+        norm = float(self._norms.sum().sqrt())
+        return min(1.0, most / (norm + 1e-6)) if most else 1.0
+
+    def settle(self, *, done: int) -> None:
+        """Brings this process's share of the words up to now: before scoring, and before anybody else gets the model.
+
+        Args:
+            done: steps done.
+        """
+        if self.words is not None:
+            self.words.read(torch.arange(self._rank, len(self.words.weight), self._processes), done=done)
+
+    def release(self) -> None:
+        """Gives the model weights of its own again."""
+        self.flat.release()
+        if self.words is not None:
+            self.words.weight.data = self.words.weight.data.clone()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state, for a checkpoint."""
+        words = {} if self.words is None else self.words.state_dict()
+        return {"mean": self._mean, "square": self._square, "words": words}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to a state."""
+        self._mean.copy_(state["mean"])
+        self._square.copy_(state["square"])
+        if self.words is not None:
+            self.words.load_state_dict(state["words"])

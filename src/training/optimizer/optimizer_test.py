@@ -1,0 +1,207 @@
+"""Which weights move, how far, and that a run goes on from its state."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from src.training.optimizer.optimizer import Optimizer
+from src.training.optimizer.schedule import learning_rate
+from src.training.recipes.recipe import Recipe
+
+WORDS, WIDTH = 10, 4
+
+
+class Classifier(torch.nn.Module):
+    """As much of a model of transformers as the optimizer asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = torch.nn.Embedding(WORDS, WIDTH)
+        self.dense = torch.nn.Linear(WIDTH, WIDTH)
+        self.LayerNorm = torch.nn.LayerNorm(WIDTH)
+
+    def get_input_embeddings(self) -> torch.nn.Embedding:
+        return self.embedding
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.after_words(self.embedding(ids))
+
+    def after_words(self, embedded: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.dense(embedded.mean(1))).pow(3).sum()
+
+
+def optimizer_of(model: Classifier, recipe: Recipe, *, steps: int) -> Optimizer:
+    return Optimizer(model, recipe, steps=steps, most_words=WORDS)
+
+
+def batch(step: int) -> torch.Tensor:
+    """Few words of many; the last one is never read."""
+    return torch.tensor([[step % 9, (step * step) % 9, 2]])
+
+
+def take(model: Classifier, optimizer: Optimizer, steps: Sequence[int], *, by_rows: bool = False) -> list[float]:
+    """Takes steps as a process that trains alone does; returns their learning rates."""
+    rates = []
+    for step in steps:
+        ids = batch(step)
+        words = np.unique(ids.numpy())
+        optimizer.read(words, step=step)
+        rows = optimizer.rows(words) if by_rows else None
+        if rows is None:
+            model(ids).backward()
+        else:
+            model.after_words(rows[torch.from_numpy(np.searchsorted(words, ids.numpy()))]).backward()
+        optimizer.collect(words, None if rows is None else rows.grad)
+        optimizer.add_up(words)
+        rates.append(optimizer.step(step))
+    return rates
+
+
+def train(model: Classifier, recipe: Recipe, *, steps: int, by_rows: bool = False) -> Optimizer:
+    optimizer = optimizer_of(model, recipe, steps=steps)
+    take(model, optimizer, range(steps), by_rows=by_rows)
+    optimizer.settle(done=steps)
+    return optimizer
+
+
+def copies(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+def test_neither_biases_nor_norms_decay() -> None:
+    model = Classifier()
+    before = copies(model)
+    # With a gradient of 0, decay alone moves a weight.
+    recipe = Recipe(weight_decay=0.5, learning_rate=0.1, max_grad_norm=1e-30, lr_scheduler_type="constant")
+    train(model, recipe, steps=1)
+    kept = {name for name, weight in model.named_parameters() if torch.allclose(weight, before[name], atol=1e-4)}
+    assert kept == {"dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
+    assert torch.allclose(model.embedding.weight, before["embedding.weight"] * 0.95, atol=1e-4)
+
+
+def dense_adamw(model: Classifier, recipe: Recipe, *, steps: int) -> None:
+    """Trains by torch's own optimizer, as transformers' Trainer does."""
+    groups = [{"params": [weight], "weight_decay": recipe.weight_decay * ("bias" not in name and "Norm" not in name)}
+              for name, weight in model.named_parameters()]  # fmt: skip
+    dense = torch.optim.AdamW(groups)
+    for step in range(steps):
+        model(batch(step)).backward()
+        if recipe.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+        for group in dense.param_groups:
+            group["lr"] = learning_rate(recipe, step=step, steps=steps)
+        dense.step()
+        dense.zero_grad()
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
+def test_training_goes_where_dense_adamw_with_clipping_goes(max_grad_norm: float, by_rows: bool) -> None:
+    recipe = Recipe(learning_rate=0.01, max_grad_norm=max_grad_norm, weight_decay=0.01)
+    ours, wanted = Classifier(), Classifier()
+    train(ours, recipe, steps=30, by_rows=by_rows)
+    dense_adamw(wanted, recipe, steps=30)
+    for mine, exact in zip(ours.parameters(), wanted.parameters(), strict=True):
+        assert torch.allclose(mine, exact, atol=5e-5)
+
+
+def test_a_step_tells_its_learning_rate() -> None:
+    model, recipe = Classifier(), Recipe(learning_rate=0.1, warmup_ratio=0.5)
+    rates = take(model, optimizer_of(model, recipe, steps=4), range(4))
+    assert rates == [learning_rate(recipe, step=step, steps=4) for step in range(4)]
+
+
+def test_a_run_goes_on_from_its_state_to_the_same_bits() -> None:
+    recipe = Recipe(learning_rate=0.01)
+    whole, first_half = Classifier(), Classifier()
+    train(whole, recipe, steps=8)
+    first = optimizer_of(first_half, recipe, steps=8)
+    take(first_half, first, range(4))
+    # As after a restart: nothing is left but the weights and the state.
+    second_half = Classifier()
+    second = optimizer_of(second_half, recipe, steps=8)
+    second_half.load_state_dict(first_half.state_dict())
+    second.load_state_dict(first.state_dict())
+    take(second_half, second, range(4, 8))
+    second.settle(done=8)
+    for one, other in zip(whole.parameters(), second_half.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_frozen_weights_are_left_alone() -> None:
+    model = Classifier()
+    model.embedding.weight.requires_grad = False
+    model.dense.weight.requires_grad = False
+    before = copies(model)
+    train(model, Recipe(learning_rate=0.1), steps=3)
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {"dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
+
+
+def test_the_model_gets_weights_of_its_own_back() -> None:
+    model = Classifier()
+    optimizer = train(model, Recipe(learning_rate=0.1), steps=2)
+    trained = copies(model)
+    optimizer.release()
+    optimizer.flat.values.zero_()
+    assert optimizer.words is not None
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, trained[name])
+        assert weight.data_ptr() != optimizer.flat.values.data_ptr()
+
+
+class Share:
+    """What one process does in each part of a step. Here all are in this one: each with its view of what is shared."""
+
+    def __init__(self, rank: int, *, of: int, model: Classifier, optimizer: Optimizer) -> None:
+        self.of, self.model, self.optimizer = of, model, copy.copy(optimizer)
+        self.optimizer.take_rank(rank)
+
+    def prepare(self, step: int) -> None:
+        self.words = np.unique(batch(step).numpy())
+        self.optimizer.read(self.words, step=step)
+
+    def gradients(self, step: int) -> None:
+        (self.model(batch(step)) / self.of).backward()
+        self.optimizer.collect(self.words, None)
+
+    def add_up(self) -> None:
+        self.optimizer.add_up(self.words)
+
+    def update(self, step: int) -> None:
+        self.optimizer.step(step)
+
+    def settle(self, done: int) -> None:
+        self.optimizer.settle(done=done)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_shares_of_processes_make_up_the_whole(processes: int) -> None:
+    recipe = Recipe(learning_rate=0.01, max_grad_norm=0.5, weight_decay=0.01)
+    alone, shared = Classifier(), Classifier()
+    train(alone, recipe, steps=20)
+    optimizer = Optimizer(shared, recipe, steps=20, processes=processes, most_words=WORDS)
+    shares = [Share(rank, of=processes, model=shared, optimizer=optimizer) for rank in range(processes)]
+    for step in range(20):
+        for part, arguments in (("prepare", (step,)), ("gradients", (step,)), ("add_up", ()), ("update", (step,))):
+            for share in shares:
+                getattr(share, part)(*arguments)
+    for share in shares:
+        share.settle(20)
+    for one, other in zip(alone.parameters(), shared.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_frozen_embedding_needs_no_state() -> None:
+    model = Classifier()
+    model.embedding.weight.requires_grad = False
+    optimizer = train(model, Recipe(learning_rate=0.1), steps=2)
+    assert optimizer.words is None
+    assert optimizer.state_dict()["words"] == {}
+    optimizer.release()

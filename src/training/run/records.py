@@ -1,0 +1,68 @@
+"""The files that tell of a run: to programs metrics.json and recipe.json, to people the report and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.disk.durable import write_json
+from src.training.engine.trainer import Trainer
+from src.training.environment.description import describe_environment, peak_rss_bytes
+from src.training.evaluation.value_metrics import AnyMetrics
+from src.training.report.model_card import model_card
+from src.training.report.page import report_page
+from src.training.report.result import FinishedRun
+from src.training.run.artifact import METRICS_FILE, RECIPE_FILE
+
+
+def write_finished_run(folder: Path, run: FinishedRun) -> None:
+    """Writes all four files."""
+    results = {
+        "after": run.after.metrics.as_json(),
+        "comparison": run.comparison.as_json(),
+        "environment": run.environment,
+        "status": "complete",
+    }
+    _write_metrics(folder, before=run.before.metrics, effort=run.effort, results=results)
+    write_json(folder / RECIPE_FILE, run.resolved)
+    (folder / "report.html").write_text(report_page(run), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(run), encoding="utf-8")
+
+
+def write_stopped_run(
+    folder: Path, *, resolved: Mapping[str, Any], before: AnyMetrics, effort: Mapping[str, Any], status: str
+) -> None:
+    """Writes recipe.json, and metrics.json without results.
+
+    Args:
+        folder: where the checkpoint is.
+        resolved: content of recipe.json.
+        before: scores before training.
+        effort: what `training_effort` returns.
+        status: interrupted or stopped_at_deadline.
+    """
+    write_json(folder / RECIPE_FILE, resolved)
+    results = {"after": None, "comparison": None, "environment": describe_environment(), "status": status}
+    _write_metrics(folder, before=before, effort=effort, results=results)
+
+
+def _write_metrics(folder: Path, *, before: AnyMetrics, effort: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    write_json(folder / METRICS_FILE, {"schema": 1, "before": before.as_json(), "train": effort, **results})
+
+
+def training_effort(trainer: Trainer, *, threads: int, device: str) -> dict[str, Any]:
+    """Returns what training has taken so far, as metrics.json holds it: times in seconds, memory in bytes."""
+    now = trainer.progress
+    seconds = max(now.seconds, 1e-9)
+    return {
+        "seconds": now.seconds,
+        "examples": now.examples,
+        "examples_per_second": now.examples / seconds,
+        "tokens_per_second": now.tokens / seconds,
+        "epochs": now.step / trainer.steps_an_epoch,
+        "steps": now.step,
+        "peak_rss_bytes": peak_rss_bytes(children=trainer.replicas.processes - 1),
+        "threads": threads,
+        "device": device,
+    }

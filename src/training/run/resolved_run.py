@@ -1,0 +1,89 @@
+"""A recipe with its inputs found: what recipe.json holds, and the fingerprint that tells runs apart.
+
+torch is not needed for any of it: whether a run was done before, or cannot be done, is known within a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.training.data.parts import Task, load_task
+from src.training.engine.early_stopping import check_early_stopping
+from src.training.environment.cores import resolve_threads
+from src.training.model.base_model import BaseModel, find_base_model
+from src.training.recipes.recipe import Recipe
+
+SCHEMA = 1
+
+# Settings that decide the weights. Names and places of inputs do not: their content does; and of the problem's type,
+# what the labels turn out to be.
+_DECIDING = (
+    *("max_seq_length", "per_device_train_batch_size", "learning_rate", "weight_decay", "max_grad_norm"),
+    *("lr_scheduler_type", "warmup_ratio", "num_train_epochs", "seed", "reproducible", "class_weights"),
+    *("early_stopping_patience", "early_stopping_threshold"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRun:
+    """A recipe and everything it names.
+
+    Attributes:
+        document: the content of recipe.json, the same on every machine that runs the same recipe.
+    """
+
+    recipe: Recipe
+    base: BaseModel
+    task: Task
+    threads: int
+    document: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the weights and the numbers: settings and the content of inputs."""
+        return str(self.document["fingerprint"])
+
+
+def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
+    """Finds and checks every input of a recipe.
+
+    Args:
+        recipe: the run.
+        folder: what relative paths are relative to.
+
+    Raises:
+        RequestError: an input cannot be had or is wrong.
+    """
+    threads = resolve_threads(recipe)
+    # Rows first: they are checked in a moment, a model may have to be downloaded.
+    task = load_task(recipe, folder=folder)
+    check_early_stopping(recipe, chooses=task.chooses)
+    base = find_base_model(recipe, folder=folder)
+    document = _document(recipe, base=base, task=task, threads=threads)
+    return ResolvedRun(recipe=recipe, base=base, task=task, threads=threads, document=document)
+
+
+def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> dict[str, Any]:
+    """Returns the content of recipe.json. It is the same on every machine that runs the same recipe."""
+    data = {**task.content(), "class_names": list(task.class_names), "problem_type": task.problem_type}
+    inputs = {"model": base.content, "data": data}
+    deciding = {
+        "settings": {name: getattr(recipe, name) for name in _DECIDING},
+        "threads": threads,
+        "chooses": task.chooses,
+        "model": base.content["sha256"],
+        "data": inputs["data"],
+    }
+    canonical = json.dumps(deciding, sort_keys=True, ensure_ascii=False)
+    return {
+        "schema": SCHEMA,
+        "recipe": dataclasses.asdict(recipe),
+        "inputs": inputs,
+        "threads": threads,
+        "fingerprint": hashlib.sha256(canonical.encode()).hexdigest(),
+    }

@@ -1,0 +1,237 @@
+"""One run from its inputs to the committed artifact: the order of things, and what is told of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.cli.errors import StopRequested
+from src.training.data.batches import encode
+from src.training.data.rows import Rows
+from src.training.engine.data_parallel import FINAL, PROGRESS, TRAIN, Replicas
+from src.training.engine.memory_check import check_model_fits, check_training_fits
+from src.training.engine.trainer import Trainer
+from src.training.environment.description import describe_environment
+from src.training.environment.determinism import configure_torch
+from src.training.environment.stop_signal import StopSignal
+from src.training.evaluation.mcnemar import compare
+from src.training.evaluation.scoring import Scored
+from src.training.evaluation.wilcoxon import compare_errors
+from src.training.model.base_model import build_model
+from src.training.model.inputs import reads_token_types
+from src.training.model.objective import Objective
+from src.training.report.result import FinishedRun
+from src.training.run import artifact
+from src.training.run.console import configure_logging, section, show_comparison, show_metrics
+from src.training.run.events import EventLog, read_events
+from src.training.run.folders import open_run_folders
+from src.training.run.progress_bar import step_display
+from src.training.run.records import training_effort, write_finished_run, write_stopped_run
+from src.training.run.request import Request
+from src.training.run.resolved_run import ResolvedRun
+from src.training.run.verification import predict_sample, show_architecture, verify_saved
+
+log = logging.getLogger("finetune")
+
+
+class Session:
+    """A run. Its state is what the steps of `run` hand on to one another."""
+
+    def __init__(self, request: Request, *, resolved: ResolvedRun, stop: StopSignal) -> None:
+        """Takes the request with its inputs.
+
+        Raises:
+            RequestError: the output folder is not free, or a checkpoint does not fit.
+        """
+        configure_logging()
+        self.options, self.stop, self.name = request.options, stop, request.recipe_name
+        self.resolved, self.recipe, self.task = resolved, resolved.recipe, resolved.task
+        self.folders = open_run_folders(self.options, recipe_name=self.name, fingerprint=resolved.fingerprint)
+        self.output, self.checkpoints = self.folders.output, self.folders.checkpoints
+
+    def run(self) -> Path:
+        """Trains, measures, verifies and commits; returns the artifact folder.
+
+        Raises:
+            StopRequested: a signal or the deadline came; where training had begun, a checkpoint is saved.
+        """
+        try:
+            return self._run()
+        finally:
+            artifact.remove_staging(self.output)
+            self.folders.lock.release()
+
+    def _run(self) -> Path:
+        configure_torch(self.recipe)
+        self._announce()
+        check_model_fits(self.resolved.base.folder)
+        model, tokenizer = build_model(
+            self.resolved.base,
+            class_names=self.task.class_names or (self.recipe.label_column_name,),
+            seed=self.recipe.seed,
+            max_seq_length=self.recipe.max_seq_length,
+            problem_type=self.task.problem_type,
+        )
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.nn.Module.to(model, self.device)
+        with self._replicas(model, tokenizer) as replicas:
+            section("Model Performance Before Fine Tuning")
+            # Before training there is nothing to save, and a deadline is met by the loop, which saves.
+            before = self._measure(replicas, check=lambda: None)
+            self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
+            section("Training The Model")
+            try:
+                return self._train_and_finish(self._trainer(replicas), tokenizer, before=before)
+            finally:
+                self.events.close()
+
+    def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
+        """Trains and commits; whatever ends it early, the same command can go on from there."""
+        try:
+            self._train(trainer)
+            return self._finish(trainer, tokenizer, before=before)
+        except StopRequested as stopped:
+            # The loop has saved its own checkpoint; what comes after it would be lost.
+            if trainer.is_done:
+                trainer.save()
+            write_stopped_run(
+                self.checkpoints.folder,
+                resolved=self.resolved.document,
+                before=before.metrics,
+                effort=self._effort(trainer),
+                status=str(stopped),
+            )
+            raise
+        except Exception:
+            # Trained, and then no room on the disk, say: the same command is to go on from here, not to train again.
+            # Where the checkpoint does not fit either, the first error is the one to tell.
+            if trainer.is_done:
+                with contextlib.suppress(OSError):
+                    trainer.save()
+            raise
+
+    @property
+    def _sample(self) -> dict[str, Any]:
+        """What the sample is to be read and told by."""
+        return {"class_names": self.task.class_names, "pair": self.task.final.pairs is not None}
+
+    def _splits(self) -> tuple[Rows, Rows, Rows]:
+        return self.task.train, self.task.progress, self.task.final
+
+    def _announce(self) -> None:
+        log.info(
+            "Recipe %s: %s on %s",
+            self.name,
+            self.recipe.model_name_or_path,
+            self.recipe.dataset_name or self.recipe.train_file,
+        )
+        log.info(
+            "Rows: %s to train on, %s scored after each epoch (%s), %s for the final numbers (%s)",
+            *(f"{len(rows):,}" for rows in self._splits()[:2]),
+            self.task.progress.split,
+            f"{len(self.task.final):,}",
+            self.task.final.split,
+        )
+        for line in self.task.labels_in_words():
+            log.info("%s", line)
+        log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
+
+    def _replicas(self, model: Any, tokenizer: Any) -> Replicas:
+        names, token_types = (TRAIN, PROGRESS, FINAL), reads_token_types(model, tokenizer)
+        encoded = (
+            encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length, token_types=token_types)
+            for rows in self._splits()
+        )
+        splits = dict(zip(names, encoded, strict=True))
+        check_training_fits(
+            model,
+            self.recipe,
+            train=splits[TRAIN],
+            scored={name: splits[name] for name in (PROGRESS, FINAL)},
+            threads=self.resolved.threads,
+            keeps_best=self.task.chooses and self.recipe.num_train_epochs > 1,
+        )
+        return Replicas(
+            model,
+            self.recipe,
+            splits=splits,
+            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            threads=self.resolved.threads,
+        )
+
+    def _measure(self, replicas: Replicas, *, check: Callable[[], None]) -> Scored:
+        scored = replicas.score(FINAL, name=self.task.final.split, class_names=self.task.class_names, check=check)
+        show_metrics(scored.metrics)
+        return scored
+
+    def _trainer(self, replicas: Replicas) -> Trainer:
+        return Trainer(
+            replicas=replicas,
+            recipe=self.recipe,
+            scored_split=self.task.progress.split,
+            class_names=self.task.class_names,
+            chooses=self.task.chooses,
+            checkpoints=self.checkpoints,
+            stop=self.stop,
+            record=self.events.record,
+            checkpoint_seconds=self.options.checkpoint_seconds,
+        )
+
+    def _train(self, trainer: Trainer) -> None:
+        # A signal in the middle would leave half of the checkpoint's state in the trainer.
+        with self.stop.deferred():
+            if (checkpoint := self.folders.resume_from) is not None:
+                trainer.resume(checkpoint)
+                log.info("Resuming from %s, step %d of %d", checkpoint, trainer.progress.step, trainer.steps)
+            self.events.drop_after(trainer.progress.step, epoch=trainer.progress.epochs_scored)
+        with step_display(trainer.steps) as show:
+            trainer.fit(show)
+        log.info("Model trained in %.1f seconds", trainer.progress.seconds)
+
+    def _finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
+        """Measures the trained model and commits the artifact."""
+        model: Any = trainer.model
+        section("Model architecture")
+        show_architecture(model)
+        section("A sample test inference before saving")
+        prediction = predict_sample(model, tokenizer, **self._sample)
+        section("Model Performance After Fine Tuning")
+        after = self._measure(trainer.replicas, check=self.stop.check)
+        trainer.replicas.close()
+        staging = artifact.staging_folder(self.output)
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        write_finished_run(staging, self._finished(trainer, before=before, after=after))
+        (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
+        section("Loading saved model to verify")
+        verify_saved(staging, prediction, device=self.device, **self._sample)
+        with self.stop.deferred():
+            artifact.commit(staging, self.output)
+            self.checkpoints.remove()
+        return self.output
+
+    def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
+        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.final.labels)}
+        comparison = compare(**said) if self.task.class_names else compare_errors(**said)
+        show_comparison(comparison)
+        return FinishedRun(
+            title=self.name,
+            resolved=self.resolved.document,
+            final=self.task.final,
+            before=before,
+            after=after,
+            comparison=comparison,
+            events=read_events(self.events.path),
+            kept_epoch=trainer.progress.best_epoch or trainer.progress.epochs_scored,
+            effort=self._effort(trainer),
+            environment=describe_environment(),
+        )
+
+    def _effort(self, trainer: Trainer) -> dict[str, Any]:
+        return training_effort(trainer, threads=self.resolved.threads, device=str(self.device))

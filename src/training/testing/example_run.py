@@ -1,0 +1,138 @@
+"""A finished run that no training was needed for: what tests show to people."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from src.training.data.rows import Rows
+from src.training.evaluation.class_metrics import score
+from src.training.evaluation.mcnemar import compare
+from src.training.evaluation.scoring import Scored
+from src.training.evaluation.value_metrics import score_values
+from src.training.evaluation.wilcoxon import compare_errors
+from src.training.recipes.recipe import Recipe
+from src.training.report.result import FinishedRun
+
+
+def step_event(step: int, *, epoch: float, loss: float) -> dict[str, Any]:
+    """Returns a line of events.jsonl about steps."""
+    return {"event": "step", "step": step, "epoch": epoch, "loss": loss}
+
+
+def evaluation_event(epoch: int, *, loss: float, **scores: float) -> dict[str, Any]:
+    """Returns a line of events.jsonl about an epoch's scores."""
+    return {"event": "evaluation", "step": epoch, "epoch": epoch, "loss": loss, **scores}
+
+
+def example_run(
+    *,
+    names: Sequence[str] = ("bad", "good"),
+    rows: int = 1000,
+    right_before: int = 500,
+    right_after: int = 875,
+    text: str = "row {row}",
+    epochs: int = 3,
+    **fields: Any,
+) -> FinishedRun:
+    """Returns a run whose first so many final rows are right, before and after.
+
+    Args:
+        names: the classes; row i is of class i modulo their number.
+        rows: how many final rows.
+        right_before: how many are right before training.
+        right_after: how many are right after.
+        text: of each row; `{row}` is its number.
+        epochs: how many were trained.
+        **fields: of the recipe.
+    """
+    defaults: dict[str, Any] = {"model_name_or_path": "embedded:minilm-l6", "train_file": "my.csv"}
+    true = np.arange(rows) % len(names)
+    before, after = (_scored(true, right=right, names=tuple(names)) for right in (right_before, right_after))
+    steps = [
+        step_event(step, epoch=round(step / 40 * epochs, 4), loss=0.7 - 0.01 * step + 0.05 * (step % 3))
+        for step in range(1, 41)
+    ]
+    scored = [evaluation_event(epoch, accuracy=0.6 + 0.02 * epoch, loss=0.5) for epoch in range(1, epochs + 1)]
+    return FinishedRun(
+        title="mine",
+        resolved=_resolved(Recipe(**{**defaults, **fields}), rows=rows),
+        final=Rows(
+            split="test",
+            texts=tuple(text.replace("{row}", str(row)) for row in range(rows)),
+            labels=tuple(int(label) for label in true),
+        ),
+        before=before,
+        after=after,
+        comparison=compare(before=before.predicted, after=after.predicted, true=true),
+        events=(*steps, *scored),
+        kept_epoch=epochs,
+        effort={
+            **{"seconds": 83.4, "examples": 27000, "examples_per_second": 323.7, "tokens_per_second": 9001.2},
+            **{"epochs": float(epochs), "steps": 40, "peak_rss_bytes": 800_000_000, "threads": 2, "device": "cpu"},
+        },
+        environment={"cpu": "A CPU", "os": "Linux", "python": "3.12.0", "versions": {"torch": "2.13.0"}},
+    )
+
+
+def example_regression(
+    *, rows: int = 1000, text: str = "row {row}", epochs: int = 3, unit: float = 1.0, **fields: Any
+) -> FinishedRun:
+    """Returns a run that learnt values from -4 to 4, in some unit: the model says half of each, before 0.
+
+    Args:
+        rows: how many final rows.
+        text: of each row; `{row}` is its number.
+        epochs: how many were trained.
+        unit: what every value is multiplied by.
+        **fields: of the recipe.
+    """
+    run = example_run(rows=rows, text=text, epochs=epochs, problem_type="regression", **fields)
+    true = np.round(4 * np.sin(np.arange(rows)), 1) * unit
+    noise = np.cos(7 * np.arange(rows)) * unit
+    said = {"before": 0.01 * noise, "after": 0.5 * true + noise}
+    before, after = (_scored_values(said[side].astype(np.float32), true=true) for side in ("before", "after"))
+    scored = [
+        evaluation_event(epoch, loss=(1.5 - 0.1 * epoch) * unit**2)
+        | {"mae": (1 - 0.1 * epoch) * unit, "mae_ci95": [(0.95 - 0.1 * epoch) * unit, (1.05 - 0.1 * epoch) * unit]}
+        for epoch in range(1, epochs + 1)
+    ]
+    steps = [{**event, "loss": event["loss"] * 3 * unit**2} for event in run.events if event["event"] == "step"]
+    return dataclasses.replace(
+        run,
+        final=dataclasses.replace(run.final, labels=tuple(map(float, true))),
+        before=before,
+        after=after,
+        comparison=compare_errors(**said, true=true),
+        events=(*steps, *scored),
+    )
+
+
+def _scored_values(predicted: np.ndarray, *, true: np.ndarray) -> Scored:
+    loss = float(np.mean((predicted - true) ** 2))
+    metrics = score_values(split="test", loss=loss, predicted=predicted, true=true)
+    return Scored(metrics=metrics, predicted=predicted, confidence=np.ones(len(true), np.float32))
+
+
+def _scored(true: np.ndarray, *, right: int, names: tuple[str, ...]) -> Scored:
+    rows = np.arange(len(true))
+    predicted = np.where(rows < right, true, (true + 1) % len(names))
+    metrics = score(split="test", loss=0.25, predicted=predicted, true=true, class_names=names)
+    # The last row is the surest.
+    return Scored(metrics=metrics, predicted=predicted, confidence=(0.5 + rows / len(rows) / 2).astype(np.float32))
+
+
+def _resolved(recipe: Recipe, *, rows: int) -> dict[str, Any]:
+    counts = {"train": ("train", 9000), "progress": ("validation", 800), "final": ("test", rows)}
+    data: dict[str, Any] = {
+        role: {"split": split, "rows": count, "sha256": "0" * 64} for role, (split, count) in counts.items()
+    }
+    data["problem_type"] = recipe.problem_type or "classification"
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "inputs": {"model": {"source": recipe.model_name_or_path, "sha256": "1" * 64}, "data": data},
+        "fingerprint": "2" * 64,
+    }

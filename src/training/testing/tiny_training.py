@@ -1,0 +1,128 @@
+"""A small run by several processes: rows, recipe, and what it leaves; for tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.training.data.batches import EncodedRows
+from src.training.engine.data_parallel import PROGRESS, TRAIN, Replicas
+from src.training.environment.stop_signal import StopSignal
+from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
+from src.training.recipes.recipe import REGRESSION, Recipe
+from src.training.testing.tiny_model import VOCABULARY
+
+NAMES = ("bad", "good")
+RECIPE = Recipe(
+    per_device_train_batch_size=12,
+    per_device_eval_batch_size=4,
+    num_train_epochs=2,
+    learning_rate=1e-2,
+    max_grad_norm=0.5,
+)
+
+
+def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -> EncodedRows:
+    """Token rows whose label is whether `good` stands in them."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(number) % 2
+    words = [[VOCABULARY.index(word) for word in NAMES][label] for label in labels]
+    texts = [[2, *random.integers(10, 40, random.integers(1, 8)), word, 3] for word in words]
+    ids = np.concatenate(texts).astype(np.int32)
+    return EncodedRows(
+        ids=ids,
+        starts=np.cumsum([0, *map(len, texts)]),
+        labels=labels.astype(np.float32 if values else np.int64),
+        pad_id=0,
+        types=(ids % 2).astype(np.int8) if pairs else None,
+    )
+
+
+@contextmanager
+def replicas_maker(base: Path) -> Iterator[Callable[..., Replicas]]:
+    """Gives build_replicas for a model; ends afterwards what it made."""
+    made: list[Replicas] = []
+
+    def one(**given: Any) -> Replicas:
+        made.append(build_replicas(base, **given))
+        return made[-1]
+
+    try:
+        yield one
+    finally:
+        for each in made:
+            each.close()
+
+
+def build_replicas(
+    base: Path,
+    *,
+    threads: int,
+    dropout: float = 0.0,
+    head_dropout: float | None = None,
+    train: EncodedRows | None = None,
+    scored: EncodedRows | None = None,
+    objective: Objective = PLAIN_CLASSIFICATION,
+    **fields: Any,
+) -> Replicas:
+    """Loads a model and forks.
+
+    Args:
+        base: folder of build_tiny_model.
+        threads: cores to use.
+        dropout: probability; each number of processes has other masks.
+        head_dropout: the head's, where it is not the same.
+        train: rows to train on (default: 37).
+        scored: rows to score (default: 23).
+        objective: what is minimised.
+        **fields: of the recipe, where they are not those of RECIPE.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    settings: dict[str, Any] = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    settings["classifier_dropout"] = head_dropout
+    if objective.kind == REGRESSION:
+        settings["num_labels"] = 1
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(base, ignore_mismatched_sizes=True, **settings)
+    splits = {TRAIN: train or rows(37, seed=1), PROGRESS: scored or rows(23, seed=2)}
+    return Replicas(model, dataclasses.replace(RECIPE, **fields), splits=splits, objective=objective, threads=threads)
+
+
+class StopAt(StopSignal):
+    """Asks for a stop at the n-th time that it is asked."""
+
+    def __init__(self, times: int) -> None:
+        """Takes how often it is asked before."""
+        super().__init__(deadline_seconds=None)
+        self.left = times
+
+    @property
+    def status(self) -> str | None:
+        """`interrupted` from that time on."""
+        self.left -= 1
+        return "interrupted" if self.left < 0 else None
+
+
+def train(replicas: Replicas, *, first: int = 0, last: int | None = None) -> list[float]:
+    """Takes steps from `first` to before `last`; returns their losses. Leaves all weights settled."""
+    last = replicas.steps if last is None else last
+    losses = [replicas.step(step)[0] for step in range(first, last)]
+    replicas.settle(done=last)
+    return losses
+
+
+def weights(replicas: Replicas) -> dict[str, torch.Tensor]:
+    """Returns a copy of the model's weights."""
+    return {name: value.detach().clone() for name, value in replicas.model.state_dict().items()}
+
+
+def bits(given: dict[str, torch.Tensor]) -> bytes:
+    """Returns weights as they lie in memory, to compare."""
+    return b"".join(value.numpy().tobytes() for value in given.values())

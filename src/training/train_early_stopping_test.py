@@ -1,0 +1,149 @@
+"""Early stopping: when training ends, what is kept then, and that a resumed run ends at the same epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.training.engine.early_stopping import epochs_without_progress, is_out_of_patience
+from src.training.recipes.recipe import Recipe
+from src.training.testing.program_runs import called_from
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.train_model import main
+
+EPOCHS, STEPS_AN_EPOCH = 30, 15
+# Many labels of the train rows are wrong: the best epoch is soon behind.
+ARGUMENTS = (
+    *("--model_name_or_path", "base", "--train_file", "train.csv"),
+    *("--validation_file", "dev.csv", "--test_file", "test.csv"),
+    *("--max_seq_length", "16", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2"),
+    *("--num_train_epochs", str(EPOCHS), "--threads", "1", "--output_dir", "out"),
+)
+PATIENT = (*ARGUMENTS, "--early_stopping_patience", "3")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and rows."""
+    folder = tmp_path_factory.mktemp("material")
+    build_tiny_model(folder / "base")
+    write_sentences(folder / "train.csv", rows=60, seed=1, noise=0.3)
+    write_sentences(folder / "dev.csv", rows=40, seed=3, noise=0.2)
+    write_sentences(folder / "test.csv", rows=20, seed=2)
+    return folder
+
+
+@pytest.fixture
+def here(material: Path, tmp_path: Path) -> Iterator[Path]:
+    """A user's folder with a model and rows, which programs are called from."""
+    folder = shutil.copytree(material, tmp_path / "here")
+    with called_from(folder):
+        yield folder
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    told = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [event for event in told if event["event"] == kind]
+
+
+def counts(gains: list[float], **fields: Any) -> list[int]:
+    """How many epochs without progress there are after each of these: gains over the best one before."""
+    recipe, found = Recipe(**fields), [0]
+    for gain in gains:
+        found.append(epochs_without_progress(recipe, so_far=found[-1], better=gain >= 0, gain=gain))
+    return found[1:]
+
+
+def test_any_better_epoch_is_progress_without_a_threshold() -> None:
+    # A gain of 0 that is better: the same accuracy at a lower loss.
+    assert counts([math.inf, -0.1, -0.2, 0.0, -0.1, 0.01]) == [0, 1, 2, 0, 1, 0]
+
+
+def test_with_a_threshold_a_gain_has_to_be_above_it() -> None:
+    assert counts([math.inf, 0.01, 0.05, 0.06, -0.1], early_stopping_threshold=0.05) == [0, 1, 2, 0, 1]
+
+
+def test_patience_ends_after_as_many_epochs_as_it_says_and_never_where_none_is_set() -> None:
+    assert [is_out_of_patience(Recipe(early_stopping_patience=2), epochs=epochs) for epochs in (0, 1, 2)] == [
+        *(False, False, True)
+    ]
+    assert not is_out_of_patience(Recipe(), epochs=1000)
+
+
+def test_training_ends_early_keeps_the_best_epoch_and_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PATIENT]) == 0
+    told = capsys.readouterr().out
+    scores = [(event["accuracy"], -event["loss"]) for event in events(here / "out", "evaluation")]
+    best = scores.index(max(scores)) + 1
+    assert len(scores) == best + 3 < EPOCHS
+    [stop] = events(here / "out", "early_stop")
+    assert (stop["epoch"], stop["step"]) == (best + 3, (best + 3) * STEPS_AN_EPOCH)
+    assert told.count("stopped early") == 1
+    assert f"epoch {best} had the best validation scores: it is kept" in told
+    line = f"after epoch {best + 3} of {EPOCHS}: 3 without a better score"
+    assert line in (here / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"{best + 3} of at most {EPOCHS} (stopped early) epochs" in (here / "out" / "README.md").read_text()
+
+
+def test_the_epochs_before_the_stop_are_those_of_the_whole_run(here: Path) -> None:
+    # The learning rate falls to 0 at the end of the whole run, not of the shortened one.
+    assert main([*PATIENT]) == 0
+    assert main([*ARGUMENTS, "--output_dir", "whole"]) == 0
+    stopped, whole = events(here / "out", "step"), events(here / "whole", "step")
+    deciding = ("step", "loss", "learning_rate")
+    assert [[event[key] for key in deciding] for event in stopped] == [
+        [event[key] for key in deciding] for event in whole[: len(stopped)]
+    ]
+    assert len(stopped) < len(whole)
+
+
+@pytest.mark.parametrize("deadline", ["0.1", "0.3"])
+def test_a_resumed_run_ends_at_the_same_epoch_with_the_same_bits(here: Path, deadline: str) -> None:
+    assert main([*PATIENT, "--output_dir", "whole"]) == 0
+    # Again and again, so that stops fall into epochs that wait for a better one.
+    codes = [main([*PATIENT, "--deadline_seconds", deadline])]
+    while codes[-1] == 3:
+        deadline = str(float(deadline) * 1.3)
+        codes.append(main([*PATIENT, "--deadline_seconds", deadline]))
+    assert (codes[0], codes[-1]) == (3, 0)
+    for kind in ("evaluation", "early_stop"):
+        assert events(here / "out", kind) == events(here / "whole", kind)
+    weights = [(here / name / "model.safetensors").read_bytes() for name in ("out", "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_an_epoch_that_gains_too_little_is_kept_but_is_no_progress(here: Path) -> None:
+    assert main([*PATIENT, "--early_stopping_threshold", "0.9"]) == 0
+    assert [event["epoch"] for event in events(here / "out", "early_stop")] == [4]
+    scores = [(event["accuracy"], -event["loss"]) for event in events(here / "out", "evaluation")]
+    assert max(scores) != scores[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--validation_file", "dev.csv"],
+        ["--test_file", "test.csv", "--validation_file", "dev.csv", "--load_best_model_at_end", "false"],
+    ],
+)
+def test_it_is_refused_where_no_rows_may_choose(
+    here: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model_name_or_path", "base", "--train_file", "train.csv", "--output_dir", "out", *arguments]
+    assert main([*given, "--early_stopping_patience", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "early_stopping_patience needs rows that may choose the epoch" in told
+    assert told.count("\n") == 1
+    assert not (here / "out").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_threshold_without_patience_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--early_stopping_threshold", "0.1"]) == 2
+    assert "early_stopping_threshold goes with early_stopping_patience" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""py_modules(): the Python of one room, one target a module. The same on Bazel 4 and Bazel 8."""
+
+load("@rules_python//python:py_binary.bzl", "py_binary")
+load("@rules_python//python:py_library.bzl", "py_library")
+load("@rules_python//python:py_test.bzl", "py_test")
+load("//src:layers.bzl", "LAYERS")
+
+_PYTEST_MAIN = "//tools:pytest_main.py"
+
+# buildifier: disable=unnamed-macro
+def py_modules(
+        modules = {},
+        programs = {},
+        tests = {},
+        extra_deps = {},
+        data = {},
+        options = {},
+        testonly = []):
+    """One target for each module, program and test of a room.
+
+    `modules`, `programs` and the deps of `tests` are written by tools/build_files.py out of the imports. All else is
+    written by hand. A module may be used where src/layers.bzl says so.
+
+    Args:
+      modules: module -> what it imports.
+      programs: module that is run -> what it imports.
+      tests: size -> test file -> what it imports; run by pytest.
+      extra_deps: module -> packages that no import shows.
+      data: target -> files that it reads.
+      options: test -> further arguments of its rule, such as its tags.
+      testonly: modules and programs for tests alone; ["*"]: all of them.
+    """
+    native.filegroup(
+        name = "sources",
+        srcs = native.glob(["*.py"]),
+        visibility = ["//src:__pkg__"],
+    )
+    for name, deps in modules.items():
+        py_library(
+            name = name,
+            srcs = [name + ".py"],
+            data = data.get(name, []),
+            testonly = name in testonly or "*" in testonly,
+            visibility = _visibility(name, "*" in testonly),
+            deps = deps + extra_deps.get(name, []),
+        )
+    for name, deps in programs.items():
+        py_binary(
+            name = name,
+            srcs = [name + ".py"],
+            data = data.get(name, []),
+            testonly = name in testonly or "*" in testonly,
+            visibility = ["//visibility:public"],
+            deps = deps,
+        )
+    for size, tests_of_size in tests.items():
+        for name, deps in tests_of_size.items():
+            pytest_test(
+                name = name,
+                size = size,
+                srcs = [name + ".py"],
+                data = data.get(name, []),
+                deps = deps,
+                **options.get(name, {})
+            )
+
+def pytest_test(name, srcs, deps = [], args = [], **kwargs):
+    """A test target whose srcs are run by pytest.
+
+    Args:
+      name: name of the target.
+      srcs: the test files.
+      deps: what they import; pytest itself is added.
+      args: further arguments for pytest.
+      **kwargs: as for py_test.
+    """
+    py_test(
+        name = name,
+        srcs = srcs + [_PYTEST_MAIN],
+        args = ["$(rootpath %s)" % src for src in srcs] + args,
+        main = _PYTEST_MAIN,
+        deps = deps + ["@pypi//pytest"],
+        **kwargs
+    )
+
+def _visibility(name, testonly):
+    """Returns the packages that may use a module: those of the layers above its own, or all where only tests do."""
+    package = native.package_name()
+    if testonly:
+        return ["//src:__subpackages__"]
+    users = []
+    is_above = False
+    for layer in LAYERS:
+        if is_above:
+            users += [_package(place) for place in layer]
+        elif package in layer or package + ":" + name in layer:
+            is_above = True
+    unique = {user: None for user in users if user != package}
+    return ["//%s:__pkg__" % user for user in unique]
+
+def _package(place):
+    return place.partition(":")[0]
