@@ -101,7 +101,7 @@ def other_rows(root: Path) -> None:
 
 def other_code(root: Path) -> None:
     path = root / OUTPUTS / CODE_FILE
-    path.write_text(path.read_text().replace("./engine.py", "./elsewhere.py"))
+    path.write_text(path.read_text().replace("./training/engine/trainer.py", "./elsewhere.py"))
 
 
 def unfinished(root: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_default_is_the_tutorials_job_while_the_hub_answers_and_from_its_cac
             assert (tmp_path / folder / name).read_bytes() == (tmp_path / "online" / name).read_bytes()
     inputs = json.loads((tmp_path / "online" / "recipe.json").read_text())["inputs"]
     assert inputs["model"]["commit"] == RECIPE["model_revision"]
-    assert inputs["data"]["final"] == {**inputs["data"]["final"], "split": "validation", "rows": 40}
+    assert inputs["data"]["test"] == {**inputs["data"]["test"], "split": "validation", "rows": 40}
 
 
 def test_what_is_named_has_no_fallback_without_hub_and_cache(tmp_path: Path, hub: LoopbackHub) -> None:

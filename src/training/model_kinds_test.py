@@ -15,8 +15,8 @@ import pytest
 
 from src.training import export_onnx, predict
 from src.training.data.batches import encode
-from src.training.data.rows import Rows
-from src.training.engine.data_parallel import Replicas
+from src.training.data.rows import Examples
+from src.training.engine.data_parallel import DataParallel
 from src.training.testing.tiny_kinds import KINDS, MOST_TOKENS, build_tiny_decoder, build_tiny_kind
 from src.training.testing.tiny_model import write_sentences
 from src.training.train_model import main
@@ -121,16 +121,16 @@ def test_it_is_exported_to_a_graph_that_says_the_same(kind: str, trained: Callab
 def test_a_stopped_run_goes_on_to_the_same_bits(
     kind: str, trained: Callable[[str], Path], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Replicas.step
+    step = DataParallel.step
 
-    def step_and_interrupt(self: Replicas, number: int) -> tuple[float, float]:
+    def step_and_interrupt(self: DataParallel, number: int) -> tuple[float, float]:
         told = step(self, number)
         if number == STOP_AT:
             signal.raise_signal(signal.SIGTERM)
         return told
 
     with monkeypatch.context() as patch:
-        patch.setattr(Replicas, "step", step_and_interrupt)
+        patch.setattr(DataParallel, "step", step_and_interrupt)
         assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 3
     assert [path.name for path in (here / "out.checkpoint").glob("checkpoint-*")] == [f"checkpoint-{STOP_AT + 1}"]
     assert main(["--model_name_or_path", kind, *ARGUMENTS, "--resume_from_checkpoint", "true"]) == 0
@@ -166,7 +166,7 @@ def test_rows_are_encoded_as_its_tokenizer_does(kind: str, material: Path) -> No
     tokenizer = AutoTokenizer.from_pretrained(material / kind)
     texts = ("a good film", " Very\tBAD!", "ça va 😀", "good " * 50, f"{tokenizer.sep_token} not {tokenizer.pad_token}")
     wanted = AutoTokenizer.from_pretrained(material / kind)(list(texts), truncation=True, max_length=12)["input_ids"]
-    rows = encode(Rows(split="train", texts=texts, labels=(0,) * 5), tokenizer=tokenizer, max_seq_length=12)
+    rows = encode(Examples(split="train", texts=texts, labels=(0,) * 5), tokenizer=tokenizer, max_seq_length=12)
     assert [rows.tokens([row]).tolist() for row in range(5)] == wanted
 
 

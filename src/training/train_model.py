@@ -74,9 +74,9 @@ def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = No
         check_output_folder(request.options.output_dir, overwrite=request.options.overwrite_output_dir)
     if resolved is None:
         resolved = resolve_run(request.recipe, folder=working_folder())
-    from src.training.run.training_run import Session
+    from src.training.run.training_run import TrainingRun
 
-    return Session(request, resolved=resolved, stop=stop).run()
+    return TrainingRun(request, resolved=resolved, stop=stop).run()
 
 
 def train_classifier(

@@ -137,7 +137,7 @@ def test_the_recipe_file_says_what_the_run_was_made_of(finished: Path) -> None:
     recipe = _read(finished / "recipe.json")
     assert recipe["recipe"]["learning_rate"] == 0.02
     data = recipe["inputs"]["data"]
-    assert [data[role]["rows"] for role in ("train", "progress", "final")] == [72, 8, 20]
+    assert [data[role]["rows"] for role in ("train", "validation", "test")] == [72, 8, 20]
     assert data["class_names"] == ["negative", "positive"]
     assert len(recipe["inputs"]["model"]["sha256"]) == len(recipe["fingerprint"]) == 64
 

@@ -49,7 +49,7 @@ def _run(resolved: ResolvedRun) -> dict[str, Any]:
         "fingerprint": resolved.fingerprint,
         "settings": {name: getattr(resolved.recipe, name) for name in resolving._DECIDING},
         "threads": resolved.threads,
-        "chooses": resolved.task.chooses,
+        "selects_epoch": resolved.task.selects_epoch,
         # Its content alone: the same bits under another name or commit are the same model.
         "model": inputs["model"]["sha256"],
         "data": inputs["data"],

@@ -26,7 +26,7 @@ from src.training.benchmarks.reference_loops import (
 from src.training.data.batches import encode, epoch_batches
 from src.training.data.parts import load_task
 from src.training.engine.checkpoints import Checkpoints
-from src.training.engine.data_parallel import FINAL, PROGRESS, TRAIN, Replicas
+from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.cores import resolve_threads
 from src.training.environment.stop_signal import StopSignal
@@ -115,9 +115,9 @@ class Contest:
         clock = _StepClock(deadline_seconds=None)
         steps_an_epoch = math.ceil(len(self.encoded) / self.recipe.per_device_train_batch_size)
         few = dataclasses.replace(self.recipe, num_train_epochs=(steps - 0.5) / steps_an_epoch)
-        few_rows = self._encode(self.task.progress.take([0]))
-        with self._replicas(few, progress=few_rows, final=few_rows) as replicas:
-            self._ours(replicas, stop=clock).fit()
+        few_rows = self._encode(self.task.validation.select([0]))
+        with self._data_parallel(few, validation=few_rows, test=few_rows) as data_parallel:
+            self._ours(data_parallel, stop=clock).fit()
         starts = clock.checks[skip:steps]
         return [after - before for before, after in itertools.pairwise(starts)]
 
@@ -132,20 +132,20 @@ class Contest:
             seed=self.recipe.seed, **arguments,
         )  # fmt: skip
 
-    def _replicas(self, recipe: Recipe, *, progress: Any, final: Any) -> Replicas:
+    def _data_parallel(self, recipe: Recipe, *, validation: Any, test: Any) -> DataParallel:
         torch.set_num_threads(1)
-        return Replicas(
+        return DataParallel(
             copy.deepcopy(self.model),
             recipe,
-            splits={TRAIN: self.encoded, PROGRESS: progress, FINAL: final},
+            splits={TRAIN: self.encoded, VALIDATION: validation, TEST: test},
             objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
             threads=resolve_threads(recipe),
         )
 
-    def _ours(self, replicas: Replicas, *, stop: StopSignal) -> Trainer:
+    def _ours(self, data_parallel: DataParallel, *, stop: StopSignal) -> Trainer:
         return Trainer(
-            replicas=replicas, recipe=replicas.recipe, scored_split=self.task.progress.split,
-            class_names=self.task.class_names, chooses=self.task.chooses, stop=stop, record=_forget,
+            data_parallel=data_parallel, recipe=data_parallel.recipe, scored_split=self.task.validation.split,
+            class_names=self.task.class_names, selects_epoch=self.task.selects_epoch, stop=stop, record=_forget,
             checkpoints=Checkpoints(self.scratch / "checkpoints", fingerprint="benchmark"),
         )  # fmt: skip
 
@@ -159,33 +159,33 @@ class Contest:
         return {"seconds": round(time.perf_counter() - started, 1), "accuracy": round(accuracy, 4)}
 
     def _whole_reference(self, loop: ReferenceLoop) -> float:
-        progress, final = (
-            EncodedDataset(rows, tokenizer=self.tokenizer, loop=loop) for rows in (self.task.progress, self.task.final)
+        validation, test = (
+            EncodedDataset(rows, tokenizer=self.tokenizer, loop=loop) for rows in (self.task.validation, self.task.test)
         )
         trainer = self._reference(
             loop,
-            scored=progress,
+            scored=validation,
             eval_strategy="epoch",
             save_strategy="epoch",
-            load_best_model_at_end=self.task.chooses,
+            load_best_model_at_end=self.task.selects_epoch,
         )
-        trainer.predict(final)
+        trainer.predict(test)
         trainer.train()
         trainer.model.save_pretrained(self.scratch / loop.name / "model")
         # With the labels that come back: group_by_length reorders the rows of a prediction too.
-        scored = trainer.predict(final)
+        scored = trainer.predict(test)
         return float(np.mean(scored.predictions.argmax(axis=1) == scored.label_ids))
 
     def _whole_ours(self, recipe: Recipe) -> float:
         self.encoded = self._encode(self.task.train)
-        progress, final = self._encode(self.task.progress), self._encode(self.task.final)
-        with self._replicas(recipe, progress=progress, final=final) as replicas:
-            self._score(replicas)
-            self._ours(replicas, stop=self.stop).fit()
-            metrics = self._score(replicas)
-            replicas.close()
-            replicas.model.save_pretrained(self.scratch / "ours")
+        validation, test = self._encode(self.task.validation), self._encode(self.task.test)
+        with self._data_parallel(recipe, validation=validation, test=test) as data_parallel:
+            self._score(data_parallel)
+            self._ours(data_parallel, stop=self.stop).fit()
+            metrics = self._score(data_parallel)
+            data_parallel.close()
+            data_parallel.model.save_pretrained(self.scratch / "ours")
         return metrics.accuracy
 
-    def _score(self, replicas: Replicas) -> Metrics:
-        return replicas.score(FINAL, name=self.task.final.split, class_names=self.task.class_names).class_metrics
+    def _score(self, data_parallel: DataParallel) -> Metrics:
+        return data_parallel.score(TEST, name=self.task.test.split, class_names=self.task.class_names).class_metrics

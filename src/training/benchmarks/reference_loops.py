@@ -16,7 +16,7 @@ from transformers import (
     default_data_collator,
 )
 
-from src.training.data.rows import Rows
+from src.training.data.rows import Examples
 
 _TUTORIAL_LENGTH = 128
 
@@ -61,7 +61,7 @@ class _Clock(TrainerCallback):
 class EncodedDataset:
     """Rows as Trainer takes them."""
 
-    def __init__(self, rows: Rows, *, tokenizer: Any, loop: ReferenceLoop) -> None:
+    def __init__(self, rows: Examples, *, tokenizer: Any, loop: ReferenceLoop) -> None:
         """Tokenises every row as the loop wants it."""
         padding = {"padding": "max_length"} if loop.pad_to else {}
         encoded = tokenizer(list(rows.texts), truncation=True, max_length=_TUTORIAL_LENGTH, **padding)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from src.training.data import batches as batching
-from src.training.data.batches import EncodedRows, encode, epoch_batches, scoring_batches
-from src.training.data.rows import Rows
+from src.training.data.batches import EncodedExamples, encode, epoch_batches, scoring_batches
+from src.training.data.rows import Examples
 from src.training.testing.tiny_model import build_tiny_model
 
 # Rows of 2, 0, 3 and 1 tokens.
-ROWS = EncodedRows(
+ROWS = EncodedExamples(
     ids=np.array([11, 12, 31, 32, 33, 41], np.int32), starts=np.array([0, 2, 2, 5, 6]), labels=np.arange(4), pad_id=9
 )
 
@@ -110,7 +110,7 @@ def test_a_row_without_tokens_is_all_padding() -> None:
 
 def test_texts_are_encoded_as_the_tokenizer_does(tokenizer: Any) -> None:
     texts = ("the film was good", "dull", "a very great story!")
-    rows = encode(Rows(split="train", texts=texts, labels=(1, 0, 1)), tokenizer=tokenizer, max_seq_length=32)
+    rows = encode(Examples(split="train", texts=texts, labels=(1, 0, 1)), tokenizer=tokenizer, max_seq_length=32)
     wanted = tokenizer(list(texts), padding=True, return_tensors="pt")
     batch = rows.batch([0, 1, 2])
     assert batch["input_ids"].tolist() == wanted["input_ids"].tolist()
@@ -119,18 +119,18 @@ def test_texts_are_encoded_as_the_tokenizer_does(tokenizer: Any) -> None:
 
 
 def test_a_long_text_is_cut_and_keeps_its_closing_token(tokenizer: Any) -> None:
-    rows = encode(Rows(split="train", texts=("good " * 50,), labels=(0,)), tokenizer=tokenizer, max_seq_length=8)
+    rows = encode(Examples(split="train", texts=("good " * 50,), labels=(0,)), tokenizer=tokenizer, max_seq_length=8)
     assert tokenizer.convert_ids_to_tokens(rows.ids.tolist()) == ["[CLS]", *["good"] * 6, "[SEP]"]
 
 
 def test_no_rows_can_be_encoded(tokenizer: Any) -> None:
-    assert len(encode(Rows(split="test", texts=(), labels=()), tokenizer=tokenizer, max_seq_length=8)) == 0
+    assert len(encode(Examples(split="test", texts=(), labels=()), tokenizer=tokenizer, max_seq_length=8)) == 0
 
 
 def test_every_row_has_the_ids_of_the_tokenizers_own_call(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "_TEXTS_AT_ONCE", 3)
     texts = ("a good film", "", "[SEP] not [MASK]", "ça va 😀", "\tdull\n", "good " * 50, "Good, BAD!", "fine")
-    rows = encode(Rows(split="train", texts=texts, labels=(0,) * 8), tokenizer=tokenizer, max_seq_length=12)
+    rows = encode(Examples(split="train", texts=texts, labels=(0,) * 8), tokenizer=tokenizer, max_seq_length=12)
     wanted = tokenizer(list(texts), truncation=True, max_length=12)["input_ids"]
     assert [rows.ids[start:end].tolist() for start, end in zip(rows.starts, rows.starts[1:], strict=False)] == wanted
     assert (rows.ids.dtype.name, rows.starts.dtype.name) == ("int32", "int64")
@@ -166,16 +166,16 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert (done.stdout, done.stderr) == ("[0, 0]\n", "")
 
 
-PAIRS = Rows(
+PAIRS = Examples(
     split="train",
     texts=("the film was good", "dull", "a very great story!"),
-    pairs=("a good story", "the story was not very great", "fine"),
+    text_pairs=("a good story", "the story was not very great", "fine"),
     labels=(1, 0, 1),
 )
 
 
 def test_pairs_are_encoded_as_the_tokenizer_does(tokenizer: Any) -> None:
-    wanted = tokenizer(list(PAIRS.texts), list(PAIRS.pairs or ()), padding=True, return_tensors="pt")
+    wanted = tokenizer(list(PAIRS.texts), list(PAIRS.text_pairs or ()), padding=True, return_tensors="pt")
     batch = encode(PAIRS, tokenizer=tokenizer, max_seq_length=32, token_types=True).batch([0, 1, 2])
     assert {name: values.tolist() for name, values in batch.items() if name != "labels"} == {
         name: values.tolist() for name, values in wanted.items()
@@ -186,7 +186,7 @@ def test_pairs_are_encoded_as_the_tokenizer_does(tokenizer: Any) -> None:
 
 def test_types_are_left_out_where_the_model_has_none_and_of_single_texts(tokenizer: Any) -> None:
     without = encode(PAIRS, tokenizer=tokenizer, max_seq_length=32)
-    single = Rows(split="train", texts=PAIRS.texts, labels=PAIRS.labels)
+    single = Examples(split="train", texts=PAIRS.texts, labels=PAIRS.labels)
     assert without.types is None
     for token_types in (True, False):
         rows = encode(single, tokenizer=tokenizer, max_seq_length=32, token_types=token_types)
@@ -195,7 +195,7 @@ def test_types_are_left_out_where_the_model_has_none_and_of_single_texts(tokeniz
 
 
 def test_of_a_long_pair_the_longer_text_is_cut(tokenizer: Any) -> None:
-    pair = Rows(split="train", texts=("good " * 50,), pairs=("bad film",), labels=(0,))
+    pair = Examples(split="train", texts=("good " * 50,), text_pairs=("bad film",), labels=(0,))
     rows = encode(pair, tokenizer=tokenizer, max_seq_length=8, token_types=True)
     words = ["[CLS]", *["good"] * 3, "[SEP]", "bad", "film", "[SEP]"]
     assert tokenizer.convert_ids_to_tokens(rows.ids.tolist()) == words
@@ -205,5 +205,5 @@ def test_of_a_long_pair_the_longer_text_is_cut(tokenizer: Any) -> None:
 
 def test_values_are_float32_and_classes_int64(tokenizer: Any) -> None:
     for labels, dtype in (((0.5, 2.0), np.float32), ((0, 2), np.int64)):
-        rows = Rows(split="train", texts=("a", "b"), labels=labels)
+        rows = Examples(split="train", texts=("a", "b"), labels=labels)
         assert encode(rows, tokenizer=tokenizer, max_seq_length=8).batch([0, 1])["labels"].numpy().dtype == dtype

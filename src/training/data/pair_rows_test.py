@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.data.rows import Rows, load_rows
+from src.training.data.rows import Examples, load_rows
 from src.training.recipes.recipe import Recipe
 
 NAMES = ("bad", "good")
 PAIRED = "premise,conclusion,label\na film,a story,yes\na film,a dull film,no\n"
 
 
-def load_pairs(folder: Path, content: str = PAIRED, **fields: Any) -> Rows:
+def load_pairs(folder: Path, content: str = PAIRED, **fields: Any) -> Examples:
     (folder / "train.csv").write_text(content)
     defaults = {"text_column_name": "premise", "text_pair_column_name": "conclusion"}
     recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", **{**defaults, **fields})
@@ -24,9 +24,9 @@ def load_pairs(folder: Path, content: str = PAIRED, **fields: Any) -> Rows:
 
 def test_pairs_are_read_with_both_texts(tmp_path: Path) -> None:
     rows = load_pairs(tmp_path)
-    assert (rows.texts, rows.pairs) == (("a film", "a film"), ("a story", "a dull film"))
-    taken = rows.take([1])
-    assert (taken.texts, taken.pairs, taken.labels) == (("a film",), ("a dull film",), (0,))
+    assert (rows.texts, rows.text_pairs) == (("a film", "a film"), ("a story", "a dull film"))
+    taken = rows.select([1])
+    assert (taken.texts, taken.text_pairs, taken.labels) == (("a film",), ("a dull film",), (0,))
 
 
 def test_the_first_text_of_a_pair_is_the_only_other_column(tmp_path: Path) -> None:
@@ -63,20 +63,22 @@ def test_an_empty_second_text_is_refused_with_its_row(tmp_path: Path) -> None:
 
 
 def test_a_pair_is_the_same_text_whichever_stands_first() -> None:
-    pairs = Rows(split="train", texts=("a b", "c", "a", "C"), pairs=("c", "a b", "b c", "A b"), labels=(0, 1, 0, 1))
+    pairs = Examples(
+        split="train", texts=("a b", "c", "a", "C"), text_pairs=("c", "a b", "b c", "A b"), labels=(0, 1, 0, 1)
+    )
     whole = [text.lower() for text in pairs.whole_texts]
     assert whole[0] == whole[1] == whole[3] != whole[2]
-    single = Rows(split="train", texts=("a film", "b"), labels=(0, 1))
+    single = Examples(split="train", texts=("a film", "b"), labels=(0, 1))
     assert single.whole_texts == single.texts
 
 
 def test_the_hash_is_of_both_texts_and_of_values() -> None:
-    pairs = Rows(split="train", texts=("a", "b"), pairs=("c", "d"), labels=(0, 1))
+    pairs = Examples(split="train", texts=("a", "b"), text_pairs=("c", "d"), labels=(0, 1))
     others = [
-        Rows(split="train", texts=("a", "b"), pairs=("c", "e"), labels=(0, 1)),
-        Rows(split="train", texts=("c", "b"), pairs=("a", "d"), labels=(0, 1)),
-        Rows(split="train", texts=("a", "b"), labels=(0, 1)),
+        Examples(split="train", texts=("a", "b"), text_pairs=("c", "e"), labels=(0, 1)),
+        Examples(split="train", texts=("c", "b"), text_pairs=("a", "d"), labels=(0, 1)),
+        Examples(split="train", texts=("a", "b"), labels=(0, 1)),
     ]
     assert len({rows.sha256(NAMES) for rows in (pairs, *others)}) == 4
-    values = [Rows(split="train", texts=("a", "b"), labels=labels) for labels in ((0.5, 1.0), (0.5, 1.25))]
+    values = [Examples(split="train", texts=("a", "b"), labels=labels) for labels in ((0.5, 1.0), (0.5, 1.25))]
     assert values[0].sha256(()) != values[1].sha256(())

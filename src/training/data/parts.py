@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from src.cli.errors import RequestError
-from src.training.data.rows import Rows, load_rows
+from src.training.data.rows import Examples, load_rows
 from src.training.data.splits import row_groups, sentence_groups, set_aside
 from src.training.recipes.class_weights import resolve_class_weights
 from src.training.recipes.recipe import CLASSIFICATION, REGRESSION, Recipe
@@ -31,10 +31,10 @@ class Task:
     """
 
     class_names: tuple[str, ...]
-    train: Rows
-    progress: Rows
-    final: Rows
-    chooses: bool
+    train: Examples
+    validation: Examples
+    test: Examples
+    selects_epoch: bool
     class_weights: tuple[float, ...] | None = None
 
     @property
@@ -60,7 +60,7 @@ class Task:
         """Row counts and hashes by role, for recipe.json."""
         return {
             role: {"split": rows.split, "rows": len(rows), "sha256": rows.sha256(self.class_names)}
-            for role, rows in (("train", self.train), ("progress", self.progress), ("final", self.final))
+            for role, rows in (("train", self.train), ("validation", self.validation), ("test", self.test))
         }
 
 
@@ -85,36 +85,36 @@ def load_task(recipe: Recipe, *, folder: Path) -> Task:
     return replace(task, class_weights=weights)
 
 
-def _assign(splits: dict[str, Rows], class_names: tuple[str, ...], recipe: Recipe) -> Task:
+def _assign(splits: dict[str, Examples], class_names: tuple[str, ...], recipe: Recipe) -> Task:
     """Decides which rows train, which are scored after each epoch, and which give the final numbers.
 
     Where only validation rows are given they give the final numbers, and so cannot choose the epoch;
     `validation_fraction` then sets train rows aside to choose by.
     """
-    final = splits.get("test") or splits.get("validation")
-    progress = splits.get("validation") if "test" in splits else None
+    test = splits.get("test") or splits.get("validation")
+    validation = splits.get("validation") if "test" in splits else None
     fraction = recipe.validation_fraction
-    if fraction is None and progress is None and (final is None or "test" in splits):
+    if fraction is None and validation is None and (test is None or "test" in splits):
         fraction = _DEFAULT_VALIDATION_FRACTION
-    train, carved = _carve(splits["train"], recipe, fraction=0.0 if progress is not None else fraction or 0.0)
-    if final is None:
-        final = carved
-    elif progress is None and len(carved):
-        progress = carved
-    chooses = progress is not None and recipe.load_best_model_at_end
+    train, carved = _carve(splits["train"], recipe, fraction=0.0 if validation is not None else fraction or 0.0)
+    if test is None:
+        test = carved
+    elif validation is None and len(carved):
+        validation = carved
+    selects_epoch = validation is not None and recipe.load_best_model_at_end
     return Task(
         class_names=class_names,
         train=train,
-        progress=final if progress is None else progress,
-        final=final,
-        chooses=chooses,
+        validation=test if validation is None else validation,
+        test=test,
+        selects_epoch=selects_epoch,
     )
 
 
-def _carve(rows: Rows, recipe: Recipe, *, fraction: float) -> tuple[Rows, Rows]:
+def _carve(rows: Examples, recipe: Recipe, *, fraction: float) -> tuple[Examples, Examples]:
     """Returns the rows to train on and the rows set aside, of which there may be none."""
     if fraction == 0.0 and recipe.train_fraction == 1.0:
-        return rows, rows.take([])
+        return rows, rows.select([])
     groups = (sentence_groups if recipe.split_unit == "sentence" else row_groups)(rows.whole_texts)
     aside = max(1, round(fraction * len(rows))) if fraction else 0
     wanted = min(int(recipe.train_fraction * len(rows)), len(rows) - aside)
@@ -124,21 +124,21 @@ def _carve(rows: Rows, recipe: Recipe, *, fraction: float) -> tuple[Rows, Rows]:
             f"{len(rows)} train rows are too few to set {fraction:.0%} aside and train on {recipe.train_fraction:.0%}: "
             "give more rows, or a --validation_file"
         )
-    return rows.take(train), rows.take(set_apart, split="validation")
+    return rows.select(train), rows.select(set_apart, split="validation")
 
 
 def _limit(task: Task, recipe: Recipe) -> Task:
     """Cuts the splits to the recipe's numbers of samples, chosen by its seed."""
 
-    def cut(rows: Rows, most: int | None) -> Rows:
+    def cut(rows: Examples, most: int | None) -> Examples:
         if most is None or len(rows) <= most:
             return rows
-        return rows.take(np.sort(np.random.default_rng(recipe.seed).permutation(len(rows))[:most]))
+        return rows.select(np.sort(np.random.default_rng(recipe.seed).permutation(len(rows))[:most]))
 
-    final_most = recipe.max_predict_samples if task.final.split == "test" else recipe.max_eval_samples
+    final_most = recipe.max_predict_samples if task.test.split == "test" else recipe.max_eval_samples
     return replace(
         task,
         train=cut(task.train, recipe.max_train_samples),
-        progress=cut(task.progress, recipe.max_eval_samples),
-        final=cut(task.final, final_most),
+        validation=cut(task.validation, recipe.max_eval_samples),
+        test=cut(task.test, final_most),
     )

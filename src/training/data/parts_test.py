@@ -31,50 +31,50 @@ def load(here: Path, *given: str, **fields: Any) -> Task:
 
 def roles(task: Task) -> list[tuple[int, str, set[str]]]:
     """Rows, split, and the files they come from, of train, progress and final."""
-    parts = (task.train, task.progress, task.final)
+    parts = (task.train, task.validation, task.test)
     return [(len(rows), rows.split, {text.split()[0] for text in rows.texts}) for rows in parts]
 
 
 def test_with_validation_and_test_rows_each_has_its_part(here: Path) -> None:
     task = load(here, "validation", "test")
     assert roles(task) == [(100, "train", {"train"}), (30, "validation", {"validation"}), (20, "test", {"test"})]
-    assert task.chooses
+    assert task.selects_epoch
 
 
 def test_with_test_rows_only_a_tenth_of_train_chooses_the_epoch(here: Path) -> None:
     task = load(here, "test")
     assert roles(task) == [(90, "train", {"train"}), (10, "validation", {"train"}), (20, "test", {"test"})]
-    assert task.chooses
+    assert task.selects_epoch
 
 
 def test_with_validation_rows_only_they_are_final_and_choose_nothing(here: Path) -> None:
     task = load(here, "validation")
     assert roles(task) == [(100, "train", {"train"}), *[(30, "validation", {"validation"})] * 2]
-    assert not task.chooses
+    assert not task.selects_epoch
 
 
 def test_with_validation_rows_only_a_named_fraction_of_train_chooses_the_epoch(here: Path) -> None:
     task = load(here, "validation", validation_fraction=0.25)
     aside, final = (25, "validation", {"train"}), (30, "validation", {"validation"})
     assert roles(task) == [(75, "train", {"train"}), aside, final]
-    assert task.chooses
+    assert task.selects_epoch
 
 
 def test_with_train_rows_only_a_tenth_is_final_and_chooses_nothing(here: Path) -> None:
     task = load(here)
     assert roles(task) == [(90, "train", {"train"}), *[(10, "validation", {"train"})] * 2]
-    assert task.progress == task.final
-    assert not task.chooses
+    assert task.validation == task.test
+    assert not task.selects_epoch
 
 
 def test_no_epoch_is_chosen_where_the_recipe_does_not_want_it(here: Path) -> None:
-    assert not load(here, "validation", "test", load_best_model_at_end=False).chooses
+    assert not load(here, "validation", "test", load_best_model_at_end=False).selects_epoch
 
 
 def test_rows_set_aside_are_not_trained_on_and_none_is_lost(here: Path) -> None:
     task = load(here)
-    assert not set(task.train.texts) & set(task.final.texts)
-    assert len(set(task.train.texts) | set(task.final.texts)) == 100
+    assert not set(task.train.texts) & set(task.test.texts)
+    assert len(set(task.train.texts) | set(task.test.texts)) == 100
 
 
 def test_labels_stay_with_their_texts(here: Path) -> None:
@@ -87,16 +87,16 @@ def test_rows_of_one_text_are_never_on_both_sides(tmp_path: Path) -> None:
     lines = (f"{'The  Film' if row % 3 else 'the film'} {row // 5},{row % 2}\n" for row in range(200))
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(lines))
     task = load(tmp_path, validation_fraction=0.3)
-    train, final = ({" ".join(text.lower().split()) for text in rows.texts} for rows in (task.train, task.final))
+    train, final = ({" ".join(text.lower().split()) for text in rows.texts} for rows in (task.train, task.test))
     assert not train & final
-    assert 50 <= len(task.final) <= 60
+    assert 50 <= len(task.test) <= 60
 
 
 def test_phrases_of_one_sentence_are_never_on_both_sides(tmp_path: Path) -> None:
     lines = (f"a{n} b{n} c{n} d{n},0\nb{n} c{n},1\nd{n},0\n" for n in range(40))
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(lines))
     task = load(tmp_path, validation_fraction=0.25, split_unit="sentence")
-    train, final = ({text.split()[-1][1:] for text in rows.texts} for rows in (task.train, task.final))
+    train, final = ({text.split()[-1][1:] for text in rows.texts} for rows in (task.train, task.test))
     assert not train & final
     assert len(final) == 10
 
@@ -104,13 +104,13 @@ def test_phrases_of_one_sentence_are_never_on_both_sides(tmp_path: Path) -> None
 def test_a_fraction_of_train_is_taken_beside_what_is_set_aside(here: Path) -> None:
     task = load(here, "test", train_fraction=0.5)
     assert len(task.train) == 50
-    assert not set(task.train.texts) & set(task.progress.texts)
+    assert not set(task.train.texts) & set(task.validation.texts)
     assert len(load(here, "validation", "test", train_fraction=0.5).train) == 50
 
 
 def test_the_seed_decides_which_rows_are_set_aside(here: Path) -> None:
     assert load(here, seed=1) == load(here, seed=1)
-    assert load(here, seed=1).final != load(here, seed=2).final
+    assert load(here, seed=1).test != load(here, seed=2).test
 
 
 def test_limits_cut_each_split_to_its_own_number(here: Path) -> None:
@@ -141,17 +141,17 @@ def test_a_limit_that_leaves_one_class_only_is_refused(here: Path) -> None:
 
 def test_content_changes_with_any_row_of_any_role(here: Path) -> None:
     before = load(here, "validation", "test").content()
-    assert {role: part["rows"] for role, part in before.items()} == {"train": 100, "progress": 30, "final": 20}
+    assert {role: part["rows"] for role, part in before.items()} == {"train": 100, "validation": 30, "test": 20}
     (here / "test.csv").write_text((here / "test.csv").read_text().replace("film 3,good", "film 3,bad"))
     after = load(here, "validation", "test").content()
-    assert [role for role in before if before[role] != after[role]] == ["final"]
+    assert [role for role in before if before[role] != after[role]] == ["test"]
 
 
 def test_labels_that_are_not_whole_numbers_make_it_a_regression(here: Path) -> None:
     lines = "".join(f"film {row},{row / 4}\n" for row in range(100))
     (here / "train.csv").write_text("text,label\n" + lines)
     task = load(here)
-    assert (task.problem_type, task.class_names, len(task.train), len(task.final)) == ("regression", (), 90, 10)
+    assert (task.problem_type, task.class_names, len(task.train), len(task.test)) == ("regression", (), 90, 10)
     with pytest.raises(RequestError, match="class_weights go with classes"):
         load(here, class_weights="balanced")
     with pytest.raises(RequestError, match="leaves rows of one label only"):
@@ -192,10 +192,10 @@ def test_a_pair_is_never_on_both_sides_not_even_turned_round(tmp_path: Path, uni
         validation_fraction=0.25,
         split_unit=unit,
     )
-    assert task.train.pairs is not None and task.final.pairs is not None
+    assert task.train.text_pairs is not None and task.test.text_pairs is not None
     train, final = (
         {frozenset(" ".join(text.lower().split()) for text in pair) for pair in zip(texts, pairs, strict=True)}
-        for texts, pairs in ((task.train.texts, task.train.pairs), (task.final.texts, task.final.pairs))
+        for texts, pairs in ((task.train.texts, task.train.text_pairs), (task.test.texts, task.test.text_pairs))
     )
     assert not train & final
     assert len(final) == 10
@@ -206,4 +206,4 @@ def test_pairs_with_one_text_in_common_are_rows_of_their_own(tmp_path: Path) -> 
     content = "".join(f"one premise,conclusion {row},{row % 2}\n" for row in range(40))
     (tmp_path / "train.csv").write_text("first,second,label\n" + content)
     task = load(tmp_path, text_column_name="first", text_pair_column_name="second", validation_fraction=0.25)
-    assert (len(task.train), len(task.final)) == (30, 10)
+    assert (len(task.train), len(task.test)) == (30, 10)

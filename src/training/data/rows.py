@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class Examples:
     """Labelled texts of one split.
 
     Attributes:
         labels: indices into the task's class names, or the values of a regression.
-        pairs: the second text of each row; None where the rows are single texts.
+        text_pairs: the second text of each row; None where the rows are single texts.
     """
 
     split: str
     texts: tuple[str, ...]
     labels: tuple[int | float, ...]
-    pairs: tuple[str, ...] | None = None
+    text_pairs: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -48,25 +48,25 @@ class Rows:
     @property
     def whole_texts(self) -> tuple[str, ...]:
         """What makes a row the same as another: its text, or both texts of a pair, whichever stands first."""
-        if self.pairs is None:
+        if self.text_pairs is None:
             return self.texts
-        both = (sorted(pair, key=str.lower) for pair in zip(self.texts, self.pairs, strict=True))
+        both = (sorted(pair, key=str.lower) for pair in zip(self.texts, self.text_pairs, strict=True))
         # The mark between them is a word that no text has: "a b" with "c" is not "a" with "b c".
         return tuple(f"{first} \0 {second}" for first, second in both)
 
-    def take(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Rows:
+    def select(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Examples:
         """Returns these rows, in this order."""
-        return Rows(
+        return Examples(
             split=split or self.split,
             texts=tuple(self.texts[row] for row in rows),
             labels=tuple(self.labels[row] for row in rows),
-            pairs=None if self.pairs is None else tuple(self.pairs[row] for row in rows),
+            text_pairs=None if self.text_pairs is None else tuple(self.text_pairs[row] for row in rows),
         )
 
     def sha256(self, class_names: Sequence[str]) -> str:
         """Hash of texts and class names, or values, in order; every part goes in with its length before it."""
         named = [class_names[at] for at in self.class_indices] if class_names else list(map(repr, self.labels))
-        columns = (self.texts, named) if self.pairs is None else (self.texts, self.pairs, named)
+        columns = (self.texts, named) if self.text_pairs is None else (self.texts, self.text_pairs, named)
         digest = hashlib.sha256()
         for row in zip(*columns, strict=True):
             for part in map(str.encode, row):
@@ -74,7 +74,7 @@ class Rows:
         return digest.hexdigest()
 
 
-def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Rows], tuple[str, ...]]:
+def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """Reads and checks the rows that a recipe names.
 
     Args:
@@ -105,9 +105,9 @@ class _Texts(NamedTuple):
     first: tuple[str, ...]
     second: tuple[str, ...] | None
 
-    def rows(self, split: str, *, at: Sequence[int], labels: Sequence[int | float]) -> Rows:
+    def rows(self, split: str, *, at: Sequence[int], labels: Sequence[int | float]) -> Examples:
         pairs = None if self.second is None else tuple(self.second[row] for row in at)
-        return Rows(split=split, texts=tuple(self.first[row] for row in at), labels=tuple(labels), pairs=pairs)
+        return Examples(split=split, texts=tuple(self.first[row] for row in at), labels=tuple(labels), text_pairs=pairs)
 
 
 def read_texts(table: Table, column: str) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
 
 def _rows_with_classes(
     tables: Mapping[str, Table], texts: Mapping[str, _Texts], column: str
-) -> tuple[dict[str, Rows], tuple[str, ...]]:
+) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """Returns the rows whose class is known, by split, and the class names."""
     labels = {split: class_labels(table, column) for split, table in tables.items()}
     known = {split: [row for row, label in enumerate(found) if label is not None] for split, found in labels.items()}
@@ -146,7 +146,7 @@ def _rows_with_classes(
     return splits, class_names
 
 
-def _rows_with_values(tables: Mapping[str, Table], texts: Mapping[str, _Texts], column: str) -> dict[str, Rows]:
+def _rows_with_values(tables: Mapping[str, Table], texts: Mapping[str, _Texts], column: str) -> dict[str, Examples]:
     """Returns the rows of a regression by split."""
     values = {split: label_values(table, column) for split, table in tables.items()}
     train = values["train"]

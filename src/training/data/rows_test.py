@@ -11,12 +11,12 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.data import rows as data
-from src.training.data.rows import Rows, load_rows
+from src.training.data.rows import Examples, load_rows
 from src.training.data.tables import Table
 from src.training.recipes.recipe import Recipe
 
 
-def load(folder: Path, **files: str) -> tuple[dict[str, Rows], tuple[str, ...]]:
+def load(folder: Path, **files: str) -> tuple[dict[str, Examples], tuple[str, ...]]:
     """Writes files named after the splits, and loads them."""
     given: dict[str, Any] = {f"{split}_file": f"{split}.csv" for split in files}
     for split, content in files.items():
@@ -198,31 +198,31 @@ def test_embedded_data_without_train_rows_is_refused(tmp_path: Path, monkeypatch
         load_rows(recipe, folder=tmp_path)
 
 
-ROWS = Rows(split="train", texts=("a film", "b"), labels=(0, 1))
+ROWS = Examples(split="train", texts=("a film", "b"), labels=(0, 1))
 NAMES = ("bad", "good")
 
 
 @pytest.mark.parametrize(
     ("rows", "names"),
     [
-        (Rows(split="train", texts=("a film", "c"), labels=(0, 1)), NAMES),
-        (Rows(split="train", texts=("a film", "b"), labels=(0, 0)), NAMES),
-        (Rows(split="train", texts=("b", "a film"), labels=(1, 0)), NAMES),
-        (Rows(split="train", texts=("a film",), labels=(0,)), NAMES),
+        (Examples(split="train", texts=("a film", "c"), labels=(0, 1)), NAMES),
+        (Examples(split="train", texts=("a film", "b"), labels=(0, 0)), NAMES),
+        (Examples(split="train", texts=("b", "a film"), labels=(1, 0)), NAMES),
+        (Examples(split="train", texts=("a film",), labels=(0,)), NAMES),
         (ROWS, ("bad", "great")),
         # The same letters, cut elsewhere: a text holds the label and the text of the next row.
-        (Rows(split="train", texts=("a filmbadb",), labels=(1,)), NAMES),
+        (Examples(split="train", texts=("a filmbadb",), labels=(1,)), NAMES),
     ],
 )
-def test_the_hash_changes_with_any_text_label_or_order(rows: Rows, names: tuple[str, ...]) -> None:
+def test_the_hash_changes_with_any_text_label_or_order(rows: Examples, names: tuple[str, ...]) -> None:
     assert rows.sha256(names) != ROWS.sha256(NAMES)
 
 
 def test_the_hash_is_of_names_not_of_their_indices_or_the_split() -> None:
-    turned = Rows(split="validation", texts=("a film", "b"), labels=(1, 0))
+    turned = Examples(split="validation", texts=("a film", "b"), labels=(1, 0))
     assert turned.sha256(("good", "bad")) == ROWS.sha256(NAMES)
 
 
 def test_rows_are_taken_in_the_order_asked_for() -> None:
-    taken = ROWS.take([1, 0], split="test")
+    taken = ROWS.select([1, 0], split="test")
     assert (taken.texts, taken.labels, taken.split) == (("b", "a film"), (1, 0), "test")

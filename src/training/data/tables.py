@@ -8,7 +8,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
-from src.training.environment.hub import hub_answers
+from src.training.environment.hub import go_offline_unless_reachable
 
 # Split names that hub datasets use for the same thing.
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
@@ -40,7 +40,7 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str
     Raises:
         RequestError: it cannot be had.
     """
-    hub_answers()
+    go_offline_unless_reachable()
     import datasets
 
     datasets.utils.logging.set_verbosity_error()

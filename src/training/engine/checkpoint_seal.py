@@ -18,7 +18,7 @@ STATE_FILE = "state.json"
 # A killed run loses this much at the most.
 CHECKPOINT_SECONDS = 300.0
 # Raised when an older trainer could not go on from what this one writes, or the other way round.
-FORMAT = 4
+FORMAT = 5
 
 
 class DamagedError(Exception):

@@ -148,7 +148,7 @@ class Checkpoints:
 
 
 def _flat(state: Mapping[str, Any]) -> WeightSet:
-    """Returns tensors by the path of names that leads to them: {"words": {"mean": t}} -> {"words.mean": t}."""
+    """Returns tensors by the path of names that leads to them: {"embedding": {"mean": t}} -> {"embedding.mean": t}."""
     flat: WeightSet = {}
     for name, value in state.items():
         flat |= (

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from threadpoolctl import ThreadpoolController
 
-from src.training.data.batches import EncodedRows
-from src.training.engine.process_group import Workers
-from src.training.engine.rank import Replica
-from src.training.environment.cores import share_out_threads
+from src.training.data.batches import EncodedExamples
+from src.training.engine.process_group import ProcessGroup
+from src.training.engine.rank import Rank
+from src.training.environment.cores import plan_processes
 from src.training.evaluation.scoring import Scored, score_logits
 from src.training.fused.forward import fuse
 from src.training.model.objective import Objective
@@ -21,13 +21,13 @@ from src.training.optimizer.optimizer import Optimizer
 from src.training.optimizer.shared_memory import shared_zeros
 from src.training.recipes.recipe import Recipe
 
-TRAIN, PROGRESS, FINAL = "train", "progress", "final"
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 # A stop is noticed between calls.
 _BATCHES_A_CALL = 8
 
 
-class Replicas:
+class DataParallel:
     """The model, its optimizer and the processes that train it.
 
     Processes instead of threads: bert-tiny's matrices are too small to be divided (with 16 rows a step two threads
@@ -39,7 +39,7 @@ class Replicas:
         model: Any,
         recipe: Recipe,
         *,
-        splits: Mapping[str, EncodedRows],
+        splits: Mapping[str, EncodedExamples],
         objective: Objective,
         threads: int,
     ) -> None:
@@ -57,21 +57,21 @@ class Replicas:
         self.steps_an_epoch = math.ceil(len(train) / recipe.per_device_train_batch_size)
         self.steps = math.ceil(recipe.num_train_epochs * self.steps_an_epoch)
         on_cpu = next(model.parameters()).device.type == "cpu"
-        self.processes, threads_each = share_out_threads(
+        self.processes, threads_each = plan_processes(
             threads if on_cpu else 1,
             batch_size=recipe.per_device_train_batch_size,
             weights=sum(weight.numel() for weight in model.parameters()),
         )
         most = recipe.per_device_train_batch_size * int(train.lengths.max(initial=0)) + 1
-        self.optimizer = Optimizer(model, recipe, steps=self.steps, processes=self.processes, most_words=most)
+        self.optimizer = Optimizer(model, recipe, steps=self.steps, processes=self.processes, max_token_ids=most)
         self._outputs = {name: shared_zeros(len(rows), model.config.num_labels) for name, rows in splits.items()}
         # With more threads a product is MKL's, which knows how to divide it.
         fused = fuse(model) if threads_each == 1 else None
         # A full garbage collection walks over all that transformers has loaded: 50 ms, every hundred steps or so.
         gc.freeze()
         self._blas = ThreadpoolController().select(internal_api="openblas").limit(limits=1)
-        self._workers = Workers(
-            lambda rank: Replica(
+        self._group = ProcessGroup(
+            lambda rank: Rank(
                 rank, of=self.processes, threads=threads_each, model=model, fused=fused, optimizer=self.optimizer,
                 objective=objective, recipe=recipe, splits=splits, outputs=self._outputs,
             ),
@@ -82,17 +82,17 @@ class Replicas:
     def step(self, step: int) -> tuple[float, float]:
         """Takes a step, from 0; returns the batch's loss and the learning rate."""
         if self._prepared != step:
-            self._workers.call("prepare", step)
-        loss = sum(self._workers.call("gradients", step))
-        self._workers.call("add_up")
+            self._group.call("prepare", step)
+        loss = sum(self._group.call("gradients", step))
+        self._group.call("reduce_gradients")
         following = step + 1 if step + 1 < self.steps else None
-        rate = self._workers.call("update", step, following)[0]
+        rate = self._group.call("update", step, following)[0]
         self._prepared = -1 if following is None else following
         return loss, rate
 
-    def settle(self, *, done: int) -> None:
+    def catch_up_all(self, *, done: int) -> None:
         """Brings all weights up to now, after so many steps: before they are scored, or anybody else's."""
-        self._workers.call("settle", done)
+        self._group.call("catch_up_all", done)
 
     def score(
         self, split: str, *, name: str, class_names: Sequence[str], check: Callable[[], None] = lambda: None
@@ -109,13 +109,13 @@ class Replicas:
         batches = math.ceil(len(rows) / self.recipe.per_device_eval_batch_size)
         for first in range(0, batches, _BATCHES_A_CALL * self.processes):
             check()
-            self._workers.call("score", split, first, first + _BATCHES_A_CALL * self.processes)
+            self._group.call("score", split, first, first + _BATCHES_A_CALL * self.processes)
         logits = self._outputs[split].numpy()
         return score_logits(logits, rows, split=name, class_names=class_names, objective=self.objective)
 
     def size(self, step: int) -> tuple[int, int]:
         """Returns rows and tokens of a step's batch, padding aside."""
-        rows = self._workers.own.rows(step)
+        rows = self._group.own.rows(step)
         return len(rows), int(self.splits[TRAIN].lengths[rows].sum())
 
     def load_state_dict(self, weights: Mapping[str, torch.Tensor], optimizer: dict[str, Any]) -> None:
@@ -126,14 +126,14 @@ class Replicas:
 
     def close(self) -> None:
         """Ends the processes and gives the model weights of its own. Once: a second call does nothing."""
-        if self._workers.is_closed:
+        if self._group.is_closed:
             return
-        self._workers.close()
+        self._group.close()
         gc.unfreeze()
         self._blas.restore_original_limits()
         self.optimizer.release()
 
-    def __enter__(self) -> Replicas:
+    def __enter__(self) -> DataParallel:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.training.engine.data_parallel import PROGRESS, TRAIN, Replicas
+from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.evaluation.scoring import evaluate
 from src.training.testing.tiny_model import build_tiny_model
-from src.training.testing.tiny_training import NAMES, bits, replicas_maker, rows, train, weights
+from src.training.testing.tiny_training import NAMES, bits, data_parallel_maker, rows, train, weights
 
 torch.set_num_threads(1)
 
-Make = Callable[..., Replicas]
+Make = Callable[..., DataParallel]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(base: Path) -> Iterator[Make]:
-    with replicas_maker(base) as make:
+    with data_parallel_maker(base) as make:
         yield make
 
 
@@ -38,7 +38,7 @@ def test_scores_are_those_of_plain_evaluation(make: Make, processes: int, number
     scored = rows(number, seed=5, pairs=True)
     together = make(threads=processes, scored=scored)
     train(together, last=3)
-    ours = together.score(PROGRESS, name="dev", class_names=NAMES)
+    ours = together.score(VALIDATION, name="dev", class_names=NAMES)
     wanted = evaluate(together.model, scored, split="dev", class_names=NAMES, batch_size=64)
     assert ours.predicted.tolist() == wanted.predicted.tolist()
     assert ours.confidence.tolist() == pytest.approx(wanted.confidence.tolist(), abs=1e-5)
@@ -51,8 +51,8 @@ def test_scoring_between_steps_changes_nothing(make: Make) -> None:
     losses = []
     for step in range(plain.steps):
         losses.append(scored.step(step)[0])
-        scored.score(PROGRESS, name="dev", class_names=NAMES)
-    scored.settle(done=plain.steps)
+        scored.score(VALIDATION, name="dev", class_names=NAMES)
+    scored.catch_up_all(done=plain.steps)
     assert losses == train(plain)
     assert bits(weights(scored)) == bits(weights(plain))
 
@@ -67,9 +67,9 @@ def test_scoring_can_be_ended_between_batches_and_begun_anew(make: Make) -> None
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        together.score(PROGRESS, name="dev", class_names=NAMES, check=check)
+        together.score(VALIDATION, name="dev", class_names=NAMES, check=check)
     # 38 batches of 4.
-    assert together.score(PROGRESS, name="dev", class_names=NAMES, check=check).class_metrics.examples == 150
+    assert together.score(VALIDATION, name="dev", class_names=NAMES, check=check).class_metrics.examples == 150
     assert len(asked) == 2 + 3
 
 
@@ -78,7 +78,7 @@ def test_a_run_goes_on_from_what_was_saved_to_the_same_bits(make: Make, processe
     whole, first = (make(threads=processes, dropout=0.1) for _ in range(2))
     for step in range(whole.steps):
         whole.step(step)
-    whole.settle(done=whole.steps)
+    whole.catch_up_all(done=whole.steps)
     for step in range(3):
         first.step(step)
     state = copy.deepcopy(first.optimizer.state_dict())
@@ -98,7 +98,7 @@ def test_after_close_the_model_has_its_trained_weights_to_itself(make: Make, pro
     together.close()
     together.close()
     together.optimizer.flat.values.zero_()
-    assert together.optimizer.words is not None
+    assert together.optimizer.embedding is not None
     assert bits(weights(together)) == bits(trained)
     for weight in together.model.parameters():
         assert weight.untyped_storage().nbytes() == weight.nbytes
@@ -113,7 +113,7 @@ def test_after_close_the_model_has_its_trained_weights_to_itself(make: Make, pro
 
 def test_it_closes_itself_at_the_end_of_a_block(make: Make) -> None:
     with make(threads=2) as together:
-        [process] = together._workers._processes
+        [process] = together._group._processes
         together.step(0)
     assert not Path(f"/proc/{process}").exists()
 
@@ -122,18 +122,18 @@ def test_after_close_nothing_is_done_by_halves(make: Make) -> None:
     together = make(threads=2)
     together.close()
     with pytest.raises(RuntimeError, match="closed"):
-        together.score(PROGRESS, name="dev", class_names=NAMES)
+        together.score(VALIDATION, name="dev", class_names=NAMES)
 
 
-@pytest.mark.parametrize("then", ["step", "score", "settle"])
+@pytest.mark.parametrize("then", ["step", "score", "catch_up_all"])
 def test_a_killed_process_is_an_error(make: Make, then: str) -> None:
     together = make(threads=3)
     together.step(0)
-    os.kill(together._workers._processes[1], signal.SIGKILL)
+    os.kill(together._group._processes[1], signal.SIGKILL)
     with pytest.raises(RuntimeError, match="training process 2 was ended by SIGKILL"):
         {
             "step": lambda: together.step(1),
-            "score": lambda: together.score(PROGRESS, name="dev", class_names=NAMES),
-            "settle": lambda: together.settle(done=1),
+            "score": lambda: together.score(VALIDATION, name="dev", class_names=NAMES),
+            "catch_up_all": lambda: together.catch_up_all(done=1),
         }[then]()
     together.close()

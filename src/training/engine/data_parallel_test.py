@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from src.training.data.batches import EncodedRows
+from src.training.data.batches import EncodedExamples
 from src.training.engine import data_parallel as module
-from src.training.engine.data_parallel import TRAIN, Replicas
+from src.training.engine.data_parallel import TRAIN, DataParallel
 from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.recipes.recipe import REGRESSION
 from src.training.testing.tiny_model import build_tiny_model
-from src.training.testing.tiny_training import RECIPE, bits, replicas_maker, rows, train, weights
+from src.training.testing.tiny_training import RECIPE, bits, data_parallel_maker, rows, train, weights
 
 torch.set_num_threads(1)
 
-Make = Callable[..., Replicas]
+Make = Callable[..., DataParallel]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(base: Path) -> Iterator[Make]:
-    with replicas_maker(base) as make:
+    with data_parallel_maker(base) as make:
         yield make
 
 
@@ -91,15 +91,15 @@ def test_twice_the_same_run_gives_the_same_bits(make: Make, processes: int) -> N
 def test_dropout_differs_between_processes_and_steps(make: Make, dropout: float, head_dropout: float) -> None:
     # All rows are alike: without dropout so are the gradients of both processes.
     one_row = rows(1, seed=1)
-    alike = EncodedRows(
+    alike = EncodedExamples(
         ids=np.tile(one_row.ids, 8), starts=np.arange(9) * len(one_row.ids), labels=np.zeros(8, np.int64), pad_id=0
     )
     together = make(threads=2, dropout=dropout, head_dropout=head_dropout, train=alike, per_device_train_batch_size=8)
     found = []
     for step in (0, 1):
         # The step is not finished: weights stay.
-        together._workers.call("prepare", step)
-        together._workers.call("gradients", step)
+        together._group.call("prepare", step)
+        together._group.call("gradients", step)
         found += list(together.optimizer.flat.gradients.clone())
     for one, other in itertools.combinations(found, 2):
         assert one.any() and not torch.allclose(one, other, rtol=1e-3, atol=1e-6)
@@ -117,7 +117,7 @@ def test_a_batch_may_have_fewer_rows_than_there_are_processes(make: Make, left_o
 
 def test_a_step_tells_the_loss_of_its_batch(make: Make) -> None:
     together = make(threads=3)
-    chosen = together._workers.own.rows(0)
+    chosen = together._group.own.rows(0)
     batch = together.splits[TRAIN].batch(chosen)
     wanted = together.model.eval()(**batch).loss.item()
     loss, rate = together.step(0)
@@ -137,7 +137,7 @@ def test_an_embedding_that_is_frozen_stays(base: Path) -> None:
         model.get_input_embeddings().weight.requires_grad = False
         before = model.get_input_embeddings().weight.clone()
         splits = {TRAIN: rows(37, seed=1)}
-        with Replicas(model, RECIPE, splits=splits, objective=PLAIN_CLASSIFICATION, threads=threads) as together:
+        with DataParallel(model, RECIPE, splits=splits, objective=PLAIN_CLASSIFICATION, threads=threads) as together:
             train(together)
             results.append(weights(together))
             assert torch.equal(model.get_input_embeddings().weight, before)

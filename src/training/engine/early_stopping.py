@@ -14,7 +14,7 @@ _EVENT = "early_stop"
 log = logging.getLogger("finetune")
 
 
-def check_early_stopping(recipe: Recipe, *, chooses: bool) -> None:
+def check_early_stopping(recipe: Recipe, *, selects_epoch: bool) -> None:
     """Refuses early stopping by scores that may not choose.
 
     Args:
@@ -24,7 +24,7 @@ def check_early_stopping(recipe: Recipe, *, chooses: bool) -> None:
     Raises:
         RequestError: they do not, so they cannot decide which epoch is the last one either.
     """
-    if recipe.early_stopping_patience is not None and not chooses:
+    if recipe.early_stopping_patience is not None and not selects_epoch:
         raise RequestError(
             "early_stopping_patience needs rows that may choose the epoch: give a --validation_file beside a "
             "--test_file, or set train rows aside with --validation_fraction, and leave load_best_model_at_end true"

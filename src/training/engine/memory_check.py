@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
-from src.training.data.batches import EncodedRows
+from src.training.data.batches import EncodedExamples
 from src.training.engine.memory_estimate import Load, check_memory, model_size, training_need
-from src.training.environment.cores import share_out_threads
+from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
 from src.training.fused.encoder import encoder_parts
 from src.training.recipes.recipe import Recipe
@@ -60,8 +60,8 @@ def check_training_fits(
     model: Any,
     recipe: Recipe,
     *,
-    train: EncodedRows,
-    scored: Mapping[str, EncodedRows],
+    train: EncodedExamples,
+    scored: Mapping[str, EncodedExamples],
     threads: int,
     keeps_best: bool,
     available: int | None = None,
@@ -83,7 +83,7 @@ def check_training_fits(
     size, rows = model_size(model), recipe.per_device_train_batch_size
     if size is None or next(model.parameters()).device.type != "cpu":
         return
-    processes, threads_each = share_out_threads(threads, batch_size=rows, weights=size.weights)
+    processes, threads_each = plan_processes(threads, batch_size=rows, weights=size.weights)
     longest = max(int(split.lengths.max(initial=0)) for split in scored.values())
     most = max(len(split) for split in scored.values())
     load = Load(

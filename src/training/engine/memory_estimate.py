@@ -29,13 +29,13 @@ class ModelSize:
 
     Attributes:
         weights: numbers in the model.
-        words: numbers in its word embedding, whose gradients are sparse.
+        embedding: numbers in its word embedding, whose gradients are sparse.
         width: of a token between layers.
         inner: of a token inside of a feed-forward part.
     """
 
     weights: int
-    words: int
+    embedding: int
     layers: int
     heads: int
     width: int
@@ -80,7 +80,7 @@ def model_size(model: Any) -> ModelSize | None:
         return None
     return ModelSize(
         weights=sum(weight.numel() for weight in model.parameters()),
-        words=model.get_input_embeddings().weight.numel(),
+        embedding=model.get_input_embeddings().weight.numel(),
         layers=int(layers),
         heads=int(heads),
         width=int(width),
@@ -91,14 +91,14 @@ def model_size(model: Any) -> ModelSize | None:
 
 def training_need(model: ModelSize, load: Load) -> Need:
     """Returns what training adds to a process that has loaded the model."""
-    dense = model.weights - model.words
+    dense = model.weights - model.embedding
     rows, tokens = load.batch
     # In shared memory: weights, two moments, gradients of each process. Beside it gradients as autograd leaves them.
     kept = 3 * model.weights + 2 * load.processes * dense + (model.weights if load.keeps_best else 0)
     # Gradients of a batch's words: of each process, and summed.
-    kept += (load.processes + 1) * min(rows * tokens * model.width, model.words)
+    kept += (load.processes + 1) * min(rows * tokens * model.width, model.embedding)
     batch = max(_training_pass(model, load), _scoring_pass(model, load))
-    settling = _SETTLING * model.words
+    settling = _SETTLING * model.embedding
     # What a pass frees, glibc has in pieces, of which the larger blocks of the other find about half.
     passing = max(batch, settling) + min(batch, settling) // 2
     weights = _BYTES * kept + load.processes * _PROCESS_BYTES

@@ -15,10 +15,10 @@ from src.training.environment import memory_limits
 from src.training.environment.memory_limits import available_memory
 
 MIB = 2**20
-BERT_TINY = ModelSize(weights=4_386_178, words=30_522 * 128, layers=2, heads=2, width=128, inner=512)
-MINILM = ModelSize(weights=22_713_986, words=30_522 * 384, layers=6, heads=12, width=384, inner=1536)
+BERT_TINY = ModelSize(weights=4_386_178, embedding=30_522 * 128, layers=2, heads=2, width=128, inner=512)
+MINILM = ModelSize(weights=22_713_986, embedding=30_522 * 384, layers=6, heads=12, width=384, inner=1536)
 # ModernBERT's kind, by transformers' own layers.
-MODERN = ModelSize(weights=11_159_296, words=30_522 * 256, layers=6, heads=4, width=256, inner=384)
+MODERN = ModelSize(weights=11_159_296, embedding=30_522 * 256, layers=6, heads=4, width=256, inner=384)
 LOAD = Load(batch=(16, 64), scored=(64, 64), processes=1, is_fused=True, keeps_best=True)
 
 

@@ -20,7 +20,7 @@ _SPIN_SECONDS = 0.0005
 _MOST_BYTES = 1 << 16
 
 
-class Workers:
+class ProcessGroup:
     """One object a process, which are called together.
 
     The first share is done in the calling process, the others in processes forked from it, which see what it held at
@@ -59,7 +59,7 @@ class Workers:
 
         Raises:
             RuntimeError: a process failed, with its traceback; the next call is made as if nothing had been. Or a
-                process is gone: the workers are of no use after it, nor after `close`.
+                process is gone: the group is of no use after it, nor after `close`.
             Exception: what the first share raises, once the others are done.
         """
         if self.is_closed:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from src.training.engine.process_group import Workers
+from src.training.engine.process_group import ProcessGroup
 from src.training.environment.cores import can_fork
-from src.training.testing.worker_samples import SECONDS, Make, Share, time_limit, workers_maker
+from src.training.testing.worker_samples import SECONDS, Make, Share, group_maker, time_limit
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="processes cannot be forked here")
 
@@ -27,7 +27,7 @@ def no_test_waits_for_ever() -> Iterator[None]:
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    with workers_maker() as make:
+    with group_maker() as make:
         yield make
 
 
@@ -47,26 +47,26 @@ def wait_until_gone(*processes: int) -> None:
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_a_killed_process_is_told_at_once(make: Make, rank: int) -> None:
-    workers = make()
-    victim = workers.call("process")[rank]
+    group = make()
+    victim = group.call("process")[rank]
     began = time.monotonic()
     with pytest.raises(RuntimeError, match=f"training process {rank} was ended by SIGKILL: .* short of memory"):
-        workers.call("end", rank, "kill")
+        group.call("end", rank, "kill")
     assert time.monotonic() - began < 10
     # And again, whatever is asked next, until they are closed.
     with pytest.raises(RuntimeError, match=f"training process {rank} was ended by SIGKILL"):
-        workers.call("add", 1)
-    workers.close()
+        group.call("add", 1)
+    group.close()
     assert not Path(f"/proc/{victim}").exists()
 
 
 def test_a_process_killed_between_calls_is_told_by_the_next(make: Make) -> None:
-    workers = make()
-    victim = workers.call("process")[2]
+    group = make()
+    victim = group.call("process")[2]
     os.kill(victim, signal.SIGKILL)
     wait_until_gone(victim)
     with pytest.raises(RuntimeError, match="training process 2 was ended by SIGKILL"):
-        workers.call("add", 1)
+        group.call("add", 1)
 
 
 def test_a_process_that_exits_is_told_with_its_exit_code(make: Make) -> None:
@@ -102,24 +102,24 @@ def test_nothing_is_left_when_the_own_share_cannot_be_made() -> None:
 
     before = children(), descriptors()
     with pytest.raises(ValueError, match="no room"):
-        Workers(unmade, count=3)
+        ProcessGroup(unmade, count=3)
     assert (children(), descriptors()) == before
 
 
 @pytest.mark.parametrize("called", [False, True])
 def test_nothing_is_left_after_close(called: bool) -> None:
     before = children(), descriptors()
-    workers = Workers(Share, count=3)
+    group = ProcessGroup(Share, count=3)
     if called:
-        workers.call("add", 1)
+        group.call("add", 1)
     processes = children() - before[0]
     assert len(processes) == 2
-    workers.close()
+    group.close()
     assert (children(), descriptors()) == before
     assert not any(Path(f"/proc/{process}").exists() for process in processes)
-    workers.close()
+    group.close()
     with pytest.raises(RuntimeError, match="closed"):
-        workers.call("add", 1)
+        group.call("add", 1)
 
 
 def test_close_does_not_wait_for_workers_forked_later(make: Make) -> None:
@@ -134,22 +134,22 @@ def test_close_does_not_wait_for_workers_forked_later(make: Make) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_group_does_not_end_them(make: Make, number: signal.Signals) -> None:
-    workers = make()
-    for process in workers.call("process")[1:]:
+    group = make()
+    for process in group.call("process")[1:]:
         os.kill(process, number)
-    assert workers.call("add", 1) == [1, 11, 21]
+    assert group.call("add", 1) == [1, 11, 21]
 
 
 def test_what_was_printed_before_is_printed_once() -> None:
     # To a pipe output is buffered, and a fork copies the buffer.
-    printed = run_program("print('once'); more = Workers(Share, count=3); more.call('tell'); more.close()")
+    printed = run_program("print('once'); more = ProcessGroup(Share, count=3); more.call('tell'); more.close()")
     assert printed.split()[3:] == ["once", "told"]
 
 
 # Without torch, which takes seconds to load.
 BEGIN = """
 import os, sys, time
-from src.training.engine.process_group import Workers
+from src.training.engine.process_group import ProcessGroup
 class Share:
     def __init__(self, rank):
         self.rank = rank
@@ -162,7 +162,7 @@ class Share:
             print("told", flush=True)
     def nap(self):
         time.sleep(1 if self.rank else 60)
-workers = Workers(Share, count=3)
+workers = ProcessGroup(Share, count=3)
 print(*workers.call("process"), flush=True)
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.training.data.batches import Batch, EncodedRows, epoch_batches, scoring_batches
+from src.training.data.batches import Batch, EncodedExamples, epoch_batches, scoring_batches
 from src.training.fused.dropout import DropoutMasks
 from src.training.fused.forward import FusedClassifier
 from src.training.model.objective import Objective
@@ -16,7 +16,7 @@ from src.training.optimizer.optimizer import Optimizer
 from src.training.recipes.recipe import Recipe
 
 
-class Replica:
+class Rank:
     """A share of the work; the methods are called in all processes at once, in the order of a step."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Replica:
         optimizer: Optimizer,
         objective: Objective,
         recipe: Recipe,
-        splits: Mapping[str, EncodedRows],
+        splits: Mapping[str, EncodedExamples],
         outputs: Mapping[str, torch.Tensor],
     ) -> None:
         """Takes everything that the processes share.
@@ -57,7 +57,7 @@ class Replica:
         self._epoch, self._batches = -1, [np.empty(0, np.int64)]
         # Batches by split: sorting the rows once is enough.
         self._scoring: dict[str, list[np.ndarray]] = {}
-        self._words = np.empty(0, np.int64)
+        self._token_ids = np.empty(0, np.int64)
 
     def rows(self, step: int) -> np.ndarray:
         """Returns the rows of a step's whole batch: a function of the recipe and the step."""
@@ -69,10 +69,10 @@ class Replica:
         return self._batches[at]
 
     def prepare(self, step: int) -> None:
-        """Brings this process's share of a step's words up to now."""
+        """Brings this process's share of the embedding rows that a step reads up to date."""
         train = self._splits["train"]
-        self._words = np.unique(np.append(train.tokens(self.rows(step)), train.pad_id).astype(np.int64))
-        self._optimizer.read(self._words, step=step)
+        self._token_ids = np.unique(np.append(train.tokens(self.rows(step)), train.pad_id).astype(np.int64))
+        self._optimizer.catch_up(self._token_ids, step=step)
 
     def gradients(self, step: int) -> float:
         """Goes forward and back with this process's rows; returns their part of the batch's loss."""
@@ -84,29 +84,29 @@ class Replica:
         own = rows[self._rank :: self._of]
         # The last batch of an epoch may have fewer rows than there are processes.
         loss, gradient = self._backward(train.batch(own), step=step, mass=mass) if len(own) else (0.0, None)
-        self._optimizer.collect(self._words, gradient)
+        self._optimizer.publish_gradients(self._token_ids, gradient)
         return loss
 
     def _backward(self, batch: Batch, *, step: int, mass: float) -> tuple[float, torch.Tensor | None]:
         labels = batch.pop("labels").to(self._device)
         # Dropout is a function of seed, step and process, so a resumed run needs no saved random state.
         _seed_dropout(self._recipe.seed, step, self._rank)
-        words = None
+        embedding_rows = None
         if self._fused is not None:
-            if self._optimizer.words is not None:
-                batch["input_ids"] = torch.from_numpy(np.searchsorted(self._words, batch["input_ids"].numpy()))
-                words = self._optimizer.rows(self._words)
+            if self._optimizer.embedding is not None:
+                batch["input_ids"] = torch.from_numpy(np.searchsorted(self._token_ids, batch["input_ids"].numpy()))
+                embedding_rows = self._optimizer.rows(self._token_ids)
             masks = DropoutMasks(seed=self._recipe.seed, step=step, process=self._rank)
-            logits = self._fused(batch, words=words, masks=masks)
+            logits = self._fused(batch, embedding_rows=embedding_rows, masks=masks)
         else:
             logits = self._model(**self._moved(batch)).logits
         loss = self._objective.loss_sum(logits, labels) / mass
         loss.backward()
-        return float(loss.detach()), None if words is None else words.grad
+        return float(loss.detach()), None if embedding_rows is None else embedding_rows.grad
 
-    def add_up(self) -> None:
+    def reduce_gradients(self) -> None:
         """Sums all processes' gradients of this process's share of the weights."""
-        self._optimizer.add_up(self._words)
+        self._optimizer.reduce_gradients(self._token_ids)
 
     def update(self, step: int, following: int | None) -> float:
         """Updates this process's share of the weights; returns the learning rate.
@@ -120,9 +120,9 @@ class Replica:
             self.prepare(following)
         return rate
 
-    def settle(self, done: int) -> None:
-        """Brings this process's share of all words up to now, after so many steps."""
-        self._optimizer.settle(done=done)
+    def catch_up_all(self, done: int) -> None:
+        """Brings this process's share of all embedding rows up to date, after so many steps."""
+        self._optimizer.catch_up_all(done=done)
 
     def score(self, split: str, first: int, last: int) -> None:
         """Leaves the logits of this process's share of a split's batches from `first` to before `last`."""

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from src.cli.errors import StopRequested
-from src.training.data.batches import EncodedRows
+from src.training.data.batches import EncodedExamples
 from src.training.engine.checkpoints import Checkpoints
-from src.training.engine.data_parallel import PROGRESS, TRAIN, Replicas
+from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
 from src.training.model.objective import Objective
@@ -25,13 +25,13 @@ RECIPE = Recipe(per_device_train_batch_size=8, num_train_epochs=4, learning_rate
 OBJECTIVE = Objective(kind="regression")
 
 
-def rows(number: int, *, seed: int, good: float) -> EncodedRows:
+def rows(number: int, *, seed: int, good: float) -> EncodedExamples:
     """Token rows whose value is `good`, or as much below 0, by a word that stands in them; and noise."""
     random = np.random.default_rng(seed)
     words = [VOCABULARY.index(word) for word in ("bad", "good")]
     texts = [[2, *random.integers(10, 40, random.integers(1, 8)), words[row % 2], 3] for row in range(number)]
     values = good * (2.0 * (np.arange(number) % 2) - 1) + 0.1 * random.normal(size=number)
-    return EncodedRows(
+    return EncodedExamples(
         ids=np.concatenate(texts).astype(np.int32),
         starts=np.cumsum([0, *map(len, texts)]),
         labels=values.astype(np.float32),
@@ -39,7 +39,7 @@ def rows(number: int, *, seed: int, good: float) -> EncodedRows:
     )
 
 
-OPEN: list[Replicas] = []
+OPEN: list[DataParallel] = []
 
 
 @pytest.fixture(autouse=True)
@@ -56,21 +56,21 @@ def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | No
     model = folder / "model"
     if not model.exists():
         build_tiny_model(model, head=1)
-    replicas = Replicas(
+    data_parallel = DataParallel(
         AutoModelForSequenceClassification.from_pretrained(model),
         RECIPE,
         # What is learnt is the opposite of what is scored: every epoch makes it worse.
-        splits={TRAIN: rows(40, seed=1, good=1.0), PROGRESS: rows(20, seed=2, good=-1.0)},
+        splits={TRAIN: rows(40, seed=1, good=1.0), VALIDATION: rows(20, seed=2, good=-1.0)},
         objective=OBJECTIVE,
         threads=2,
     )
-    OPEN.append(replicas)
+    OPEN.append(data_parallel)
     return Trainer(
-        replicas=replicas,
+        data_parallel=data_parallel,
         recipe=RECIPE,
         scored_split="validation",
         class_names=(),
-        chooses=True,
+        selects_epoch=True,
         checkpoints=Checkpoints(folder / "checkpoints", fingerprint="a"),
         stop=stop or StopSignal(deadline_seconds=None),
         record=events.append,
@@ -90,9 +90,9 @@ def test_the_epoch_with_the_lowest_loss_is_kept(tmp_path: Path) -> None:
     made = trainer(tmp_path, events)
     made.fit()
     found = losses(events)
-    assert made.progress.best_epoch == found.index(min(found)) + 1
-    assert made.progress.best_loss == min(found)
-    assert made.progress.best_epoch < 4
+    assert made.state.best_epoch == found.index(min(found)) + 1
+    assert made.state.best_loss == min(found)
+    assert made.state.best_epoch < 4
 
 
 @pytest.mark.parametrize("asked", [3, 7, 13])
@@ -111,4 +111,4 @@ def test_a_stopped_regression_goes_on_to_the_same_bits(tmp_path: Path, asked: in
     resumed.fit()
     assert weights(resumed) == weights(whole)
     assert losses(events) == losses(whole_events)
-    assert resumed.progress.best_epoch == whole.progress.best_epoch
+    assert resumed.state.best_epoch == whole.state.best_epoch

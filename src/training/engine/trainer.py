@@ -14,7 +14,7 @@ import torch
 from src.cli.errors import StopRequested
 from src.training.engine.checkpoint_seal import CHECKPOINT_SECONDS
 from src.training.engine.checkpoints import Checkpoints
-from src.training.engine.data_parallel import PROGRESS, Replicas
+from src.training.engine.data_parallel import VALIDATION, DataParallel
 from src.training.engine.early_stopping import early_stop, epochs_without_progress, is_out_of_patience
 from src.training.engine.epoch_choice import gained, merit
 from src.training.environment.stop_signal import StopSignal
@@ -27,7 +27,7 @@ log = logging.getLogger("finetune")
 
 
 @dataclass(kw_only=True)
-class Progress:
+class TrainerState:
     """How far a run has come; what a checkpoint holds besides weights."""
 
     step: int = 0
@@ -46,7 +46,7 @@ class Trainer:
     """One run of the loop.
 
     Attributes:
-        replicas: the model, and what takes its steps.
+        data_parallel: the model, and what takes its steps.
         scored_split: name of the rows that are scored after each epoch.
         chooses: whether those scores decide which epoch's weights are kept.
         record: takes one event, for events.jsonl.
@@ -54,42 +54,42 @@ class Trainer:
         is_done: whether training has ended, and the weights to keep are in the model.
     """
 
-    replicas: Replicas
+    data_parallel: DataParallel
     recipe: Recipe
     scored_split: str
     class_names: Sequence[str]
-    chooses: bool
+    selects_epoch: bool
     checkpoints: Checkpoints
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
     checkpoint_seconds: float = CHECKPOINT_SECONDS
-    progress: Progress = field(default_factory=Progress)
+    state: TrainerState = field(default_factory=TrainerState)
 
     is_done: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.model, self.steps = self.replicas.model, self.replicas.steps
-        self.steps_an_epoch = self.replicas.steps_an_epoch
+        self.model, self.steps = self.data_parallel.model, self.data_parallel.steps
+        self.steps_an_epoch = self.data_parallel.steps_an_epoch
         self._best: dict[str, torch.Tensor] = {}
         self._loss_sum, self._loss_count = 0.0, 0
         self._started = self._saved = self._rate = 0.0
 
-    def fit(self, show: Callable[[Progress, float], None] = lambda _progress, _loss: None) -> None:
-        """Trains from where `progress` stands to the end.
+    def fit(self, show: Callable[[TrainerState, float], None] = lambda _progress, _loss: None) -> None:
+        """Trains from where `state` stands to the end.
 
         Args:
-            show: told of `progress` and the loss after each step.
+            show: called with the state and the loss after each step.
 
         Raises:
             StopRequested: a signal or the deadline came; a checkpoint is saved.
         """
         self._saved = time.monotonic()
-        self._started = self._saved - self.progress.seconds
+        self._started = self._saved - self.state.seconds
         with self.stop.deferred():
             try:
                 while self._goes_on():
-                    self._train_epoch(self.progress.epochs_scored, show)
-                    self._end_epoch(self.progress.epochs_scored + 1)
+                    self._train_epoch(self.state.epochs_scored, show)
+                    self._end_epoch(self.state.epochs_scored + 1)
             except StopRequested:
                 self.save()
                 raise
@@ -98,34 +98,34 @@ class Trainer:
 
     def _goes_on(self) -> bool:
         """Whether there is another epoch to train and to score."""
-        now = self.progress
+        now = self.state
         if now.epochs_scored == math.ceil(self.steps / self.steps_an_epoch):
             return False
         return not is_out_of_patience(self.recipe, epochs=now.epochs_without_progress)
 
-    def _train_epoch(self, epoch: int, show: Callable[[Progress, float], None]) -> None:
+    def _train_epoch(self, epoch: int, show: Callable[[TrainerState, float], None]) -> None:
         """Takes the steps of an epoch that are not taken yet."""
         last = min((epoch + 1) * self.steps_an_epoch, self.steps)
         # A resumed run may stand between an epoch's last step and its scores.
-        for step in range(self.progress.step, last):
+        for step in range(self.state.step, last):
             self.stop.check()
-            rows, tokens = self.replicas.size(step)
-            loss, self._rate = self.replicas.step(step)
+            rows, tokens = self.data_parallel.size(step)
+            loss, self._rate = self.data_parallel.step(step)
             self._count(rows, tokens)
             self._report(loss)
-            show(self.progress, loss)
+            show(self.state, loss)
             if time.monotonic() - self._saved >= self.checkpoint_seconds:
                 self.save()
 
     def _count(self, rows: int, tokens: int) -> None:
-        self.progress.step += 1
-        self.progress.examples += rows
-        self.progress.tokens += tokens
-        self.progress.seconds = time.monotonic() - self._started
+        self.state.step += 1
+        self.state.examples += rows
+        self.state.tokens += tokens
+        self.state.seconds = time.monotonic() - self._started
 
     def _report(self, loss: float) -> None:
         """Records every so many steps."""
-        now, step = self.progress, self.progress.step
+        now, step = self.state, self.state.step
         self._loss_sum += loss
         self._loss_count += 1
         if step % max(1, self.steps // _EVENTS_A_RUN) and step != self.steps:
@@ -145,9 +145,9 @@ class Trainer:
         )
 
     def _score(self) -> AnyMetrics:
-        self.replicas.settle(done=self.progress.step)
-        return self.replicas.score(
-            PROGRESS, name=self.scored_split, class_names=self.class_names, check=self.stop.check
+        self.data_parallel.catch_up_all(done=self.state.step)
+        return self.data_parallel.score(
+            VALIDATION, name=self.scored_split, class_names=self.class_names, check=self.stop.check
         ).metrics
 
     def _end_epoch(self, epoch: int) -> None:
@@ -156,19 +156,19 @@ class Trainer:
         self.record(
             {
                 "event": "evaluation",
-                "step": self.progress.step,
+                "step": self.state.step,
                 "epoch": epoch,
                 "split": metrics.split,
                 **metrics.as_event(),
             }
         )
-        now = self.progress
+        now = self.state
         now.epochs_scored = epoch
-        accuracy, negative_loss = merit(metrics, objective=self.replicas.objective)
+        accuracy, negative_loss = merit(metrics, objective=self.data_parallel.objective)
         best = (now.best_accuracy, -now.best_loss)
         better = (accuracy, negative_loss) > best
-        gain = gained((accuracy, negative_loss), best=best, objective=self.replicas.objective)
-        if self.chooses and better:
+        gain = gained((accuracy, negative_loss), best=best, objective=self.data_parallel.objective)
+        if self.selects_epoch and better:
             now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
@@ -181,9 +181,9 @@ class Trainer:
 
     def _keep_best(self) -> None:
         """Puts the best epoch's weights into the model, unless it is the last one's."""
-        if self.chooses and self._best and self.progress.best_epoch != self.progress.epochs_scored:
+        if self.selects_epoch and self._best and self.state.best_epoch != self.state.epochs_scored:
             self.model.load_state_dict(self._best)
-            log.info("epoch %d had the best %s scores: it is kept", self.progress.best_epoch, self.scored_split)
+            log.info("epoch %d had the best %s scores: it is kept", self.state.best_epoch, self.scored_split)
 
     def save(self) -> None:
         """Saves a checkpoint of this moment."""
@@ -192,13 +192,13 @@ class Trainer:
             weights["best"] = self._best
         self._saved = time.monotonic()
         path = self.checkpoints.save(
-            self.progress.step, weights=weights, optimizer=self.replicas.optimizer, state=asdict(self.progress)
+            self.state.step, weights=weights, optimizer=self.data_parallel.optimizer, state=asdict(self.state)
         )
         log.info("saved %s", path)
 
     def resume(self, path: Any) -> None:
         """Goes back to where a checkpoint was saved."""
-        weights, optimizer, state = self.checkpoints.load(path)
-        self.replicas.load_state_dict(weights["model"], optimizer)
+        weights, optimizer, saved = self.checkpoints.load(path)
+        self.data_parallel.load_state_dict(weights["model"], optimizer)
         self._best = weights.get("best", {})
-        self.progress = Progress(**{key: state[key] for key in asdict(self.progress)})
+        self.state = TrainerState(**{key: saved[key] for key in asdict(self.state)})

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from src.cli.errors import StopRequested
-from src.training.data.batches import EncodedRows
+from src.training.data.batches import EncodedExamples
 from src.training.engine.checkpoints import Checkpoints
-from src.training.engine.data_parallel import PROGRESS, TRAIN, Replicas
+from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.scoring import evaluate
@@ -32,14 +32,14 @@ RECIPE = Recipe(
 STEPS_AN_EPOCH, STEPS = 5, 18
 
 
-def rows(number: int, *, seed: int, noise: float = 0.0) -> EncodedRows:
+def rows(number: int, *, seed: int, noise: float = 0.0) -> EncodedExamples:
     """Token rows whose label is whether `good` stands in them, but for a share of noise."""
     random = np.random.default_rng(seed)
     labels = np.arange(number) % 2
     words = [[VOCABULARY.index(word) for word in ("bad", "good")][label] for label in labels]
     texts = [[2, *random.integers(10, 40, random.integers(1, 8)), word, 3] for word in words]
     wrong = random.random(number) < noise
-    return EncodedRows(
+    return EncodedExamples(
         ids=np.concatenate(texts).astype(np.int32),
         starts=np.cumsum([0, *map(len, texts)]),
         labels=np.where(wrong, 1 - labels, labels).astype(np.int64),
@@ -47,7 +47,7 @@ def rows(number: int, *, seed: int, noise: float = 0.0) -> EncodedRows:
     )
 
 
-OPEN: list[Replicas] = []
+OPEN: list[DataParallel] = []
 
 
 @pytest.fixture(autouse=True)
@@ -68,19 +68,19 @@ def trainer(base: Path, folder: Path, **given: Any) -> Trainer:
 
     events: list[dict[str, Any]] = []
     recipe = given.setdefault("recipe", RECIPE)
-    replicas = Replicas(
+    data_parallel = DataParallel(
         AutoModelForSequenceClassification.from_pretrained(base),
         recipe,
-        splits={TRAIN: given.pop("train", rows(40, seed=1)), PROGRESS: rows(20, seed=2)},
+        splits={TRAIN: given.pop("train", rows(40, seed=1)), VALIDATION: rows(20, seed=2)},
         objective=PLAIN_CLASSIFICATION,
         threads=given.pop("threads", 2),
     )
-    OPEN.append(replicas)
+    OPEN.append(data_parallel)
     defaults: dict[str, Any] = {
-        "replicas": replicas,
+        "replicas": data_parallel,
         "scored_split": "validation",
         "class_names": ("bad", "good"),
-        "chooses": True,
+        "selects_epoch": True,
         "checkpoints": Checkpoints(folder, fingerprint="a"),
         "stop": StopSignal(deadline_seconds=None),
         "record": events.append,
@@ -102,10 +102,10 @@ def scores(made: Trainer) -> list[tuple[float, float]]:
 def test_an_epoch_and_a_part_of_one_are_trained_and_scored(base: Path, tmp_path: Path) -> None:
     made = trainer(base, tmp_path)
     made.fit()
-    assert (made.steps_an_epoch, made.steps, made.progress.step) == (STEPS_AN_EPOCH, STEPS, STEPS)
-    assert made.progress.examples == 3 * 40 + 3 * 8
-    assert len(scores(made)) == made.progress.epochs_scored == 4
-    assert made.progress.tokens > 3 * made.replicas.splits[TRAIN].starts[-1]
+    assert (made.steps_an_epoch, made.steps, made.state.step) == (STEPS_AN_EPOCH, STEPS, STEPS)
+    assert made.state.examples == 3 * 40 + 3 * 8
+    assert len(scores(made)) == made.state.epochs_scored == 4
+    assert made.state.tokens > 3 * made.data_parallel.splits[TRAIN].starts[-1]
 
 
 def test_every_step_is_shown_with_its_loss(base: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_every_step_is_shown_with_its_loss(base: Path, tmp_path: Path) -> None:
 def test_scored_rows_have_a_class_and_its_probability(base: Path, tmp_path: Path) -> None:
     made = trainer(base, tmp_path)
     chosen = rows(20, seed=2)
-    scored = made.replicas.score(PROGRESS, name="test", class_names=("bad", "good"))
+    scored = made.data_parallel.score(VALIDATION, name="test", class_names=("bad", "good"))
     with torch.inference_mode():
         logits = torch.cat([made.model(**chosen.batch([row])).logits for row in range(20)])
     assert scored.predicted.tolist() == logits.argmax(dim=1).tolist()
@@ -159,21 +159,21 @@ def test_the_best_epoch_is_kept(base: Path, tmp_path: Path) -> None:
     made = trainer(base, tmp_path, train=rows(40, seed=1, noise=0.5))
     made.fit()
     best = scores(made).index(max(scores(made))) + 1
-    assert (made.progress.best_epoch, best < 4) == (best, True)
+    assert (made.state.best_epoch, best < 4) == (best, True)
     kept = weights(made)
     short = trainer(base, tmp_path, train=rows(40, seed=1, noise=0.5), stop=StopAt(best * (STEPS_AN_EPOCH + 1)))
     with pytest.raises(StopRequested):
         short.fit()
-    assert (short.progress.step, weights(short)) == (best * STEPS_AN_EPOCH, kept)
+    assert (short.state.step, weights(short)) == (best * STEPS_AN_EPOCH, kept)
 
 
 def test_the_last_epoch_is_kept_where_scores_may_not_choose(base: Path, tmp_path: Path) -> None:
     noisy = rows(40, seed=1, noise=0.5)
-    chosen, last = (trainer(base, tmp_path, train=noisy, chooses=chooses) for chooses in (True, False))
+    chosen, last = (trainer(base, tmp_path, train=noisy, selects_epoch=selects) for selects in (True, False))
     chosen.fit()
     last.fit()
     assert weights(chosen) != weights(last)
-    assert last.progress.best_epoch == 0
+    assert last.state.best_epoch == 0
 
 
 # One question a step, and one a batch that is scored, of which an epoch has one: 6 an epoch.
@@ -195,7 +195,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(base: Path, tmp_path: P
     assert weights(resumed) == weights(whole)
     assert scores(stopped) + scores(resumed) == scores(whole)
     for name in ("step", "examples", "tokens", "epochs_scored", "best_epoch", "best_accuracy"):
-        assert getattr(resumed.progress, name) == getattr(whole.progress, name)
+        assert getattr(resumed.state, name) == getattr(whole.state, name)
 
 
 def test_dropout_is_another_at_each_step_and_for_each_seed(base: Path, tmp_path: Path) -> None:

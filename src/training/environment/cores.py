@@ -44,7 +44,7 @@ def resolve_threads(recipe: Recipe) -> int:
     return _PORTABLE_THREADS if recipe.reproducible == "portable" else available_cores()
 
 
-def share_out_threads(threads: int, *, batch_size: int, weights: int) -> tuple[int, int]:
+def plan_processes(threads: int, *, batch_size: int, weights: int) -> tuple[int, int]:
     """Returns how many processes train, and the threads of each: as many processes as pay, and never more than asked.
 
     A function of the run alone: it decides the order of sums, and with it the last bits.

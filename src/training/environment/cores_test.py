@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.training.environment import cores as available
-from src.training.environment.cores import available_cores, resolve_threads, share_out_threads
+from src.training.environment.cores import available_cores, plan_processes, resolve_threads
 from src.training.recipes.recipe import Recipe
 
 
@@ -65,11 +65,11 @@ BERT_TINY, BERT_BASE, LARGE = 4_386_178, 109_483_778, 2_000_000_000
 def test_threads_are_shared_out_to_as_many_processes_as_pay(
     threads: int, batch_size: int, weights: int, processes: int, threads_each: int
 ) -> None:
-    shared_out = share_out_threads(threads, batch_size=batch_size, weights=weights)
+    shared_out = plan_processes(threads, batch_size=batch_size, weights=weights)
     assert shared_out == (processes, threads_each)
     assert processes * threads_each <= threads
 
 
 def test_where_processes_cannot_be_forked_threads_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available, "can_fork", lambda: False)
-    assert share_out_threads(4, batch_size=16, weights=BERT_TINY) == (1, 4)
+    assert plan_processes(4, batch_size=16, weights=BERT_TINY) == (1, 4)

@@ -46,7 +46,7 @@ def prepare_environment(recipe: Recipe) -> None:
 
 
 def configure_torch(recipe: Recipe) -> None:
-    """Sets one thread, as replicas need it, and, unless `reproducible` is off, deterministic algorithms."""
+    """Sets one thread, as forked processes need it, and, unless `reproducible` is off, deterministic algorithms."""
     import torch
 
     torch.set_num_threads(1)

@@ -21,11 +21,11 @@ def hub_has(recipe: dict[str, Any]) -> bool:
     Args:
         recipe: raw fields of a recipe whose model and dataset are on the hub, pinned to commits.
     """
-    return hub_answers() or _is_cached(recipe)
+    return go_offline_unless_reachable() or _is_cached(recipe)
 
 
 @functools.cache
-def hub_answers() -> bool:
+def go_offline_unless_reachable() -> bool:
     """Whether the hub can be asked. Where not, its libraries are told so: they would try for half a minute.
 
     To be called before anything is loaded from the hub or its cache.

@@ -69,7 +69,7 @@ def offline_with_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     # What the code under test sets is put back; what it remembers of another test's hub is forgotten.
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    hub.hub_answers.cache_clear()
+    hub.go_offline_unless_reachable.cache_clear()
 
 
 @pytest.mark.parametrize("status", [200, 404, 503])
@@ -125,8 +125,8 @@ def test_a_cache_with_model_and_dataset_is_enough(tmp_path: Path, monkeypatch: p
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not hub.hub_answers()
+    assert not hub.go_offline_unless_reachable()
     with serving(200) as (address, handler):
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-        assert not hub.hub_answers()
+        assert not hub.go_offline_unless_reachable()
         assert handler.asked == 0

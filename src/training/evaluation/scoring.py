@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.training.data.batches import EncodedRows, scoring_batches
+from src.training.data.batches import EncodedExamples, scoring_batches
 from src.training.evaluation.class_metrics import Metrics, score
 from src.training.evaluation.value_metrics import AnyMetrics, score_values
 from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
@@ -39,7 +39,7 @@ class Scored:
 
 def evaluate(
     model: Any,
-    rows: EncodedRows,
+    rows: EncodedExamples,
     *,
     split: str,
     class_names: Sequence[str],
@@ -67,7 +67,7 @@ def evaluate(
 
 
 def score_logits(
-    logits: np.ndarray, rows: EncodedRows, *, split: str, class_names: Sequence[str], objective: Objective
+    logits: np.ndarray, rows: EncodedExamples, *, split: str, class_names: Sequence[str], objective: Objective
 ) -> Scored:
     """Scores what a model said of rows.
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from src.training.data.batches import EncodedRows
+from src.training.data.batches import EncodedExamples
 from src.training.evaluation.scoring import evaluate
 from src.training.model.objective import Objective
 from src.training.testing.tiny_model import build_tiny_model
@@ -23,11 +23,11 @@ def build(folder: Path, *, outputs: int) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(build_tiny_model(folder / "tiny", head=outputs)).eval()
 
 
-def rows(labels: np.ndarray, *, types: bool = False) -> EncodedRows:
+def rows(labels: np.ndarray, *, types: bool = False) -> EncodedExamples:
     random = np.random.default_rng(1)
     texts = [[2, *random.integers(10, 40, random.integers(1, 12)), 3] for _ in labels]
     ids = np.concatenate(texts).astype(np.int32)
-    return EncodedRows(
+    return EncodedExamples(
         ids=ids,
         starts=np.cumsum([0, *map(len, texts)]),
         labels=labels,
@@ -36,7 +36,7 @@ def rows(labels: np.ndarray, *, types: bool = False) -> EncodedRows:
     )
 
 
-def logits_of(model: Any, chosen: EncodedRows) -> torch.Tensor:
+def logits_of(model: Any, chosen: EncodedExamples) -> torch.Tensor:
     """One row at a time, float32 [rows, outputs]."""
     batches = ({**chosen.batch([row])} for row in range(len(chosen)))
     with torch.inference_mode():

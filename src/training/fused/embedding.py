@@ -15,7 +15,7 @@ class Embedding(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        words: torch.Tensor,
+        embedding_rows: torch.Tensor,
         positions: torch.Tensor,
         types: torch.Tensor | None,
         where: tuple[torch.Tensor, int, torch.Tensor | None, float],
@@ -40,12 +40,16 @@ class Embedding(torch.autograd.Function):
             [rows, tokens, width].
         """
         ids, first, kinds, eps = where
-        summed = words.index_select(0, ids.view(-1)).view(*ids.shape, -1)
+        summed = embedding_rows.index_select(0, ids.view(-1)).view(*ids.shape, -1)
         summed += positions[first : first + ids.shape[1]]
         if types is not None:
             summed += types[0] if kinds is None else types[kinds]
         out, mean, rate = normalise(summed, scale, shift, eps)
-        ctx.where, ctx.known, ctx.sizes = where, len(words), (len(positions), 0 if types is None else len(types))
+        ctx.where, ctx.known, ctx.sizes = (
+            where,
+            len(embedding_rows),
+            (len(positions), 0 if types is None else len(types)),
+        )
         ctx.save_for_backward(summed, mean, rate, scale, shift, mask)
         return masked(out, mask)
 

@@ -28,7 +28,7 @@ class FusedClassifier:
         self._parts = parts
 
     def __call__(
-        self, batch: Batch, *, words: torch.Tensor | None = None, masks: DropoutMasks | None = None
+        self, batch: Batch, *, embedding_rows: torch.Tensor | None = None, masks: DropoutMasks | None = None
     ) -> torch.Tensor:
         """Returns logits [rows, classes].
 
@@ -39,17 +39,17 @@ class FusedClassifier:
         """
         padding = batch.get("attention_mask")
         bias = None if padding is None else (1.0 - padding[:, None, None].float()) * _HIDDEN
-        hidden = self._embed(batch, words, masks)
+        hidden = self._embed(batch, embedding_rows, masks)
         for layer in self._parts.layers[:-1]:
             hidden = self._apply(layer, hidden, hidden.shape[1], bias, masks)
         return self._parts.head(self._apply(self._parts.layers[-1], hidden, 1, bias, masks))
 
-    def _embed(self, batch: Batch, words: torch.Tensor | None, masks: DropoutMasks | None) -> torch.Tensor:
+    def _embed(self, batch: Batch, embedding_rows: torch.Tensor | None, masks: DropoutMasks | None) -> torch.Tensor:
         ids, embeddings = batch["input_ids"], self._parts.embeddings
         types = getattr(embeddings, "token_type_embeddings", None)
         norm = embeddings.LayerNorm
         hidden: torch.Tensor = Embedding.apply(
-            embeddings.word_embeddings.weight if words is None else words,
+            embeddings.word_embeddings.weight if embedding_rows is None else embedding_rows,
             embeddings.position_embeddings.weight,
             None if types is None else types.weight,
             (ids, self._parts.first_position, batch.get("token_type_ids"), norm.eps),

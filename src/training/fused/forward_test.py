@@ -172,16 +172,16 @@ def test_rows_of_the_words_do_as_well_as_all(kind: str) -> None:
     fused, table = fused_of(model), model.get_input_embeddings().weight
     whole = fused(batch)
     all_words = gradients(model, whole)
-    words, numbers = batch["input_ids"].unique(return_inverse=True)
-    rows = table.detach()[words].requires_grad_()
-    by_rows = fused({**batch, "input_ids": numbers}, words=rows)
+    embedding_rows, numbers = batch["input_ids"].unique(return_inverse=True)
+    rows = table.detach()[embedding_rows].requires_grad_()
+    by_rows = fused({**batch, "input_ids": numbers}, embedding_rows=rows)
     assert torch.equal(by_rows, whole)
     of_others = gradients(model, by_rows)
     [name] = [name for name, weight in model.named_parameters() if weight is table]
     assert not of_others.pop(name).any()
     wanted = all_words.pop(name)
     assert rows.grad is not None
-    assert torch.equal(rows.grad, wanted[words])
+    assert torch.equal(rows.grad, wanted[embedding_rows])
     for other, gradient in all_words.items():
         assert torch.equal(of_others[other], gradient)
 

@@ -58,19 +58,19 @@ class Words:
     first: int
     mask: torch.Tensor | None
 
-    def plain(self, words: torch.Tensor, positions: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+    def plain(self, embedding_rows: torch.Tensor, positions: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         *types, scale, shift = rest
-        summed = words[self.ids] + positions[self.first : self.first + self.ids.shape[1]]
+        summed = embedding_rows[self.ids] + positions[self.first : self.first + self.ids.shape[1]]
         if types:
             summed = summed + types[0][torch.zeros_like(self.ids) if self.kinds is None else self.kinds]
         out = functional.layer_norm(summed, (WIDTH,), scale, shift, EPS)
         return out if self.mask is None else out * self.mask
 
-    def fused(self, words: torch.Tensor, positions: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+    def fused(self, embedding_rows: torch.Tensor, positions: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         *types, scale, shift = rest
         where = (self.ids, self.first, self.kinds, EPS)
         out: torch.Tensor = Embedding.apply(
-            words, positions, types[0] if types else None, where, self.mask, scale, shift
+            embedding_rows, positions, types[0] if types else None, where, self.mask, scale, shift
         )
         return out
 

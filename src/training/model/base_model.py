@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from src.cli.errors import RequestError
 from src.disk.durable import file_sha256
 from src.training.embedded import locate
-from src.training.environment.hub import hub_answers
+from src.training.environment.hub import go_offline_unless_reachable
 from src.training.recipes.recipe import CLASSIFICATION, REGRESSION, Recipe
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _from_hub(name: str, *, revision: str | None, weights_sha256: str | None) ->
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    hub_answers()
+    go_offline_unless_reachable()
     weights = (_PICKLE,) if weights_sha256 else (_SAFETENSORS, "model-*.safetensors")
     try:
         # Sub-folders hold the same weights for other programs.

@@ -61,7 +61,7 @@ class DeferredAdamW:
         rates = [learning_rate(step) for step in range(steps)]
         self._moves, self._tails, self._decays = _courses(rates, weight_decay)
 
-    def read(self, rows: torch.Tensor, *, done: int) -> None:
+    def catch_up(self, rows: torch.Tensor, *, done: int) -> None:
         """Brings rows that a batch is to read up to now.
 
         Args:

@@ -40,9 +40,9 @@ def run(seed: int, *, scale: float = 1.0, stop_at: int = STEPS) -> tuple[torch.T
             group["lr"] = rate(step)
         exact.step()
         exact.zero_grad()
-        deferred.read(rows, done=step)
+        deferred.catch_up(rows, done=step)
         deferred.step(rows, 2 * scale * (weight.detach()[rows] - target[rows]), done=step)
-    deferred.read(torch.arange(ROWS), done=stop_at)
+    deferred.catch_up(torch.arange(ROWS), done=stop_at)
     return dense.detach(), weight.detach()
 
 
@@ -68,7 +68,7 @@ def one_row_behind() -> tuple[torch.nn.Parameter, DeferredAdamW]:
     """Row 1 has momentum and has missed 6 steps."""
     weight = embedding(torch.Generator().manual_seed(3))
     deferred = DeferredAdamW(weight, learning_rate=rate, steps=STEPS, weight_decay=0.01)
-    deferred.read(torch.tensor([1]), done=0)
+    deferred.catch_up(torch.tensor([1]), done=0)
     deferred.step(torch.tensor([1]), torch.ones(1, WIDTH), done=0)
     return weight, deferred
 
@@ -76,25 +76,25 @@ def one_row_behind() -> tuple[torch.nn.Parameter, DeferredAdamW]:
 def test_rows_that_are_not_read_stay() -> None:
     weight, deferred = one_row_behind()
     before = weight.detach().clone()
-    deferred.read(torch.tensor([0, 3]), done=7)
+    deferred.catch_up(torch.tensor([0, 3]), done=7)
     moved = (weight.detach() != before).any(1).nonzero().flatten()
     assert moved.tolist() == [0, 3]
 
 
 def test_reading_twice_moves_once() -> None:
     weight, deferred = one_row_behind()
-    deferred.read(torch.tensor([1]), done=7)
+    deferred.catch_up(torch.tensor([1]), done=7)
     once = weight.detach().clone()
-    deferred.read(torch.tensor([1, 2]), done=7)
+    deferred.catch_up(torch.tensor([1, 2]), done=7)
     assert torch.equal(weight[1], once[1])
 
 
 def test_reading_on_the_way_ends_at_the_same_place() -> None:
     (at_once, one), (by_steps, other) = one_row_behind(), one_row_behind()
     start = at_once.detach().clone()
-    one.read(torch.tensor([1]), done=300)
+    one.catch_up(torch.tensor([1]), done=300)
     for done in (2, 3, 50, 300):
-        other.read(torch.tensor([1]), done=done)
+        other.catch_up(torch.tensor([1]), done=done)
     moved = (at_once - start).abs().max()
     # What the missed moves would have decayed by: 300 steps of at most lr * weight_decay.
     assert (at_once[1] - by_steps[1]).abs().max() < 3e-3 * moved
@@ -103,7 +103,7 @@ def test_reading_on_the_way_ends_at_the_same_place() -> None:
 def test_no_rows_are_no_work() -> None:
     weight, deferred = one_row_behind()
     before = weight.detach().clone()
-    deferred.read(torch.empty(0, dtype=torch.int64), done=7)
+    deferred.catch_up(torch.empty(0, dtype=torch.int64), done=7)
     deferred.step(torch.empty(0, dtype=torch.int64), torch.empty(0, WIDTH), done=7)
     assert torch.equal(weight, before)
 
@@ -113,7 +113,7 @@ def test_it_goes_on_from_its_state_to_the_same_bits() -> None:
     resumed = DeferredAdamW(again, learning_rate=rate, steps=STEPS, weight_decay=0.01)
     resumed.load_state_dict(whole.state_dict())
     for deferred in (whole, resumed):
-        deferred.read(torch.arange(ROWS), done=9)
+        deferred.catch_up(torch.arange(ROWS), done=9)
     assert torch.equal(weight, again)
 
 
@@ -122,11 +122,11 @@ def test_weights_and_state_are_seen_by_processes_forked_later() -> None:
     before = weight.detach().clone()
     process = os.fork()
     if not process:
-        deferred.read(torch.tensor([1]), done=7)
+        deferred.catch_up(torch.tensor([1]), done=7)
         os._exit(0)
     os.waitpid(process, 0)
     assert not torch.equal(weight[1], before[1])
     moved = weight.detach().clone()
     # It is known here that the row is up to now.
-    deferred.read(torch.tensor([1]), done=7)
+    deferred.catch_up(torch.tensor([1]), done=7)
     assert torch.equal(weight, moved)

@@ -55,7 +55,7 @@ class FlatWeights:
         cuts = [self.size * at // of // _ALIGNMENT * _ALIGNMENT for at in range(of)] + [self.size]
         return slice(cuts[rank], cuts[rank + 1])
 
-    def collect(self, rank: int) -> None:
+    def publish_gradients(self, rank: int) -> None:
         """Moves the gradients that a backward pass has left to their place; a weight without one counts as 0."""
         if not self._weights:
             return

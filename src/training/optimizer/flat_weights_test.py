@@ -58,7 +58,7 @@ def test_gradients_lie_where_their_weights_do() -> None:
     flat = flatten(model)
     for made in (model, plain):
         made(INPUTS).square().sum().backward()
-    flat.collect(1)
+    flat.publish_gradients(1)
     assert not flat.gradients[0].any()
     # One step of plain descent by either way.
     flat.values -= 0.1 * flat.gradients[1]
@@ -72,8 +72,8 @@ def test_a_gradient_does_not_outlive_its_step() -> None:
     model = Layers()
     flat = flatten(model)
     model(INPUTS).square().sum().backward()
-    flat.collect(0)
-    flat.collect(0)
+    flat.publish_gradients(0)
+    flat.publish_gradients(0)
     assert not flat.gradients.any()
 
 
@@ -104,7 +104,7 @@ def test_released_weights_are_kept_and_no_longer_shared() -> None:
 
 def test_a_model_with_all_weights_frozen_has_none() -> None:
     flat = FlatWeights([], processes=2)
-    flat.collect(0)
+    flat.publish_gradients(0)
     flat.release()
     assert (flat.size, flat.decayed) == (0, 0)
     assert flat.share(1, of=2) == slice(0, 0)

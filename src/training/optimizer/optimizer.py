@@ -23,7 +23,7 @@ class Optimizer:
     Sums are in the order of the processes, so equal runs have equal bits.
     """
 
-    def __init__(self, model: Any, recipe: Recipe, *, steps: int, processes: int = 1, most_words: int = 0) -> None:
+    def __init__(self, model: Any, recipe: Recipe, *, steps: int, processes: int = 1, max_token_ids: int = 0) -> None:
         """Takes a model's weights, which move to shared memory.
 
         Args:
@@ -31,18 +31,18 @@ class Optimizer:
             recipe: has the rates.
             steps: steps of the whole run.
             processes: that share the work.
-            most_words: different words that a batch can have, at the most.
+            max_token_ids: distinct token ids that a batch can have, at the most.
         """
         self._recipe, self._steps, self._processes = recipe, steps, processes
         embedding: torch.nn.Embedding = model.get_input_embeddings()
         on_cpu = embedding.weight.device.type == "cpu"
-        self.words = self._defer(embedding) if on_cpu and embedding.weight.requires_grad else None
-        deferred = None if self.words is None else self.words.weight
+        self.embedding = self._defer(embedding) if on_cpu and embedding.weight.requires_grad else None
+        deferred = None if self.embedding is None else self.embedding.weight
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         self.flat = FlatWeights([pair for pair in named if pair[1] is not deferred], processes=processes)
         self._mean, self._square = (self.flat.zeros(self.flat.size) for _ in range(2))
         self._norms = shared_zeros(processes)
-        rows = min(most_words, embedding.num_embeddings) if self.words is not None else 0
+        rows = min(max_token_ids, embedding.num_embeddings) if self.embedding is not None else 0
         self._row_gradients = shared_zeros(processes, rows, embedding.embedding_dim)
         self.take_rank(0)
 
@@ -62,54 +62,54 @@ class Optimizer:
         self._own_rows = np.empty(0, np.int64)
         self._row_gradient = torch.empty(0)
 
-    def read(self, words: np.ndarray, *, step: int) -> None:
-        """Prepares this process's share of the words that a step's batch reads; all of them, before its forward pass.
+    def catch_up(self, token_ids: np.ndarray, *, step: int) -> None:
+        """Brings this process's share of the embedding rows that a batch reads up to date, before its forward pass.
 
         Args:
-            words: ids, int64, each once.
+            token_ids: int64, each once.
             step: number of the step, from 0.
         """
-        if self.words is not None:
-            self.words.read(torch.from_numpy(words[self._is_own(words)]), done=step)
+        if self.embedding is not None:
+            self.embedding.catch_up(torch.from_numpy(token_ids[self._is_own(token_ids)]), done=step)
 
-    def rows(self, words: np.ndarray) -> torch.Tensor:
-        """Returns rows of the embedding as a leaf, [words, width], whose gradient `collect` takes."""
-        assert self.words is not None
-        return self.words.weight.detach()[torch.from_numpy(words)].requires_grad_()
+    def rows(self, token_ids: np.ndarray) -> torch.Tensor:
+        """Returns rows of the embedding as a leaf, [token ids, width], whose gradient `publish_gradients` takes."""
+        assert self.embedding is not None
+        return self.embedding.weight.detach()[torch.from_numpy(token_ids)].requires_grad_()
 
-    def _is_own(self, words: np.ndarray) -> np.ndarray:
-        own: np.ndarray = words % self._processes == self._rank
+    def _is_own(self, token_ids: np.ndarray) -> np.ndarray:
+        own: np.ndarray = token_ids % self._processes == self._rank
         return own
 
-    def collect(self, words: np.ndarray, gradient: torch.Tensor | None) -> None:
+    def publish_gradients(self, token_ids: np.ndarray, gradient: torch.Tensor | None) -> None:
         """Puts this process's gradients where the others see them.
 
         Args:
-            words: those of the whole step's batch, as for `read`.
-            gradient: of them, [words, width]; None to take it from the embedding itself, if it has one.
+            token_ids: those of the whole step's batch, as for `catch_up`.
+            gradient: of their rows, [token ids, width]; None to take it from the embedding itself, if it has one.
         """
-        self.flat.collect(self._rank)
-        if self.words is None:
+        self.flat.publish_gradients(self._rank)
+        if self.embedding is None:
             return
-        place = self._row_gradients[self._rank, : len(words)]
+        place = self._row_gradients[self._rank, : len(token_ids)]
         if gradient is not None:
             place.copy_(gradient)
             return
         place.zero_()
-        if self.words.weight.grad is not None:
-            sparse = self.words.weight.grad.coalesce()
-            place[torch.from_numpy(np.searchsorted(words, sparse.indices()[0].numpy()))] = sparse.values()
-            self.words.weight.grad = None
+        if self.embedding.weight.grad is not None:
+            sparse = self.embedding.weight.grad.coalesce()
+            place[torch.from_numpy(np.searchsorted(token_ids, sparse.indices()[0].numpy()))] = sparse.values()
+            self.embedding.weight.grad = None
 
-    def add_up(self, words: np.ndarray) -> None:
+    def reduce_gradients(self, token_ids: np.ndarray) -> None:
         """Sums the gradients of this process's share of the weights, once all processes have collected theirs."""
         first, *others = self.flat.gradients[:, self._share]
         for other in others:
             first += other
         squares = (first * first).sum()
-        if self.words is not None:
-            at = torch.from_numpy(np.flatnonzero(self._is_own(words)))
-            self._own_rows = words[at.numpy()]
+        if self.embedding is not None:
+            at = torch.from_numpy(np.flatnonzero(self._is_own(token_ids)))
+            self._own_rows = token_ids[at.numpy()]
             self._row_gradient = self._row_gradients[0].index_select(0, at)
             for row_gradients in self._row_gradients[1:]:
                 self._row_gradient += row_gradients.index_select(0, at)
@@ -131,8 +131,8 @@ class Optimizer:
         ):
             if part.start < part.stop:
                 self._update(part, step=step, rate=rate, decay=decay, scale=scale)
-        if self.words is not None:
-            self.words.step(torch.from_numpy(self._own_rows), self._row_gradient.mul_(scale), done=step)
+        if self.embedding is not None:
+            self.embedding.step(torch.from_numpy(self._own_rows), self._row_gradient.mul_(scale), done=step)
         return rate
 
     def _update(self, part: slice, *, step: int, rate: float, decay: float, scale: float) -> None:
@@ -155,29 +155,29 @@ class Optimizer:
         norm = float(self._norms.sum().sqrt())
         return min(1.0, most / (norm + 1e-6)) if most else 1.0
 
-    def settle(self, *, done: int) -> None:
-        """Brings this process's share of the words up to now: before scoring, and before anybody else gets the model.
+    def catch_up_all(self, *, done: int) -> None:
+        """Brings this process's share of the embedding up to date: before it is scored or anybody else gets the model.
 
         Args:
             done: steps done.
         """
-        if self.words is not None:
-            self.words.read(torch.arange(self._rank, len(self.words.weight), self._processes), done=done)
+        if self.embedding is not None:
+            self.embedding.catch_up(torch.arange(self._rank, len(self.embedding.weight), self._processes), done=done)
 
     def release(self) -> None:
         """Gives the model weights of its own again."""
         self.flat.release()
-        if self.words is not None:
-            self.words.weight.data = self.words.weight.data.clone()
+        if self.embedding is not None:
+            self.embedding.weight.data = self.embedding.weight.data.clone()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state, for a checkpoint."""
-        words = {} if self.words is None else self.words.state_dict()
-        return {"mean": self._mean, "square": self._square, "words": words}
+        token_ids = {} if self.embedding is None else self.embedding.state_dict()
+        return {"mean": self._mean, "square": self._square, "embedding": token_ids}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to a state."""
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
-        if self.words is not None:
-            self.words.load_state_dict(state["words"])
+        if self.embedding is not None:
+            self.embedding.load_state_dict(state["embedding"])

@@ -30,14 +30,14 @@ class Classifier(torch.nn.Module):
         return self.embedding
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.after_words(self.embedding(ids))
+        return self.after_embedding(self.embedding(ids))
 
-    def after_words(self, embedded: torch.Tensor) -> torch.Tensor:
+    def after_embedding(self, embedded: torch.Tensor) -> torch.Tensor:
         return self.LayerNorm(self.dense(embedded.mean(1))).pow(3).sum()
 
 
 def optimizer_of(model: Classifier, recipe: Recipe, *, steps: int) -> Optimizer:
-    return Optimizer(model, recipe, steps=steps, most_words=WORDS)
+    return Optimizer(model, recipe, steps=steps, max_token_ids=WORDS)
 
 
 def batch(step: int) -> torch.Tensor:
@@ -50,15 +50,15 @@ def take(model: Classifier, optimizer: Optimizer, steps: Sequence[int], *, by_ro
     rates = []
     for step in steps:
         ids = batch(step)
-        words = np.unique(ids.numpy())
-        optimizer.read(words, step=step)
-        rows = optimizer.rows(words) if by_rows else None
+        token_ids = np.unique(ids.numpy())
+        optimizer.catch_up(token_ids, step=step)
+        rows = optimizer.rows(token_ids) if by_rows else None
         if rows is None:
             model(ids).backward()
         else:
-            model.after_words(rows[torch.from_numpy(np.searchsorted(words, ids.numpy()))]).backward()
-        optimizer.collect(words, None if rows is None else rows.grad)
-        optimizer.add_up(words)
+            model.after_embedding(rows[torch.from_numpy(np.searchsorted(token_ids, ids.numpy()))]).backward()
+        optimizer.publish_gradients(token_ids, None if rows is None else rows.grad)
+        optimizer.reduce_gradients(token_ids)
         rates.append(optimizer.step(step))
     return rates
 
@@ -66,7 +66,7 @@ def take(model: Classifier, optimizer: Optimizer, steps: Sequence[int], *, by_ro
 def train(model: Classifier, recipe: Recipe, *, steps: int, by_rows: bool = False) -> Optimizer:
     optimizer = optimizer_of(model, recipe, steps=steps)
     take(model, optimizer, range(steps), by_rows=by_rows)
-    optimizer.settle(done=steps)
+    optimizer.catch_up_all(done=steps)
     return optimizer
 
 
@@ -129,7 +129,7 @@ def test_a_run_goes_on_from_its_state_to_the_same_bits() -> None:
     second_half.load_state_dict(first_half.state_dict())
     second.load_state_dict(first.state_dict())
     take(second_half, second, range(4, 8))
-    second.settle(done=8)
+    second.catch_up_all(done=8)
     for one, other in zip(whole.parameters(), second_half.parameters(), strict=True):
         assert torch.equal(one, other)
 
@@ -150,7 +150,7 @@ def test_the_model_gets_weights_of_its_own_back() -> None:
     trained = copies(model)
     optimizer.release()
     optimizer.flat.values.zero_()
-    assert optimizer.words is not None
+    assert optimizer.embedding is not None
     for name, weight in model.named_parameters():
         assert torch.equal(weight, trained[name])
         assert weight.data_ptr() != optimizer.flat.values.data_ptr()
@@ -164,21 +164,21 @@ class Share:
         self.optimizer.take_rank(rank)
 
     def prepare(self, step: int) -> None:
-        self.words = np.unique(batch(step).numpy())
-        self.optimizer.read(self.words, step=step)
+        self.embedding = np.unique(batch(step).numpy())
+        self.optimizer.catch_up(self.embedding, step=step)
 
     def gradients(self, step: int) -> None:
         (self.model(batch(step)) / self.of).backward()
-        self.optimizer.collect(self.words, None)
+        self.optimizer.publish_gradients(self.embedding, None)
 
-    def add_up(self) -> None:
-        self.optimizer.add_up(self.words)
+    def reduce_gradients(self) -> None:
+        self.optimizer.reduce_gradients(self.embedding)
 
     def update(self, step: int) -> None:
         self.optimizer.step(step)
 
-    def settle(self, done: int) -> None:
-        self.optimizer.settle(done=done)
+    def catch_up_all(self, done: int) -> None:
+        self.optimizer.catch_up_all(done=done)
 
 
 @pytest.mark.parametrize("processes", [2, 3])
@@ -186,14 +186,19 @@ def test_the_shares_of_processes_make_up_the_whole(processes: int) -> None:
     recipe = Recipe(learning_rate=0.01, max_grad_norm=0.5, weight_decay=0.01)
     alone, shared = Classifier(), Classifier()
     train(alone, recipe, steps=20)
-    optimizer = Optimizer(shared, recipe, steps=20, processes=processes, most_words=WORDS)
+    optimizer = Optimizer(shared, recipe, steps=20, processes=processes, max_token_ids=WORDS)
     shares = [Share(rank, of=processes, model=shared, optimizer=optimizer) for rank in range(processes)]
     for step in range(20):
-        for part, arguments in (("prepare", (step,)), ("gradients", (step,)), ("add_up", ()), ("update", (step,))):
+        for part, arguments in (
+            ("prepare", (step,)),
+            ("gradients", (step,)),
+            ("reduce_gradients", ()),
+            ("update", (step,)),
+        ):
             for share in shares:
                 getattr(share, part)(*arguments)
     for share in shares:
-        share.settle(20)
+        share.catch_up_all(20)
     for one, other in zip(alone.parameters(), shared.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
@@ -202,6 +207,6 @@ def test_a_frozen_embedding_needs_no_state() -> None:
     model = Classifier()
     model.embedding.weight.requires_grad = False
     optimizer = train(model, Recipe(learning_rate=0.1), steps=2)
-    assert optimizer.words is None
-    assert optimizer.state_dict()["words"] == {}
+    assert optimizer.embedding is None
+    assert optimizer.state_dict()["embedding"] == {}
     optimizer.release()

@@ -72,7 +72,7 @@ def model_card(run: FinishedRun) -> str:
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
             epochs=_epochs(run),
             what=_what(run),
-            example=_EXAMPLE if run.final.pairs is None else _EXAMPLE_PAIR,
+            example=_EXAMPLE if run.test.text_pairs is None else _EXAMPLE_PAIR,
         )
     )
 
@@ -84,12 +84,12 @@ def _epochs(run: FinishedRun) -> str:
 
 def _what(run: FinishedRun) -> str:
     """Returns what kind of model it is, as a sentence begins."""
-    of = "texts" if run.final.pairs is None else "pairs of texts"
+    of = "texts" if run.test.text_pairs is None else "pairs of texts"
     after = run.after.metrics
     if not isinstance(after, Metrics):
         return f"A model that gives {of} a number ({_plain(run.resolved['recipe']['label_column_name'])}; a regression)"
     shown = ", ".join(after.labels[:10]) + (" …" if len(after.labels) > 10 else "")
-    return f"A classifier of {of} ({_plain(shown)})" if run.final.pairs else f"A text classifier ({_plain(shown)})"
+    return f"A classifier of {of} ({_plain(shown)})" if run.test.text_pairs else f"A text classifier ({_plain(shown)})"
 
 
 def _row_by_row(comparison: Comparison) -> str:

@@ -131,7 +131,7 @@ def test_scores_that_are_not_defined_are_left_out_of_the_header() -> None:
 
 def test_a_model_of_pairs_shows_how_a_pair_is_asked_about() -> None:
     run = example_run(rows=10, right_before=5, right_after=8)
-    pairs = dataclasses.replace(run.final, pairs=tuple("b" for _ in range(10)))
-    text = model_card(dataclasses.replace(run, final=pairs))
+    pairs = dataclasses.replace(run.test, text_pairs=tuple("b" for _ in range(10)))
+    text = model_card(dataclasses.replace(run, test=pairs))
     assert "A classifier of pairs of texts (bad, good), fine-tuned" in text
     assert '({"text": "This movie was really good!", "text_pair": "I liked the film."})' in text

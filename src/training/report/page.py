@@ -87,7 +87,7 @@ def report_page(run: FinishedRun) -> str:
 def _class_view(run: FinishedRun) -> dict[str, Any]:
     """Returns what only the page of a classifier shows."""
     before, after = run.before.class_metrics, run.after.class_metrics
-    progress = run.resolved["inputs"]["data"]["progress"]
+    progress = run.resolved["inputs"]["data"]["validation"]
     rows, split = progress["rows"], progress["split"]
     return {
         "interval_chart": charts.before_and_after(before, after),
@@ -137,13 +137,13 @@ def _hits(run: FinishedRun) -> int:
 
 def confident_mistakes(run: FinishedRun) -> tuple[Mistake, ...]:
     """Returns the wrong rows that the trained model is surest of, the surest first."""
-    labels, true = run.after.class_metrics.labels, run.final.class_indices
+    labels, true = run.after.class_metrics.labels, run.test.class_indices
     wrong = np.flatnonzero(run.after.predicted != np.array(true))
     surest = wrong[np.argsort(-run.after.confidence[wrong], kind="stable")][:_MOST_MISTAKES]
     return tuple(
         Mistake(
-            text=cut_text(run.final.texts[row]),
-            pair=None if run.final.pairs is None else cut_text(run.final.pairs[row]),
+            text=cut_text(run.test.texts[row]),
+            pair=None if run.test.text_pairs is None else cut_text(run.test.text_pairs[row]),
             true=labels[true[row]],
             predicted=labels[int(run.after.predicted[row])],
             confidence=float(run.after.confidence[row]),
@@ -212,7 +212,7 @@ def _settings(resolved: Mapping[str, Any]) -> list[tuple[str, str]]:
     hashes = [("sha256 of the model's weights", resolved["inputs"]["model"]["sha256"])]
     hashes += [
         (f"sha256 of the {name} rows", resolved["inputs"]["data"][role]["sha256"])
-        for role, name in (("train", "train"), ("progress", "epoch-scoring"), ("final", "final"))
+        for role, name in (("train", "train"), ("validation", "epoch-scoring"), ("test", "test"))
     ]
     return [*given, *hashes, ("fingerprint of the run", resolved["fingerprint"])]
 

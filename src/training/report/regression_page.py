@@ -53,9 +53,9 @@ def regression_view(run: FinishedRun) -> dict[str, Any]:
     """Returns what the template of a regression is filled with, beside what every page has."""
     before, after = run.before.metrics, run.after.metrics
     assert isinstance(before, RegressionMetrics) and isinstance(after, RegressionMetrics)
-    split = run.resolved["inputs"]["data"]["progress"]["split"]
+    split = run.resolved["inputs"]["data"]["validation"]["split"]
     losses = [event["loss"] for event in run.events if np.isfinite(event["loss"])]
-    true = np.array(run.final.labels)
+    true = np.array(run.test.labels)
     return {
         "interval_chart": value_charts.errors_before_and_after(before, after),
         "curves": [
@@ -73,13 +73,13 @@ def regression_view(run: FinishedRun) -> dict[str, Any]:
 
 def farthest_rows(run: FinishedRun) -> tuple[FarRow, ...]:
     """Returns the rows that the trained model is farthest off on, the farthest first; a row without value is that."""
-    errors = np.abs(run.after.predicted - np.array(run.final.labels))
+    errors = np.abs(run.after.predicted - np.array(run.test.labels))
     order = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")[:_MOST_ROWS]
     return tuple(
         FarRow(
-            text=cut_text(run.final.texts[row]),
-            pair=None if run.final.pairs is None else cut_text(run.final.pairs[row]),
-            true=float(run.final.labels[row]),
+            text=cut_text(run.test.texts[row]),
+            pair=None if run.test.text_pairs is None else cut_text(run.test.text_pairs[row]),
+            true=float(run.test.labels[row]),
             predicted=float(run.after.predicted[row]),
         )
         for row in order

@@ -57,7 +57,7 @@ def test_the_same_run_gives_the_same_page() -> None:
 def test_the_rows_farthest_off_come_first() -> None:
     run = example_regression()
     far = farthest_rows(run)
-    errors = np.abs(run.after.predicted - np.array(run.final.labels))
+    errors = np.abs(run.after.predicted - np.array(run.test.labels))
     assert len(far) == 20
     assert abs(far[0].error) == pytest.approx(errors.max())
     assert [abs(row.error) for row in far] == sorted((abs(row.error) for row in far), reverse=True)
@@ -66,7 +66,7 @@ def test_the_rows_farthest_off_come_first() -> None:
 def test_a_pair_is_shown_with_both_texts() -> None:
     run = example_regression(rows=30)
     pairs = tuple(f"second {row}" for row in range(30))
-    page = report_page(dataclasses.replace(run, final=dataclasses.replace(run.final, pairs=pairs)))
+    page = report_page(dataclasses.replace(run, test=dataclasses.replace(run.test, text_pairs=pairs)))
     assert re.search(r'row (\d+)<span class="second">second \1</span>', page)
 
 
@@ -90,7 +90,7 @@ def test_bands_of_few_different_values_lose_no_row(labels: list[float]) -> None:
 def test_values_of_any_size_stay_within_the_frames(unit: float) -> None:
     run = example_regression(unit=unit)
     errors = value_charts.error_chart(run.events, split="validation", kept_epoch=3)
-    places = value_charts.scatter(predicted=run.after.predicted, true=np.array(run.final.labels))
+    places = value_charts.scatter(predicted=run.after.predicted, true=np.array(run.test.labels))
     assert errors is not None and places is not None
     assert all(chart_geometry.TOP <= at <= chart_geometry.BOTTOM for dot in errors.dots for at in (dot.low, dot.high))
     for x, y in places.places:
@@ -121,7 +121,7 @@ def test_a_run_that_went_wrong_still_has_a_page() -> None:
     run = example_regression()
     lost = np.full(1000, math.nan, np.float32)
     events = tuple(event | {"loss": math.nan, "mae": math.nan, "mae_ci95": None} for event in map(dict, run.events))
-    metrics = score_values(split="test", loss=math.nan, predicted=lost, true=np.array(run.final.labels))
+    metrics = score_values(split="test", loss=math.nan, predicted=lost, true=np.array(run.test.labels))
     after = dataclasses.replace(run.after, predicted=lost, metrics=metrics)
     page = words(report_page(dataclasses.replace(run, after=after, events=events)))
     assert "nan" not in page

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src.training.data.rows import Rows
+from src.training.data.rows import Examples
 from src.training.evaluation.mcnemar import Comparison
 from src.training.evaluation.scoring import Scored
 
@@ -28,7 +28,7 @@ class FinishedRun:
 
     title: str
     resolved: Mapping[str, Any]
-    final: Rows
+    test: Examples
     before: Scored
     after: Scored
     comparison: Comparison

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from src.training.data.batches import encode
-from src.training.data.rows import Rows
+from src.training.data.rows import Examples
 from src.training.evaluation.scoring import evaluate
 from src.training.evaluation.value_metrics import AnyMetrics
 from src.training.model.inputs import reads_token_types
@@ -38,10 +38,10 @@ def print_performance(
     """
     configure_logging()
     is_regression = model.config.problem_type == "regression" or model.config.num_labels == 1
-    rows = Rows(
+    rows = Examples(
         split="test",
         texts=tuple(texts),
-        pairs=None if pairs is None else tuple(pairs),
+        text_pairs=None if pairs is None else tuple(pairs),
         labels=tuple(map(float if is_regression else int, labels)),
     )
     token_types = reads_token_types(model, tokenizer)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from src.cli.formats import duration
-from src.training.engine.trainer import Progress as Done
+from src.training.engine.trainer import TrainerState
 from src.training.run.console import lines_above
 
 _LINE_SECONDS = 5.0
@@ -26,7 +26,7 @@ log = logging.getLogger("finetune")
 class StepDisplay(Protocol):
     """Told of each step."""
 
-    def __call__(self, done: Done, loss: float) -> None:
+    def __call__(self, done: TrainerState, loss: float) -> None:
         """Takes how far the run has come and the loss of the last step."""
 
 
@@ -72,7 +72,7 @@ class PlainLines:
         self._losses = 0.0
         self._first, self._shown = -1, 0.0
 
-    def __call__(self, done: Done, loss: float) -> None:
+    def __call__(self, done: TrainerState, loss: float) -> None:
         """Counts the step's loss in; prints if it is time."""
         if self._first < 0:
             self._first, self._shown = done.step - 1, done.seconds
@@ -94,7 +94,7 @@ class BarDisplay:
         self._loss: float | None = None
         self._shown = float("-inf")
 
-    def __call__(self, done: Done, loss: float) -> None:
+    def __call__(self, done: TrainerState, loss: float) -> None:
         """Counts the step's loss in; draws if it is time."""
         self._loss = loss if self._loss is None else self._loss + _LOSS_WEIGHT * (loss - self._loss)
         if done.seconds - self._shown < _BAR_SECONDS and done.step != self._steps:
@@ -105,7 +105,7 @@ class BarDisplay:
         self._bar.refresh()
 
 
-def _told(done: Done, *, steps: int, loss: float) -> str:
+def _told(done: TrainerState, *, steps: int, loss: float) -> str:
     seconds = max(done.seconds, 1e-9)
     left = seconds * (steps / done.step - 1)
     return f"loss {loss:.4f}  {done.examples / seconds:,.0f} examples a second  {duration(left)} left"

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from src.cli.errors import StopRequested
 from src.cli.formats import duration
-from src.training.engine.trainer import Progress
+from src.training.engine.trainer import TrainerState
 from src.training.run.console import configure_logging
 from src.training.run.progress_bar import StepDisplay, step_display
 
@@ -32,7 +32,7 @@ def written(console: Console) -> str:
 def steps(show: StepDisplay, *, number: int, seconds: float) -> None:
     """Tells of steps of 8 examples that take so many seconds each."""
     for step in range(1, number + 1):
-        show(Progress(step=step, seconds=step * seconds, examples=8 * step), 0.5)
+        show(TrainerState(step=step, seconds=step * seconds, examples=8 * step), 0.5)
 
 
 def test_elsewhere_there_are_lines_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,7 @@ def test_lines_tell_the_mean_loss_since_the_last_one(capsys: pytest.CaptureFixtu
     configure_logging()
     with step_display(3) as show:
         for step, loss in enumerate((1.0, 2.0, 6.0), start=1):
-            show(Progress(step=step, seconds=6.0 * (step // 2), examples=step), loss)
+            show(TrainerState(step=step, seconds=6.0 * (step // 2), examples=step), loss)
     assert [line.split("  ")[1] for line in capsys.readouterr().out.splitlines()] == ["loss 1.5000", "loss 6.0000"]
 
 
@@ -79,7 +79,7 @@ def test_the_bar_is_drawn_at_most_four_times_a_second(terminal: Console) -> None
         drawn = []
         for step in range(1, 5001):
             before = len(written(terminal))
-            show(Progress(step=step, seconds=step * 0.001, examples=step), 0.5)
+            show(TrainerState(step=step, seconds=step * 0.001, examples=step), 0.5)
             drawn.append(len(written(terminal)) > before)
     assert 15 <= sum(drawn) <= 21
 

@@ -53,7 +53,7 @@ def _write_metrics(folder: Path, *, before: AnyMetrics, effort: Mapping[str, Any
 
 def training_effort(trainer: Trainer, *, threads: int, device: str) -> dict[str, Any]:
     """Returns what training has taken so far, as metrics.json holds it: times in seconds, memory in bytes."""
-    now = trainer.progress
+    now = trainer.state
     seconds = max(now.seconds, 1e-9)
     return {
         "seconds": now.seconds,
@@ -62,7 +62,7 @@ def training_effort(trainer: Trainer, *, threads: int, device: str) -> dict[str,
         "tokens_per_second": now.tokens / seconds,
         "epochs": now.step / trainer.steps_an_epoch,
         "steps": now.step,
-        "peak_rss_bytes": peak_rss_bytes(children=trainer.replicas.processes - 1),
+        "peak_rss_bytes": peak_rss_bytes(children=trainer.data_parallel.processes - 1),
         "threads": threads,
         "device": device,
     }

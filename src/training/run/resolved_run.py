@@ -62,7 +62,7 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     threads = resolve_threads(recipe)
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
-    check_early_stopping(recipe, chooses=task.chooses)
+    check_early_stopping(recipe, selects_epoch=task.selects_epoch)
     base = find_base_model(recipe, folder=folder)
     document = _document(recipe, base=base, task=task, threads=threads)
     return ResolvedRun(recipe=recipe, base=base, task=task, threads=threads, document=document)
@@ -75,7 +75,7 @@ def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> d
     deciding = {
         "settings": {name: getattr(recipe, name) for name in _DECIDING},
         "threads": threads,
-        "chooses": task.chooses,
+        "selects_epoch": task.selects_epoch,
         "model": base.content["sha256"],
         "data": inputs["data"],
     }

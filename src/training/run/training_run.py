@@ -13,8 +13,8 @@ import torch
 
 from src.cli.errors import StopRequested
 from src.training.data.batches import encode
-from src.training.data.rows import Rows
-from src.training.engine.data_parallel import FINAL, PROGRESS, TRAIN, Replicas
+from src.training.data.rows import Examples
+from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.memory_check import check_model_fits, check_training_fits
 from src.training.engine.trainer import Trainer
 from src.training.environment.description import describe_environment
@@ -40,7 +40,7 @@ from src.training.run.verification import predict_sample, show_architecture, ver
 log = logging.getLogger("finetune")
 
 
-class Session:
+class TrainingRun:
     """A run. Its state is what the steps of `run` hand on to one another."""
 
     def __init__(self, request: Request, *, resolved: ResolvedRun, stop: StopSignal) -> None:
@@ -80,14 +80,14 @@ class Session:
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
-        with self._replicas(model, tokenizer) as replicas:
+        with self._data_parallel(model, tokenizer) as data_parallel:
             section("Model Performance Before Fine Tuning")
             # Before training there is nothing to save, and a deadline is met by the loop, which saves.
-            before = self._measure(replicas, check=lambda: None)
+            before = self._measure(data_parallel, check=lambda: None)
             self.events = EventLog(self.checkpoints.folder / artifact.EVENTS_FILE)
             section("Training The Model")
             try:
-                return self._train_and_finish(self._trainer(replicas), tokenizer, before=before)
+                return self._train_and_finish(self._trainer(data_parallel), tokenizer, before=before)
             finally:
                 self.events.close()
 
@@ -119,10 +119,10 @@ class Session:
     @property
     def _sample(self) -> dict[str, Any]:
         """What the sample is to be read and told by."""
-        return {"class_names": self.task.class_names, "pair": self.task.final.pairs is not None}
+        return {"class_names": self.task.class_names, "pair": self.task.test.text_pairs is not None}
 
-    def _splits(self) -> tuple[Rows, Rows, Rows]:
-        return self.task.train, self.task.progress, self.task.final
+    def _splits(self) -> tuple[Examples, Examples, Examples]:
+        return self.task.train, self.task.validation, self.task.test
 
     def _announce(self) -> None:
         log.info(
@@ -134,16 +134,16 @@ class Session:
         log.info(
             "Rows: %s to train on, %s scored after each epoch (%s), %s for the final numbers (%s)",
             *(f"{len(rows):,}" for rows in self._splits()[:2]),
-            self.task.progress.split,
-            f"{len(self.task.final):,}",
-            self.task.final.split,
+            self.task.validation.split,
+            f"{len(self.task.test):,}",
+            self.task.test.split,
         )
         for line in self.task.labels_in_words():
             log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
-    def _replicas(self, model: Any, tokenizer: Any) -> Replicas:
-        names, token_types = (TRAIN, PROGRESS, FINAL), reads_token_types(model, tokenizer)
+    def _data_parallel(self, model: Any, tokenizer: Any) -> DataParallel:
+        names, token_types = (TRAIN, VALIDATION, TEST), reads_token_types(model, tokenizer)
         encoded = (
             encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length, token_types=token_types)
             for rows in self._splits()
@@ -153,11 +153,11 @@ class Session:
             model,
             self.recipe,
             train=splits[TRAIN],
-            scored={name: splits[name] for name in (PROGRESS, FINAL)},
+            scored={name: splits[name] for name in (VALIDATION, TEST)},
             threads=self.resolved.threads,
-            keeps_best=self.task.chooses and self.recipe.num_train_epochs > 1,
+            keeps_best=self.task.selects_epoch and self.recipe.num_train_epochs > 1,
         )
-        return Replicas(
+        return DataParallel(
             model,
             self.recipe,
             splits=splits,
@@ -165,18 +165,18 @@ class Session:
             threads=self.resolved.threads,
         )
 
-    def _measure(self, replicas: Replicas, *, check: Callable[[], None]) -> Scored:
-        scored = replicas.score(FINAL, name=self.task.final.split, class_names=self.task.class_names, check=check)
+    def _measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
+        scored = data_parallel.score(TEST, name=self.task.test.split, class_names=self.task.class_names, check=check)
         show_metrics(scored.metrics)
         return scored
 
-    def _trainer(self, replicas: Replicas) -> Trainer:
+    def _trainer(self, data_parallel: DataParallel) -> Trainer:
         return Trainer(
-            replicas=replicas,
+            data_parallel=data_parallel,
             recipe=self.recipe,
-            scored_split=self.task.progress.split,
+            scored_split=self.task.validation.split,
             class_names=self.task.class_names,
-            chooses=self.task.chooses,
+            selects_epoch=self.task.selects_epoch,
             checkpoints=self.checkpoints,
             stop=self.stop,
             record=self.events.record,
@@ -188,11 +188,11 @@ class Session:
         with self.stop.deferred():
             if (checkpoint := self.folders.resume_from) is not None:
                 trainer.resume(checkpoint)
-                log.info("Resuming from %s, step %d of %d", checkpoint, trainer.progress.step, trainer.steps)
-            self.events.drop_after(trainer.progress.step, epoch=trainer.progress.epochs_scored)
+                log.info("Resuming from %s, step %d of %d", checkpoint, trainer.state.step, trainer.steps)
+            self.events.drop_after(trainer.state.step, epoch=trainer.state.epochs_scored)
         with step_display(trainer.steps) as show:
             trainer.fit(show)
-        log.info("Model trained in %.1f seconds", trainer.progress.seconds)
+        log.info("Model trained in %.1f seconds", trainer.state.seconds)
 
     def _finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
         """Measures the trained model and commits the artifact."""
@@ -202,8 +202,8 @@ class Session:
         section("A sample test inference before saving")
         prediction = predict_sample(model, tokenizer, **self._sample)
         section("Model Performance After Fine Tuning")
-        after = self._measure(trainer.replicas, check=self.stop.check)
-        trainer.replicas.close()
+        after = self._measure(trainer.data_parallel, check=self.stop.check)
+        trainer.data_parallel.close()
         staging = artifact.staging_folder(self.output)
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
@@ -217,18 +217,18 @@ class Session:
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.final.labels)}
+        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.test.labels)}
         comparison = compare(**said) if self.task.class_names else compare_errors(**said)
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
             resolved=self.resolved.document,
-            final=self.task.final,
+            test=self.task.test,
             before=before,
             after=after,
             comparison=comparison,
             events=read_events(self.events.path),
-            kept_epoch=trainer.progress.best_epoch or trainer.progress.epochs_scored,
+            kept_epoch=trainer.state.best_epoch or trainer.state.epochs_scored,
             effort=self._effort(trainer),
             environment=describe_environment(),
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.training.data.rows import Rows
+from src.training.data.rows import Examples
 from src.training.evaluation.class_metrics import score
 from src.training.evaluation.mcnemar import compare
 from src.training.evaluation.scoring import Scored
@@ -60,7 +60,7 @@ def example_run(
     return FinishedRun(
         title="mine",
         resolved=_resolved(Recipe(**{**defaults, **fields}), rows=rows),
-        final=Rows(
+        test=Examples(
             split="test",
             texts=tuple(text.replace("{row}", str(row)) for row in range(rows)),
             labels=tuple(int(label) for label in true),
@@ -103,7 +103,7 @@ def example_regression(
     steps = [{**event, "loss": event["loss"] * 3 * unit**2} for event in run.events if event["event"] == "step"]
     return dataclasses.replace(
         run,
-        final=dataclasses.replace(run.final, labels=tuple(map(float, true))),
+        test=dataclasses.replace(run.test, labels=tuple(map(float, true))),
         before=before,
         after=after,
         comparison=compare_errors(**said, true=true),
@@ -126,7 +126,7 @@ def _scored(true: np.ndarray, *, right: int, names: tuple[str, ...]) -> Scored:
 
 
 def _resolved(recipe: Recipe, *, rows: int) -> dict[str, Any]:
-    counts = {"train": ("train", 9000), "progress": ("validation", 800), "final": ("test", rows)}
+    counts = {"train": ("train", 9000), "validation": ("validation", 800), "test": ("test", rows)}
     data: dict[str, Any] = {
         role: {"split": split, "rows": count, "sha256": "0" * 64} for role, (split, count) in counts.items()
     }

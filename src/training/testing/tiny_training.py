@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.training.data.batches import EncodedRows
-from src.training.engine.data_parallel import PROGRESS, TRAIN, Replicas
+from src.training.data.batches import EncodedExamples
+from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.environment.stop_signal import StopSignal
 from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
 from src.training.recipes.recipe import REGRESSION, Recipe
@@ -28,14 +28,14 @@ RECIPE = Recipe(
 )
 
 
-def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -> EncodedRows:
+def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -> EncodedExamples:
     """Token rows whose label is whether `good` stands in them."""
     random = np.random.default_rng(seed)
     labels = np.arange(number) % 2
     words = [[VOCABULARY.index(word) for word in NAMES][label] for label in labels]
     texts = [[2, *random.integers(10, 40, random.integers(1, 8)), word, 3] for word in words]
     ids = np.concatenate(texts).astype(np.int32)
-    return EncodedRows(
+    return EncodedExamples(
         ids=ids,
         starts=np.cumsum([0, *map(len, texts)]),
         labels=labels.astype(np.float32 if values else np.int64),
@@ -45,12 +45,12 @@ def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -
 
 
 @contextmanager
-def replicas_maker(base: Path) -> Iterator[Callable[..., Replicas]]:
-    """Gives build_replicas for a model; ends afterwards what it made."""
-    made: list[Replicas] = []
+def data_parallel_maker(base: Path) -> Iterator[Callable[..., DataParallel]]:
+    """Gives build_data_parallel for a model; ends afterwards what it made."""
+    made: list[DataParallel] = []
 
-    def one(**given: Any) -> Replicas:
-        made.append(build_replicas(base, **given))
+    def one(**given: Any) -> DataParallel:
+        made.append(build_data_parallel(base, **given))
         return made[-1]
 
     try:
@@ -60,17 +60,17 @@ def replicas_maker(base: Path) -> Iterator[Callable[..., Replicas]]:
             each.close()
 
 
-def build_replicas(
+def build_data_parallel(
     base: Path,
     *,
     threads: int,
     dropout: float = 0.0,
     head_dropout: float | None = None,
-    train: EncodedRows | None = None,
-    scored: EncodedRows | None = None,
+    train: EncodedExamples | None = None,
+    scored: EncodedExamples | None = None,
     objective: Objective = PLAIN_CLASSIFICATION,
     **fields: Any,
-) -> Replicas:
+) -> DataParallel:
     """Loads a model and forks.
 
     Args:
@@ -91,8 +91,10 @@ def build_replicas(
         settings["num_labels"] = 1
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(base, ignore_mismatched_sizes=True, **settings)
-    splits = {TRAIN: train or rows(37, seed=1), PROGRESS: scored or rows(23, seed=2)}
-    return Replicas(model, dataclasses.replace(RECIPE, **fields), splits=splits, objective=objective, threads=threads)
+    splits = {TRAIN: train or rows(37, seed=1), VALIDATION: scored or rows(23, seed=2)}
+    return DataParallel(
+        model, dataclasses.replace(RECIPE, **fields), splits=splits, objective=objective, threads=threads
+    )
 
 
 class StopAt(StopSignal):
@@ -110,17 +112,17 @@ class StopAt(StopSignal):
         return "interrupted" if self.left < 0 else None
 
 
-def train(replicas: Replicas, *, first: int = 0, last: int | None = None) -> list[float]:
+def train(data_parallel: DataParallel, *, first: int = 0, last: int | None = None) -> list[float]:
     """Takes steps from `first` to before `last`; returns their losses. Leaves all weights settled."""
-    last = replicas.steps if last is None else last
-    losses = [replicas.step(step)[0] for step in range(first, last)]
-    replicas.settle(done=last)
+    last = data_parallel.steps if last is None else last
+    losses = [data_parallel.step(step)[0] for step in range(first, last)]
+    data_parallel.catch_up_all(done=last)
     return losses
 
 
-def weights(replicas: Replicas) -> dict[str, torch.Tensor]:
+def weights(data_parallel: DataParallel) -> dict[str, torch.Tensor]:
     """Returns a copy of the model's weights."""
-    return {name: value.detach().clone() for name, value in replicas.model.state_dict().items()}
+    return {name: value.detach().clone() for name, value in data_parallel.model.state_dict().items()}
 
 
 def bits(given: dict[str, torch.Tensor]) -> bytes:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from src.training.engine.process_group import Workers
+from src.training.engine.process_group import ProcessGroup
 
 # Longer than anything in those tests takes on a busy machine.
 SECONDS = 60
 
-Make = Callable[..., Workers]
+Make = Callable[..., ProcessGroup]
 
 
 @contextmanager
@@ -73,12 +73,12 @@ class Share:
 
 
 @contextmanager
-def workers_maker() -> Iterator[Make]:
-    """Gives a function that forks workers, by default 3 that do a `Share`; closes all of them afterwards."""
-    made: list[Workers] = []
+def group_maker() -> Iterator[Make]:
+    """Gives a function that forks processes, by default 3 that do a `Share`; closes all of them afterwards."""
+    made: list[ProcessGroup] = []
 
-    def one(share: Callable[[int], Any] = Share, *, count: int = 3) -> Workers:
-        made.append(Workers(share, count=count))
+    def one(share: Callable[[int], Any] = Share, *, count: int = 3) -> ProcessGroup:
+        made.append(ProcessGroup(share, count=count))
         return made[-1]
 
     yield one
