@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.training import export_onnx, predict
-from src.training.evaluation.value_metrics import RegressionMetrics
+from src.training.problems.regression.metrics import ValueMetrics
 from src.training.testing.program_runs import json_lines, read_json, run_in
 from src.training.testing.tiny_model import build_tiny_model, write_ratings
 from src.training.train_model import main, print_model_performance
@@ -129,7 +129,7 @@ def test_print_model_performance_scores_a_regression(values: Path) -> None:
     # Whole numbers are values too.
     rows = {"text": ["the film was great", "the film was awful"], "rating": [2, -2]}
     metrics = print_model_performance(model, None, tokenizer, rows, text_column_name="text", label_column_name="rating")
-    assert isinstance(metrics, RegressionMetrics)
+    assert isinstance(metrics, ValueMetrics)
     assert metrics.mae < 1
     assert metrics.pearson == pytest.approx(1)
 

@@ -30,9 +30,10 @@ from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParal
 from src.training.engine.trainer import Trainer
 from src.training.environment.cores import resolve_threads
 from src.training.environment.stop_signal import StopSignal
-from src.training.evaluation.class_metrics import Metrics
 from src.training.model.base_model import build_model, find_base_model
-from src.training.model.objective import Objective
+from src.training.problems.classification.metrics import ClassMetrics
+from src.training.problems.classification.problem import Classification
+from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import Recipe
 
 _LOOPS = {loop.name: loop for loop in (TUTORIAL, TRANSFORMERS_BEST, TUTORIAL_UNPADDED)}
@@ -77,11 +78,13 @@ class Contest:
         """
         self.recipe, self.scratch, self.stop = recipe, scratch, stop
         self.task = load_task(recipe, folder=data_folder)
-        if not self.task.class_names:
+        self.problem = problem_of(self.task)
+        if not isinstance(self.problem, Classification):
             raise RequestError("the benchmark compares classifiers, and these labels are numbers: name other rows")
         self.model, self.tokenizer = build_model(
             find_base_model(recipe, folder=data_folder),
-            class_names=self.task.class_names,
+            output_names=self.problem.output_names,
+            problem_type=self.problem.config_problem_type,
             seed=recipe.seed,
             max_seq_length=recipe.max_seq_length,
         )
@@ -138,14 +141,14 @@ class Contest:
             copy.deepcopy(self.model),
             recipe,
             splits={TRAIN: self.encoded, VALIDATION: validation, TEST: test},
-            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            problem=self.problem,
             threads=resolve_threads(recipe),
         )
 
     def _ours(self, data_parallel: DataParallel, *, stop: StopSignal) -> Trainer:
         return Trainer(
             data_parallel=data_parallel, recipe=data_parallel.recipe, scored_split=self.task.validation.split,
-            class_names=self.task.class_names, selects_epoch=self.task.selects_epoch, stop=stop, record=_forget,
+            selects_epoch=self.task.selects_epoch, stop=stop, record=_forget,
             checkpoints=Checkpoints(self.scratch / "checkpoints", fingerprint="benchmark"),
         )  # fmt: skip
 
@@ -187,5 +190,7 @@ class Contest:
             data_parallel.model.save_pretrained(self.scratch / "ours")
         return metrics.accuracy
 
-    def _score(self, data_parallel: DataParallel) -> Metrics:
-        return data_parallel.score(TEST, name=self.task.test.split, class_names=self.task.class_names).class_metrics
+    def _score(self, data_parallel: DataParallel) -> ClassMetrics:
+        metrics = data_parallel.score(TEST, name=self.task.test.split).metrics
+        assert isinstance(metrics, ClassMetrics)
+        return metrics

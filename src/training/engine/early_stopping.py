@@ -55,6 +55,6 @@ def early_stop(*, step: int, epoch: int, epochs_without_progress: int) -> dict[s
     return {"event": _EVENT, "step": step, "epoch": epoch, "epochs_without_progress": epochs_without_progress}
 
 
-def told_early_stop(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def early_stop_event(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Returns the event of a run that was stopped early, or None."""
     return next((event for event in events if event["event"] == _EVENT), None)

@@ -15,10 +15,12 @@ from typing import Any
 from src.training.data.parts import Task, load_task
 from src.training.engine.early_stopping import check_early_stopping
 from src.training.environment.cores import resolve_threads
+from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, find_base_model
+from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import Recipe
 
-SCHEMA = 1
+SCHEMA = 2
 
 # Settings that decide the weights. Names and places of inputs do not: their content does; and of the problem's type,
 # what the labels turn out to be.
@@ -40,6 +42,7 @@ class ResolvedRun:
     recipe: Recipe
     base: BaseModel
     task: Task
+    problem: Problem
     threads: int
     document: dict[str, Any]
 
@@ -65,7 +68,9 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     check_early_stopping(recipe, selects_epoch=task.selects_epoch)
     base = find_base_model(recipe, folder=folder)
     document = _document(recipe, base=base, task=task, threads=threads)
-    return ResolvedRun(recipe=recipe, base=base, task=task, threads=threads, document=document)
+    return ResolvedRun(
+        recipe=recipe, base=base, task=task, problem=problem_of(task), threads=threads, document=document
+    )
 
 
 def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from src.training.report.page import confident_mistakes, printable, report_page
+from src.training.problems.classification.page import confident_mistakes
+from src.training.report.page import report_page
+from src.training.report.text import printable
 from src.training.testing.example_run import evaluation_event, example_run, step_event
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -122,16 +124,18 @@ def test_the_same_run_gives_the_same_page() -> None:
 
 
 def test_the_surest_mistakes_come_first_and_twenty_are_enough() -> None:
-    mistakes = confident_mistakes(example_run(right_after=900))
+    mistakes = confident_mistakes(example_run(right_after=900), class_names=("bad", "good"))
     assert [mistake.text for mistake in mistakes] == [f"row {row}" for row in range(999, 979, -1)]
     assert (mistakes[0].true, mistakes[0].predicted) == ("good", "bad")
     assert mistakes[0].confidence == pytest.approx(0.9995)
     sentence = Page(report_page(example_run(right_after=900))).sentence()
-    assert "The 20 of 100 wrong rows that the model is surest of" in sentence
+    assert "The 20 most confident of 100 mistakes" in sentence
 
 
 def test_a_long_text_is_cut() -> None:
-    [mistake] = confident_mistakes(example_run(rows=10, right_after=9, right_before=1, text="long " * 1000))
+    [mistake] = confident_mistakes(
+        example_run(rows=10, right_after=9, right_before=1, text="long " * 1000), class_names=("bad", "good")
+    )
     assert len(mistake.text) < 510
     assert mistake.text.endswith("long …")
 
@@ -155,7 +159,7 @@ def test_many_classes_become_a_list_of_pairs_and_the_worst_classes() -> None:
     assert "The 50 of 150 classes with the lowest F1" in sentence
     assert len(page.cells) < 120
     perfect = Page(report_page(example_run(names=names, right_after=1000))).sentence()
-    assert "No row is taken for another class." in perfect
+    assert "No row is predicted as another class." in perfect
 
 
 def test_one_epoch_is_a_dot_and_no_line() -> None:

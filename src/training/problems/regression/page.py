@@ -1,26 +1,28 @@
-"""What report.html shows of a regression: errors before and after, predicted against true, the rows farthest off."""
+"""What the report shows of a regression: errors before and after, predicted against true, the largest errors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.training.evaluation.value_metrics import RegressionMetrics
-from src.training.report import regression_charts as value_charts
+from src.training.evaluation.result import FinishedRun
+from src.training.problems.regression import charts
+from src.training.problems.regression.charts import format_value
+from src.training.problems.regression.metrics import ValueMetrics
 from src.training.report.charts import loss_chart
-from src.training.report.regression_charts import told
-from src.training.report.result import FinishedRun
+from src.training.report.text import cut_text
 
-_MOST_ROWS = 20
+TEMPLATE = Path(__file__).with_name("regression.html.j2")
+_MAX_ROWS = 20
 _BANDS = 5
-_TEXT_LETTERS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class FarRow:
-    """A row whose value the trained model misses by much; `pair` is its second text, if it has one."""
+class LargeError:
+    """An example that the trained model misses by much; `pair` is its second text, if it has one."""
 
     text: str
     pair: str | None
@@ -29,16 +31,16 @@ class FarRow:
 
     @property
     def error(self) -> float:
-        """Predicted less true."""
+        """Predicted minus true."""
         return self.predicted - self.true
 
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """Rows of like true values: their range, and means over them.
+    """Examples of similar true values: their range, and means over them.
 
     Attributes:
-        bias: mean of predicted less true: above 0 where the model says too much.
+        bias: mean of predicted minus true: above 0 where predictions are too high.
     """
 
     low: float
@@ -49,34 +51,34 @@ class Band:
     mae: float
 
 
-def regression_view(run: FinishedRun) -> dict[str, Any]:
-    """Returns what the template of a regression is filled with, beside what every page has."""
+def page_view(run: FinishedRun) -> dict[str, Any]:
+    """Returns what the template is filled with, beside what every page has."""
     before, after = run.before.metrics, run.after.metrics
-    assert isinstance(before, RegressionMetrics) and isinstance(after, RegressionMetrics)
-    split = run.resolved["inputs"]["data"]["validation"]["split"]
+    assert isinstance(before, ValueMetrics) and isinstance(after, ValueMetrics)
+    split = run.validation["split"]
     losses = [event["loss"] for event in run.events if np.isfinite(event["loss"])]
     true = np.array(run.test.labels)
     return {
-        "interval_chart": value_charts.errors_before_and_after(before, after),
+        "interval_chart": charts.errors_before_and_after(before, after),
         "curves": [
             # In the square of the label's unit, whatever that is: no height is the right one for all.
-            loss_chart(run.events, split=split, least=0.1 * max(losses, default=0.0) or 1.0),
-            value_charts.error_chart(run.events, split=split, kept_epoch=run.kept_epoch),
+            loss_chart(run.events, split=split, min_height=0.1 * max(losses, default=0.0) or 1.0),
+            charts.error_chart(run.events, split=split, rows=run.validation["rows"], kept_epoch=run.kept_epoch),
         ],
-        "scatter": value_charts.scatter(predicted=run.after.predicted, true=true),
+        "scatter": charts.scatter(predicted=run.after.predicted, true=true),
         "bands": bands(predicted=run.after.predicted, true=true),
-        "far": farthest_rows(run),
-        "values": value_charts,
-        "told": told,
+        "largest_errors": largest_errors(run),
+        "charts": charts,
+        "format_value": format_value,
     }
 
 
-def farthest_rows(run: FinishedRun) -> tuple[FarRow, ...]:
-    """Returns the rows that the trained model is farthest off on, the farthest first; a row without value is that."""
+def largest_errors(run: FinishedRun) -> tuple[LargeError, ...]:
+    """Returns the examples with the largest errors, the largest first; a prediction that is not a number is one."""
     errors = np.abs(run.after.predicted - np.array(run.test.labels))
-    order = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")[:_MOST_ROWS]
+    order = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")[:_MAX_ROWS]
     return tuple(
-        FarRow(
+        LargeError(
             text=cut_text(run.test.texts[row]),
             pair=None if run.test.text_pairs is None else cut_text(run.test.text_pairs[row]),
             true=float(run.test.labels[row]),
@@ -85,11 +87,6 @@ def farthest_rows(run: FinishedRun) -> tuple[FarRow, ...]:
         for row in order
         if errors[row] != 0
     )
-
-
-def cut_text(text: str) -> str:
-    """Returns as much of a text as a page has room for."""
-    return text if len(text) <= _TEXT_LETTERS else text[:_TEXT_LETTERS].rstrip() + " …"
 
 
 def bands(*, predicted: np.ndarray, true: np.ndarray) -> tuple[Band, ...]:

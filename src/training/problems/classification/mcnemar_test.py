@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from src.training.evaluation.mcnemar import Comparison, compare
+from src.training.problems.classification.mcnemar import McNemar, compare_classes
 
 
-def compared(*, better: int, worse: int, both: int = 3, neither: int = 2) -> Comparison:
+def compared(*, better: int, worse: int, both: int = 3, neither: int = 2) -> McNemar:
     """Compares two models of which each has rows that only it gets right."""
     before = np.array([0] * better + [1] * worse + [1] * both + [0] * neither)
     after = np.array([1] * better + [0] * worse + [1] * both + [0] * neither)
-    return compare(before=before, after=after, true=np.ones(len(before), np.int64))
+    return compare_classes(before=before, after=after, true=np.ones(len(before), np.int64))
 
 
 # P(split at least as uneven) = 2 * sum(C(n, k), k <= worse) / 2^n.
@@ -42,7 +42,7 @@ def test_large_counts_agree_with_the_chi_squared_form() -> None:
 
 def test_two_equal_models_are_told_apart_by_nothing() -> None:
     comparison = compared(better=0, worse=0)
-    assert (comparison.p_value, comparison.is_more_than_noise) == (1.0, False)
+    assert (comparison.p_value, comparison.is_significant) == (1.0, False)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_the_verdict_is_in_plain_words(better: int, worse: int, verdict: str) ->
 
 @pytest.mark.parametrize(("p_value", "words"), [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.04567, "= 0.046")])
 def test_p_is_never_told_as_nothing(p_value: float, words: str) -> None:
-    assert Comparison(better=1, worse=0, p_value=p_value).p_in_words == words
+    assert McNemar(better=1, worse=0, p_value=p_value).p_text == words
 
 
 def test_predictions_of_other_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="the same rows: 2, 3 and 3"):
-        compare(before=np.zeros(2), after=np.zeros(3), true=np.zeros(3))
+    with pytest.raises(ValueError, match="the same examples: 2, 3, 3"):
+        compare_classes(before=np.zeros(2), after=np.zeros(3), true=np.zeros(3))
 
 
 def test_it_is_written_as_documented() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from src.training.evaluation.wilcoxon import ErrorComparison, compare_errors
+from src.training.problems.regression.wilcoxon import Wilcoxon, compare_values
 
 
-def compared(before: list[float], after: list[float]) -> ErrorComparison:
+def compared(before: list[float], after: list[float]) -> Wilcoxon:
     """Compares errors: the true values are all 0."""
-    return compare_errors(before=np.array(before), after=np.array(after), true=np.zeros(len(before)))
+    return compare_values(before=np.array(before), after=np.array(after), true=np.zeros(len(before)))
 
 
 def test_the_p_value_is_that_of_all_signs_the_ranks_could_have() -> None:
@@ -23,14 +23,14 @@ def test_the_p_value_is_that_of_all_signs_the_ranks_could_have() -> None:
     ranks = rankdata(np.abs(nearer))
     found = abs(np.sum(np.sign(nearer) * ranks))
     sums = [abs(np.dot(signs, ranks)) for signs in itertools.product((-1, 1), repeat=len(ranks))]
-    told = compare_errors(before=before, after=after, true=np.zeros(7))
+    told = compare_values(before=before, after=after, true=np.zeros(7))
     assert told.p_value == pytest.approx(np.mean([total >= found - 1e-9 for total in sums]))
     assert (told.better, told.worse) == (5, 2)
 
 
 def test_the_side_on_which_a_value_is_wrong_does_not_matter() -> None:
     assert compared([2.0, -2.0], [-1.0, 1.0]).better == 2
-    told = compare_errors(before=np.array([5.0]), after=np.array([1.0]), true=np.array([2.0]))
+    told = compare_values(before=np.array([5.0]), after=np.array([1.0]), true=np.array([2.0]))
     assert (told.better, told.worse) == (1, 0)
 
 
@@ -55,8 +55,7 @@ def test_the_verdict_follows_the_test_and_not_the_count() -> None:
 def test_equally_good_models_differ_by_more_than_noise_in_1_of_20_cases() -> None:
     random = np.random.default_rng(1)
     alarms = [
-        compared(random.normal(size=60).tolist(), random.normal(size=60).tolist()).is_more_than_noise
-        for _ in range(1000)
+        compared(random.normal(size=60).tolist(), random.normal(size=60).tolist()).is_significant for _ in range(1000)
     ]
     assert 0.03 < np.mean(alarms) < 0.07
 
@@ -75,11 +74,11 @@ def test_a_model_that_says_no_number_any_more_is_the_worse() -> None:
 
 def test_it_is_told_in_one_clause_and_in_json() -> None:
     told = compared([3.0, 4.0, 1.0], [1.0, 1.0, 2.0])
-    assert told.in_words.startswith("2 rows nearer to their label, 1 farther from it: the difference may well be noise")
-    assert told.in_words.endswith("(Wilcoxon's test, p = 0.500)")
+    assert told.summary.startswith("2 nearer to their label, 1 farther from it: the difference may well be noise")
+    assert told.summary.endswith("(Wilcoxon's signed-rank test, p = 0.500)")
     assert told.as_json() == {"test": "wilcoxon_signed_rank", "better": 2, "worse": 1, "p_value": 0.5}
 
 
 def test_other_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="2, 1 and 2"):
-        compare_errors(before=np.zeros(2), after=np.zeros(1), true=np.zeros(2))
+    with pytest.raises(ValueError, match="2, 1, 2"):
+        compare_values(before=np.zeros(2), after=np.zeros(1), true=np.zeros(2))

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from src.training.evaluation.value_metrics import RegressionMetrics, mean_interval, score_values
+from src.training.problems.regression.metrics import ValueMetrics, mean_interval, score_values
 
 
-def scored(predicted: list[float], true: list[float]) -> RegressionMetrics:
+def scored(predicted: list[float], true: list[float]) -> ValueMetrics:
     return score_values(split="test", loss=0.5, predicted=np.array(predicted), true=np.array(true))
 
 

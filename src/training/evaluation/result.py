@@ -1,4 +1,4 @@
-"""A run that is done: all that is told of it, by metrics.json, the report and the model card."""
+"""A finished run: all that metrics.json, the report and the model card are made of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.training.data.rows import Examples
-from src.training.evaluation.mcnemar import Comparison
-from src.training.evaluation.scoring import Scored
+from src.training.evaluation.comparison import Comparison
+from src.training.evaluation.problem import Problem, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +18,8 @@ class FinishedRun:
     Attributes:
         title: name of the recipe.
         resolved: content of recipe.json.
-        final: the rows that `before` and `after` were scored on.
-        comparison: of before and after, row by row.
+        test: the examples that `before` and `after` were scored on.
+        comparison: of before and after, example by example.
         events: content of events.jsonl.
         kept_epoch: the epoch whose weights are kept, counted from 1.
         effort: `train` of metrics.json: times in seconds, memory in bytes.
@@ -28,6 +28,7 @@ class FinishedRun:
 
     title: str
     resolved: Mapping[str, Any]
+    problem: Problem
     test: Examples
     before: Scored
     after: Scored
@@ -36,3 +37,9 @@ class FinishedRun:
     kept_epoch: int
     effort: Mapping[str, Any]
     environment: Mapping[str, Any]
+
+    @property
+    def validation(self) -> Mapping[str, Any]:
+        """What recipe.json says of the examples that are scored after each epoch: their split, rows and hash."""
+        data: Mapping[str, Any] = self.resolved["inputs"]["data"]["validation"]
+        return data

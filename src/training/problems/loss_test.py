@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
+from src.training.evaluation.problem import Problem
+from src.training.problems.classification.problem import Classification
+from src.training.problems.regression.problem import Regression
 from src.training.testing.tiny_model import build_tiny_model
 
-WEIGHTED = Objective(kind="classification", class_weights=(0.5, 1.0, 4.0))
-REGRESSION = Objective(kind="regression")
+PLAIN = Classification(class_names=("a", "b", "c"))
+WEIGHTED = Classification(class_names=("a", "b", "c"), class_weights=(0.5, 1.0, 4.0))
+VALUES = Regression(label_name="score")
 
 
 def rows(number: int, *, outputs: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,14 +26,14 @@ def rows(number: int, *, outputs: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.randint(outputs, (number,), generator=random)
 
 
-def loss(objective: Objective, logits: torch.Tensor, labels: torch.Tensor) -> float:
-    return float(objective.loss_sum(logits, labels) / objective.mass(labels))
+def loss(problem: Problem, logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float(problem.loss_sum(logits, labels) / problem.mass(labels))
 
 
 def test_without_weights_it_is_the_mean_cross_entropy() -> None:
     logits, labels = rows(50)
-    assert loss(PLAIN_CLASSIFICATION, logits, labels) == pytest.approx(float(functional.cross_entropy(logits, labels)))
-    assert PLAIN_CLASSIFICATION.mass(labels) == 50.0
+    assert loss(PLAIN, logits, labels) == pytest.approx(float(functional.cross_entropy(logits, labels)))
+    assert PLAIN.mass(labels) == 50.0
 
 
 def test_with_weights_it_is_torchs_weighted_mean() -> None:
@@ -42,24 +45,24 @@ def test_with_weights_it_is_torchs_weighted_mean() -> None:
 
 def test_of_values_it_is_the_mean_squared_error_row_by_row() -> None:
     logits, labels = rows(50, outputs=1)
-    assert loss(REGRESSION, logits, labels) == pytest.approx(float(((logits[:, 0] - labels) ** 2).mean()))
-    assert loss(REGRESSION, torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 3.0])) == 0.0
+    assert loss(VALUES, logits, labels) == pytest.approx(float(((logits[:, 0] - labels) ** 2).mean()))
+    assert loss(VALUES, torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 3.0])) == 0.0
 
 
-@pytest.mark.parametrize("objective", [PLAIN_CLASSIFICATION, WEIGHTED, REGRESSION], ids=["plain", "weighted", "values"])
-def test_the_sums_of_batches_are_those_of_all_rows(objective: Objective) -> None:
-    logits, labels = rows(50, outputs=1 if objective is REGRESSION else 3)
+@pytest.mark.parametrize("problem", [PLAIN, WEIGHTED, VALUES], ids=["plain", "weighted", "values"])
+def test_the_sums_of_batches_are_those_of_all_rows(problem: Problem) -> None:
+    logits, labels = rows(50, outputs=1 if problem is VALUES else 3)
     parts = [(logits[at : at + 7], labels[at : at + 7]) for at in range(0, 50, 7)]
-    total = sum(float(objective.loss_sum(*part)) for part in parts)
-    mass = sum(objective.mass(part[1]) for part in parts)
-    assert total / mass == pytest.approx(loss(objective, logits, labels), rel=1e-5)
+    total = sum(float(problem.loss_sum(*part)) for part in parts)
+    mass = sum(problem.mass(part[1]) for part in parts)
+    assert total / mass == pytest.approx(loss(problem, logits, labels), rel=1e-5)
 
 
-@pytest.mark.parametrize("objective", [PLAIN_CLASSIFICATION, WEIGHTED, REGRESSION], ids=["plain", "weighted", "values"])
-def test_it_can_be_gone_back_from(objective: Objective) -> None:
-    logits, labels = rows(8, outputs=1 if objective is REGRESSION else 3)
+@pytest.mark.parametrize("problem", [PLAIN, WEIGHTED, VALUES], ids=["plain", "weighted", "values"])
+def test_it_can_be_gone_back_from(problem: Problem) -> None:
+    logits, labels = rows(8, outputs=1 if problem is VALUES else 3)
     logits.requires_grad_()
-    objective.loss_sum(logits, labels).backward()
+    problem.loss_sum(logits, labels).backward()
     assert logits.grad is not None
     assert logits.grad.abs().sum() > 0
 
@@ -73,5 +76,5 @@ def test_a_model_of_transformers_says_the_same_of_its_labels(tmp_path: Path, out
     labels = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.5, 3.0]) if outputs == 1 else torch.tensor([0, 1, 2, 2, 1, 0])
     with torch.inference_mode():
         theirs = model(input_ids=ids, labels=labels)
-    ours = REGRESSION if outputs == 1 else PLAIN_CLASSIFICATION
+    ours = VALUES if outputs == 1 else PLAIN
     assert loss(ours, theirs.logits, labels) == pytest.approx(float(theirs.loss), rel=1e-6)

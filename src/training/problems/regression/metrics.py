@@ -1,4 +1,4 @@
-"""What predicted values are worth: errors in the label's own unit, and how far they follow the true ones."""
+"""Scores of a regression: errors in the label's own unit, and correlations."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from src.training.evaluation.class_metrics import Metrics
+from src.cli.formats import number_or_dash
+from src.training.evaluation.problem import CardScore
 
 _CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionMetrics:
+class ValueMetrics:
     """Scores on one split.
 
     Attributes:
@@ -40,23 +41,43 @@ class RegressionMetrics:
     r2: float | None
 
     @property
-    def in_brief(self) -> str:
-        """The scores that a line about an epoch tells."""
+    def brief(self) -> str:
+        """The scores in the line about an epoch."""
         return f"mean absolute error {self.mae:.4f}, loss {self.loss:.4f}"
+
+    def lines(self) -> list[str]:
+        """Returns the scores for the console, line by line."""
+        interval = "" if self.mae_ci95 is None else " (95% interval {:.4f} to {:.4f})".format(*self.mae_ci95)
+        pearson, spearman, r2 = map(number_or_dash, (self.pearson, self.spearman, self.r2))
+        return [
+            f"Examples: {self.examples:,} ({self.split})",
+            f"Mean absolute error: {self.mae:.4f}{interval}",
+            f"Mean squared error: {self.mse:.4f}",
+            f"Correlation: Pearson {pearson}, Spearman {spearman}  R2: {r2}",
+        ]
+
+    def card_scores(self) -> list[CardScore]:
+        """Returns the scores for the model card."""
+        interval = "-" if self.mae_ci95 is None else "{:.4f} to {:.4f}".format(*self.mae_ci95)
+        return [
+            CardScore("mean absolute error", number_or_dash(self.mae), "mae", self.mae),
+            CardScore("95 % interval", interval),
+            CardScore("mean squared error", number_or_dash(self.mse), "mse", self.mse),
+            CardScore("Pearson correlation", number_or_dash(self.pearson), "pearsonr", self.pearson),
+            CardScore("Spearman correlation", number_or_dash(self.spearman), "spearmanr", self.spearman),
+            CardScore("R²", number_or_dash(self.r2), "r_squared", self.r2),
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Returns the fields as metrics.json holds them."""
         return dataclasses.asdict(self)
 
     def as_event(self) -> dict[str, Any]:
-        """Returns what events.jsonl tells of an epoch."""
+        """Returns the scores as events.jsonl holds them after each epoch."""
         return {"mae": self.mae, "mae_ci95": self.mae_ci95, "pearson": self.pearson, "loss": self.loss}
 
 
-AnyMetrics = Metrics | RegressionMetrics
-
-
-def score_values(*, split: str, loss: float, predicted: np.ndarray, true: np.ndarray) -> RegressionMetrics:
+def score_values(*, split: str, loss: float, predicted: np.ndarray, true: np.ndarray) -> ValueMetrics:
     """Scores predicted values.
 
     Args:
@@ -72,7 +93,7 @@ def score_values(*, split: str, loss: float, predicted: np.ndarray, true: np.nda
     errors = predicted - true
     variance = float(np.mean((true - true.mean()) ** 2))
     mse = float(np.mean(errors**2))
-    return RegressionMetrics(
+    return ValueMetrics(
         split=split,
         examples=len(true),
         loss=loss,
