@@ -70,6 +70,8 @@ def _export(arguments: list[str]) -> int:
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
     prepare_environment(Recipe(reproducible="off"))
+    from src.training.data.class_labels import ClassLabels
+    from src.training.data.value_labels import ValueLabels
     from src.training.export.agreement import Disagreement, read_check_rows
     from src.training.export.export import export_checked
 
@@ -80,7 +82,7 @@ def _export(arguments: list[str]) -> int:
         text=given.text_column_name,
         pair=pair,
         label=given.label_column_name,
-        class_names=() if source.is_regression else source.class_names,
+        labels=ValueLabels(source.class_names[0]) if source.is_regression else ClassLabels(source.class_names),
     )
     least = _MIN_AGREEMENT if given.min_agreement is None else given.min_agreement
     output.parent.mkdir(parents=True, exist_ok=True)

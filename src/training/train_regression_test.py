@@ -65,7 +65,7 @@ def test_a_regression_is_told_to_people(values: Path, capsys: pytest.CaptureFixt
     assert run_in(again, main, *VALUES) == 0
     told = capsys.readouterr().out
     assert "Labels: numbers from -1.6" in told
-    assert "to come near to (a regression; --problem_type classification would make classes of them)" in told
+    assert "(regression; --problem_type classification treats them as classes)" in told
     assert "epoch 16: validation mean absolute error" in told
     assert "Predicted value: " in told
     assert "Mean absolute error: " in told and "95% interval" in told

@@ -135,7 +135,7 @@ def test_too_few_rows_to_set_any_aside_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_leaves_one_class_only_is_refused(here: Path) -> None:
-    with pytest.raises(RequestError, match="class"):
+    with pytest.raises(RequestError, match="leaves rows of one label only"):
         load(here, "validation", max_train_samples=1)
 
 

@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.data.rows import load_rows
+from src.training.data.rows import load_examples
 from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_mistakes
 from src.training.recipes.recipe import Recipe
 
@@ -39,8 +39,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(folder: Path, **fields: Any) -> dict[str, tuple[int | float, ...]]:
     """Returns the labels by split."""
-    splits, names = load_rows(Recipe(model_name_or_path="tiny", text_column_name="text", **fields), folder=folder)
-    assert names == ("pos", "neg")
+    recipe = Recipe(model_name_or_path="tiny", text_column_name="text", **fields)
+    splits, labels = load_examples(recipe, folder=folder)
+    assert labels.class_names == ("pos", "neg")
     return {split: rows.labels for split, rows in splits.items()}
 
 
