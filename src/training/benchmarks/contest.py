@@ -78,7 +78,7 @@ class Contest:
         """
         self.recipe, self.scratch, self.stop = recipe, scratch, stop
         self.task = load_task(recipe, folder=data_folder)
-        self.problem = problem_of(self.task)
+        self.problem = problem_of(self.task.labels, self.task.train.labels, recipe.class_weights)
         if not isinstance(self.problem, Classification):
             raise RequestError("the benchmark compares classifiers, and these labels are numbers: name other rows")
         self.model, self.tokenizer = build_model(

@@ -130,6 +130,9 @@ class Problem(Protocol):
     def compare(self, *, before: np.ndarray, after: np.ndarray, true: np.ndarray) -> Comparison:
         """Compares the predictions of two models for the same examples, all [examples]."""
 
+    def settings_lines(self) -> list[str]:
+        """Returns what a run says of its settings for this kind of problem, line by line."""
+
     def answer(self, logits: torch.Tensor) -> str:
         """Returns one example's prediction as a line for people. logits: [outputs]."""
 

@@ -66,16 +66,15 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
     check_early_stopping(recipe, selects_epoch=task.selects_epoch)
+    problem = problem_of(task.labels, task.train.labels, recipe.class_weights)
     base = find_base_model(recipe, folder=folder)
     document = _document(recipe, base=base, task=task, threads=threads)
-    return ResolvedRun(
-        recipe=recipe, base=base, task=task, problem=problem_of(task), threads=threads, document=document
-    )
+    return ResolvedRun(recipe=recipe, base=base, task=task, problem=problem, threads=threads, document=document)
 
 
 def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> dict[str, Any]:
     """Returns the content of recipe.json. It is the same on every machine that runs the same recipe."""
-    data = {**task.content(), "class_names": list(task.class_names), "problem_type": task.problem_type}
+    data = {**task.content(), "class_names": list(task.labels.class_names), "problem_type": task.labels.problem_type}
     inputs = {"model": base.content, "data": data}
     deciding = {
         "settings": {name: getattr(recipe, name) for name in _DECIDING},

@@ -136,7 +136,7 @@ class TrainingRun:
             f"{len(self.task.test):,}",
             self.task.test.split,
         )
-        for line in self.task.labels_in_words():
+        for line in (self.task.labels.describe(self.task.train.labels), *self.problem.settings_lines()):
             log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 _MAX_NAMED_CLASSES = 10
+_MAX_LISTED_WEIGHTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,13 @@ class Classification:
     def compare(self, *, before: np.ndarray, after: np.ndarray, true: np.ndarray) -> McNemar:
         """Compares the predicted classes."""
         return compare_classes(before=before, after=after, true=true)
+
+    def settings_lines(self) -> list[str]:
+        """Returns the class weights, if there are any."""
+        if self.class_weights is None:
+            return []
+        weights = (f"{name} {weight:.4g}" for name, weight in zip(self.class_names, self.class_weights, strict=True))
+        return [f"Class weights: {', '.join(itertools.islice(weights, _MAX_LISTED_WEIGHTS))}"]
 
     def answer(self, logits: torch.Tensor) -> str:
         """Names the predicted class."""

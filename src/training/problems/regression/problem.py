@@ -65,6 +65,10 @@ class Regression:
         """Compares the absolute errors."""
         return compare_values(before=before, after=after, true=true)
 
+    def settings_lines(self) -> list[str]:
+        """None."""
+        return []
+
     def answer(self, logits: torch.Tensor) -> str:
         """Gives the predicted value."""
         return f"Predicted value: {float(logits):.4f}"
