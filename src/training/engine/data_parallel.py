@@ -13,13 +13,14 @@ from threadpoolctl import ThreadpoolController
 from src.training.data.batches import EncodedExamples
 from src.training.engine.process_group import ProcessGroup
 from src.training.engine.rank import Rank
+from src.training.engine.settings import TrainingSettings
 from src.training.environment.cores import plan_processes
 from src.training.evaluation.scoring import Scored, score_logits
 from src.training.fused.forward import fuse
 from src.training.model.objective import Objective
 from src.training.optimizer.optimizer import Optimizer
+from src.training.optimizer.schedule import Schedule
 from src.training.optimizer.shared_memory import shared_zeros
-from src.training.recipes.recipe import Recipe
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -37,7 +38,7 @@ class DataParallel:
     def __init__(
         self,
         model: Any,
-        recipe: Recipe,
+        settings: TrainingSettings,
         *,
         splits: Mapping[str, EncodedExamples],
         objective: Objective,
@@ -47,23 +48,36 @@ class DataParallel:
 
         Args:
             model: a classifier of transformers; its weights move to shared memory until `close`.
-            recipe: the run.
+            settings: how it is trained.
             splits: encoded rows; those named TRAIN are trained on, any can be scored.
             objective: what is minimised.
             threads: cores to use.
         """
-        self.model, self.recipe, self.objective, self.splits = model, recipe, objective, splits
+        self.model, self.objective, self.splits = model, objective, splits
+        self._eval_batch_size = settings.per_device_eval_batch_size
         train = splits[TRAIN]
-        self.steps_an_epoch = math.ceil(len(train) / recipe.per_device_train_batch_size)
-        self.steps = math.ceil(recipe.num_train_epochs * self.steps_an_epoch)
+        self.steps_an_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
+        self.steps = math.ceil(settings.num_train_epochs * self.steps_an_epoch)
         on_cpu = next(model.parameters()).device.type == "cpu"
         self.processes, threads_each = plan_processes(
             threads if on_cpu else 1,
-            batch_size=recipe.per_device_train_batch_size,
+            batch_size=settings.per_device_train_batch_size,
             weights=sum(weight.numel() for weight in model.parameters()),
         )
-        most = recipe.per_device_train_batch_size * int(train.lengths.max(initial=0)) + 1
-        self.optimizer = Optimizer(model, recipe, steps=self.steps, processes=self.processes, max_token_ids=most)
+        self.optimizer = Optimizer(
+            model,
+            Schedule(
+                kind=settings.lr_scheduler_type,
+                peak=settings.learning_rate,
+                warmup_ratio=settings.warmup_ratio,
+                steps=self.steps,
+            ),
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            processes=self.processes,
+            # And the padding.
+            max_token_ids=settings.per_device_train_batch_size * int(train.lengths.max(initial=0)) + 1,
+        )
         self._outputs = {name: shared_zeros(len(rows), model.config.num_labels) for name, rows in splits.items()}
         # With more threads a product is MKL's, which knows how to divide it.
         fused = fuse(model) if threads_each == 1 else None
@@ -73,7 +87,9 @@ class DataParallel:
         self._group = ProcessGroup(
             lambda rank: Rank(
                 rank, of=self.processes, threads=threads_each, model=model, fused=fused, optimizer=self.optimizer,
-                objective=objective, recipe=recipe, splits=splits, outputs=self._outputs,
+                objective=objective, train_batch_size=settings.per_device_train_batch_size,
+                eval_batch_size=settings.per_device_eval_batch_size, seed=settings.seed,
+                splits=splits, outputs=self._outputs,
             ),
             count=self.processes,
         )  # fmt: skip
@@ -106,7 +122,7 @@ class DataParallel:
             check: called now and then; may raise to end it.
         """
         rows = self.splits[split]
-        batches = math.ceil(len(rows) / self.recipe.per_device_eval_batch_size)
+        batches = math.ceil(len(rows) / self._eval_batch_size)
         for first in range(0, batches, _BATCHES_A_CALL * self.processes):
             check()
             self._group.call("score", split, first, first + _BATCHES_A_CALL * self.processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
 from src.training.model.objective import Objective
-from src.training.recipes.recipe import Recipe
 from src.training.testing.tiny_model import VOCABULARY, build_tiny_model
-from src.training.testing.tiny_training import StopAt
+from src.training.testing.tiny_training import SETTINGS, StopAt
 
-RECIPE = Recipe(per_device_train_batch_size=8, num_train_epochs=4, learning_rate=2e-2)
+TRAINING = dataclasses.replace(
+    SETTINGS, per_device_train_batch_size=8, num_train_epochs=4, learning_rate=2e-2, max_grad_norm=1.0
+)
 OBJECTIVE = Objective(kind="regression")
 
 
@@ -58,7 +60,7 @@ def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | No
         build_tiny_model(model, head=1)
     data_parallel = DataParallel(
         AutoModelForSequenceClassification.from_pretrained(model),
-        RECIPE,
+        TRAINING,
         # What is learnt is the opposite of what is scored: every epoch makes it worse.
         splits={TRAIN: rows(40, seed=1, good=1.0), VALIDATION: rows(20, seed=2, good=-1.0)},
         objective=OBJECTIVE,
@@ -67,7 +69,6 @@ def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | No
     OPEN.append(data_parallel)
     return Trainer(
         data_parallel=data_parallel,
-        recipe=RECIPE,
         scored_split="validation",
         class_names=(),
         selects_epoch=True,

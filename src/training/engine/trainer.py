@@ -15,11 +15,10 @@ from src.cli.errors import StopRequested
 from src.training.engine.checkpoint_seal import CHECKPOINT_SECONDS
 from src.training.engine.checkpoints import Checkpoints
 from src.training.engine.data_parallel import VALIDATION, DataParallel
-from src.training.engine.early_stopping import early_stop, epochs_without_progress, is_out_of_patience
+from src.training.engine.early_stopping import EarlyStopping, early_stop
 from src.training.engine.epoch_choice import gained, merit
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.value_metrics import AnyMetrics
-from src.training.recipes.recipe import Recipe
 
 _EVENTS_A_RUN = 200
 
@@ -48,20 +47,20 @@ class Trainer:
     Attributes:
         data_parallel: the model, and what takes its steps.
         scored_split: name of the rows that are scored after each epoch.
-        chooses: whether those scores decide which epoch's weights are kept.
+        selects_epoch: whether those scores decide which epoch's weights are kept.
         record: takes one event, for events.jsonl.
         checkpoint_seconds: time from one checkpoint to the next.
         is_done: whether training has ended, and the weights to keep are in the model.
     """
 
     data_parallel: DataParallel
-    recipe: Recipe
     scored_split: str
     class_names: Sequence[str]
     selects_epoch: bool
     checkpoints: Checkpoints
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     state: TrainerState = field(default_factory=TrainerState)
 
@@ -101,7 +100,7 @@ class Trainer:
         now = self.state
         if now.epochs_scored == math.ceil(self.steps / self.steps_an_epoch):
             return False
-        return not is_out_of_patience(self.recipe, epochs=now.epochs_without_progress)
+        return not self.early_stopping.is_out_of_patience(now.epochs_without_progress)
 
     def _train_epoch(self, epoch: int, show: Callable[[TrainerState, float], None]) -> None:
         """Takes the steps of an epoch that are not taken yet."""
@@ -173,8 +172,8 @@ class Trainer:
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
                 self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
-        now.epochs_without_progress = epochs_without_progress(
-            self.recipe, so_far=now.epochs_without_progress, better=better, gain=gain
+        now.epochs_without_progress = self.early_stopping.epochs_without_progress(
+            so_far=now.epochs_without_progress, better=better, gain=gain
         )
         if now.step < self.steps and not self._goes_on():
             self.record(early_stop(step=now.step, epoch=epoch, epochs_without_progress=now.epochs_without_progress))

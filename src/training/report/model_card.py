@@ -11,7 +11,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from src.cli.formats import number_or_dash
-from src.training.engine.early_stopping import told_early_stop
+from src.training.engine.early_stopping import find_early_stop
 from src.training.evaluation.class_metrics import Metrics
 from src.training.evaluation.mcnemar import Comparison
 from src.training.evaluation.value_metrics import AnyMetrics
@@ -78,7 +78,7 @@ def model_card(run: FinishedRun) -> str:
 
 
 def _epochs(run: FinishedRun) -> str:
-    planned, stop = run.resolved["recipe"]["num_train_epochs"], told_early_stop(run.events)
+    planned, stop = run.resolved["recipe"]["num_train_epochs"], find_early_stop(run.events)
     return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
 
 

@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 
 from src.cli.formats import duration
-from src.training.engine.early_stopping import told_early_stop
+from src.training.engine.early_stopping import find_early_stop
 from src.training.evaluation.class_scores import class_scores, most_confused
 from src.training.recipes.recipe import REGRESSION
 from src.training.report import chart_geometry, charts
@@ -194,7 +194,7 @@ def _effort(run: FinishedRun) -> list[tuple[str, str]]:
 
 def _early_stop(run: FinishedRun) -> list[tuple[str, str]]:
     """Returns the row of a run that ended before its last epoch, if it did."""
-    told = told_early_stop(run.events)
+    told = find_early_stop(run.events)
     if told is None:
         return []
     planned = run.resolved["recipe"]["num_train_epochs"]

@@ -1,4 +1,4 @@
-"""A small run by several processes: rows, recipe, and what it leaves; for tests."""
+"""A small run by several processes: rows, settings, and what it leaves; for tests."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ import torch
 
 from src.training.data.batches import EncodedExamples
 from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
+from src.training.engine.settings import TrainingSettings
 from src.training.environment.stop_signal import StopSignal
 from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
-from src.training.recipes.recipe import REGRESSION, Recipe
+from src.training.recipes.recipe import REGRESSION
 from src.training.testing.tiny_model import VOCABULARY
 
 NAMES = ("bad", "good")
-RECIPE = Recipe(
+SETTINGS = TrainingSettings(
     per_device_train_batch_size=12,
     per_device_eval_batch_size=4,
     num_train_epochs=2,
     learning_rate=1e-2,
+    lr_scheduler_type="linear",
+    warmup_ratio=0.0,
+    weight_decay=0.01,
     max_grad_norm=0.5,
+    seed=42,
 )
 
 
@@ -81,7 +86,7 @@ def build_data_parallel(
         train: rows to train on (default: 37).
         scored: rows to score (default: 23).
         objective: what is minimised.
-        **fields: of the recipe, where they are not those of RECIPE.
+        **fields: of the settings, where they are not those of SETTINGS.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -93,7 +98,7 @@ def build_data_parallel(
     model = AutoModelForSequenceClassification.from_pretrained(base, ignore_mismatched_sizes=True, **settings)
     splits = {TRAIN: train or rows(37, seed=1), VALIDATION: scored or rows(23, seed=2)}
     return DataParallel(
-        model, dataclasses.replace(RECIPE, **fields), splits=splits, objective=objective, threads=threads
+        model, dataclasses.replace(SETTINGS, **fields), splits=splits, objective=objective, threads=threads
     )
 
 
