@@ -44,7 +44,7 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
         StopRequested: a signal or the deadline came; the next call goes on from the checkpoint.
     """
     # numpy and torch, which read the environment once, are loaded by what is imported here.
-    prepare_environment(request.recipe)
+    prepare_environment(request.recipe.reproducible)
     from src.cache_manager.keys.key import run_key
     from src.training.run.resolved_run import resolve_run
 

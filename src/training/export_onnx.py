@@ -16,7 +16,6 @@ from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.inference.arguments import Parser, share
 from src.training.inference.model_folder import TrainedModel, find_trained_model
-from src.training.recipes.recipe import Recipe
 from src.training.run.request import FILE_KINDS
 
 _PROGRAM = "export_onnx"
@@ -69,7 +68,7 @@ def _export(arguments: list[str]) -> int:
     _check_options(given, source)
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
-    prepare_environment(Recipe(reproducible="off"))
+    prepare_environment("off")
     from src.training.data.class_labels import ClassLabels
     from src.training.data.value_labels import ValueLabels
     from src.training.export.agreement import Disagreement, read_check_rows

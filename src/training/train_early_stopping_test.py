@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from src.training.engine.early_stopping import epochs_without_progress, is_out_of_patience
-from src.training.recipes.recipe import Recipe
+from src.training.engine.early_stopping import EarlyStopping
 from src.training.testing.program_runs import called_from
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 from src.training.train_model import main
@@ -52,11 +51,11 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in told if event["event"] == kind]
 
 
-def counts(gains: list[float], **fields: Any) -> list[int]:
+def counts(gains: list[float], *, threshold: float = 0.0) -> list[int]:
     """How many epochs without progress there are after each of these: gains over the best one before."""
-    recipe, found = Recipe(**fields), [0]
+    rule, found = EarlyStopping(patience=3, threshold=threshold), [0]
     for gain in gains:
-        found.append(epochs_without_progress(recipe, so_far=found[-1], better=gain >= 0, gain=gain))
+        found.append(rule.epochs_without_progress(so_far=found[-1], better=gain >= 0, gain=gain))
     return found[1:]
 
 
@@ -66,14 +65,12 @@ def test_any_better_epoch_is_progress_without_a_threshold() -> None:
 
 
 def test_with_a_threshold_a_gain_has_to_be_above_it() -> None:
-    assert counts([math.inf, 0.01, 0.05, 0.06, -0.1], early_stopping_threshold=0.05) == [0, 1, 2, 0, 1]
+    assert counts([math.inf, 0.01, 0.05, 0.06, -0.1], threshold=0.05) == [0, 1, 2, 0, 1]
 
 
 def test_patience_ends_after_as_many_epochs_as_it_says_and_never_where_none_is_set() -> None:
-    assert [is_out_of_patience(Recipe(early_stopping_patience=2), epochs=epochs) for epochs in (0, 1, 2)] == [
-        *(False, False, True)
-    ]
-    assert not is_out_of_patience(Recipe(), epochs=1000)
+    assert [EarlyStopping(patience=2).is_out_of_patience(epochs) for epochs in (0, 1, 2)] == [False, False, True]
+    assert not EarlyStopping().is_out_of_patience(1000)
 
 
 def test_training_ends_early_keeps_the_best_epoch_and_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,7 @@ def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = No
         StopRequested: a signal or the deadline came.
     """
     # What follows loads numpy and torch, which read the environment once.
-    prepare_environment(request.recipe)
+    prepare_environment(request.recipe.reproducible)
     from src.training.run.artifact import check_output_folder
     from src.training.run.resolved_run import resolve_run
 

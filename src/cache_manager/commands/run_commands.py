@@ -31,7 +31,7 @@ def _demo(store: Store, given: argparse.Namespace) -> Answer:
 
         request = _request(given)
         # Before the imports that load numpy, which reads the environment once.
-        prepare_environment(request.recipe)
+        prepare_environment(request.recipe.reproducible)
         from src.cache_manager.demo import demo
         from src.training.run.console import configure_logging
 

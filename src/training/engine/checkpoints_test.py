@@ -15,7 +15,7 @@ from src.training.engine import checkpoint_seal
 from src.training.engine.checkpoint_seal import DamagedError, read_seal
 from src.training.engine.checkpoints import Checkpoints
 from src.training.optimizer.optimizer import Optimizer
-from src.training.recipes.recipe import Recipe
+from src.training.optimizer.schedule import Schedule
 
 
 class Small(torch.nn.Module):
@@ -46,7 +46,8 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 def save(checkpoints: Checkpoints, *steps: int) -> None:
     torch.manual_seed(0)
     model = Small()
-    optimizer = Optimizer(model, Recipe(), steps=20)
+    schedule = Schedule(kind="linear", peak=5e-5, warmup_ratio=0.0, steps=20)
+    optimizer = Optimizer(model, schedule, weight_decay=0.01, max_grad_norm=1.0)
     for step in steps:
         checkpoints.save(
             step, weights={"model": model.state_dict()}, optimizer=optimizer, state={"step": step, "best_loss": 0.5}

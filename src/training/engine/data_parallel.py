@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,13 +13,13 @@ from threadpoolctl import ThreadpoolController
 from src.training.data.batches import EncodedExamples
 from src.training.engine.process_group import ProcessGroup
 from src.training.engine.rank import Rank
+from src.training.engine.settings import TrainingSettings
 from src.training.environment.cores import plan_processes
-from src.training.evaluation.scoring import Scored, score_logits
+from src.training.evaluation.problem import Problem, Scored
 from src.training.fused.forward import fuse
-from src.training.model.objective import Objective
 from src.training.optimizer.optimizer import Optimizer
+from src.training.optimizer.schedule import Schedule
 from src.training.optimizer.shared_memory import shared_zeros
-from src.training.recipes.recipe import Recipe
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -37,33 +37,46 @@ class DataParallel:
     def __init__(
         self,
         model: Any,
-        recipe: Recipe,
+        settings: TrainingSettings,
         *,
         splits: Mapping[str, EncodedExamples],
-        objective: Objective,
+        problem: Problem,
         threads: int,
     ) -> None:
         """Forks. Until then the calling process should have had one thread: libgomp's do not survive a fork.
 
         Args:
             model: a classifier of transformers; its weights move to shared memory until `close`.
-            recipe: the run.
+            settings: how it is trained.
             splits: encoded rows; those named TRAIN are trained on, any can be scored.
-            objective: what is minimised.
+            problem: decides the loss and the scores.
             threads: cores to use.
         """
-        self.model, self.recipe, self.objective, self.splits = model, recipe, objective, splits
+        self.model, self.problem, self.splits = model, problem, splits
+        self._eval_batch_size = settings.per_device_eval_batch_size
         train = splits[TRAIN]
-        self.steps_an_epoch = math.ceil(len(train) / recipe.per_device_train_batch_size)
-        self.steps = math.ceil(recipe.num_train_epochs * self.steps_an_epoch)
+        self.steps_an_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
+        self.steps = math.ceil(settings.num_train_epochs * self.steps_an_epoch)
         on_cpu = next(model.parameters()).device.type == "cpu"
         self.processes, threads_each = plan_processes(
             threads if on_cpu else 1,
-            batch_size=recipe.per_device_train_batch_size,
+            batch_size=settings.per_device_train_batch_size,
             weights=sum(weight.numel() for weight in model.parameters()),
         )
-        most = recipe.per_device_train_batch_size * int(train.lengths.max(initial=0)) + 1
-        self.optimizer = Optimizer(model, recipe, steps=self.steps, processes=self.processes, max_token_ids=most)
+        self.optimizer = Optimizer(
+            model,
+            Schedule(
+                kind=settings.lr_scheduler_type,
+                peak=settings.learning_rate,
+                warmup_ratio=settings.warmup_ratio,
+                steps=self.steps,
+            ),
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            processes=self.processes,
+            # And the padding.
+            max_token_ids=settings.per_device_train_batch_size * int(train.lengths.max(initial=0)) + 1,
+        )
         self._outputs = {name: shared_zeros(len(rows), model.config.num_labels) for name, rows in splits.items()}
         # With more threads a product is MKL's, which knows how to divide it.
         fused = fuse(model) if threads_each == 1 else None
@@ -73,7 +86,9 @@ class DataParallel:
         self._group = ProcessGroup(
             lambda rank: Rank(
                 rank, of=self.processes, threads=threads_each, model=model, fused=fused, optimizer=self.optimizer,
-                objective=objective, recipe=recipe, splits=splits, outputs=self._outputs,
+                problem=problem, train_batch_size=settings.per_device_train_batch_size,
+                eval_batch_size=settings.per_device_eval_batch_size, seed=settings.seed,
+                splits=splits, outputs=self._outputs,
             ),
             count=self.processes,
         )  # fmt: skip
@@ -94,24 +109,20 @@ class DataParallel:
         """Brings all weights up to now, after so many steps: before they are scored, or anybody else's."""
         self._group.call("catch_up_all", done)
 
-    def score(
-        self, split: str, *, name: str, class_names: Sequence[str], check: Callable[[], None] = lambda: None
-    ) -> Scored:
+    def score(self, split: str, *, name: str, check: Callable[[], None] = lambda: None) -> Scored:
         """Scores the model on rows.
 
         Args:
             split: which ones.
             name: what the scores call them.
-            class_names: names by index; none in a regression.
             check: called now and then; may raise to end it.
         """
         rows = self.splits[split]
-        batches = math.ceil(len(rows) / self.recipe.per_device_eval_batch_size)
+        batches = math.ceil(len(rows) / self._eval_batch_size)
         for first in range(0, batches, _BATCHES_A_CALL * self.processes):
             check()
             self._group.call("score", split, first, first + _BATCHES_A_CALL * self.processes)
-        logits = self._outputs[split].numpy()
-        return score_logits(logits, rows, split=name, class_names=class_names, objective=self.objective)
+        return self.problem.score(self._outputs[split].numpy(), rows.labels, split=name)
 
     def size(self, step: int) -> tuple[int, int]:
         """Returns rows and tokens of a step's batch, padding aside."""

@@ -14,7 +14,7 @@ import torch
 from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.evaluation.scoring import evaluate
 from src.training.testing.tiny_model import build_tiny_model
-from src.training.testing.tiny_training import NAMES, bits, data_parallel_maker, rows, train, weights
+from src.training.testing.tiny_training import CLASSES, bits, data_parallel_maker, rows, train, weights
 
 torch.set_num_threads(1)
 
@@ -38,12 +38,12 @@ def test_scores_are_those_of_plain_evaluation(make: Make, processes: int, number
     scored = rows(number, seed=5, pairs=True)
     together = make(threads=processes, scored=scored)
     train(together, last=3)
-    ours = together.score(VALIDATION, name="dev", class_names=NAMES)
-    wanted = evaluate(together.model, scored, split="dev", class_names=NAMES, batch_size=64)
+    ours = together.score(VALIDATION, name="dev")
+    wanted = evaluate(together.model, scored, split="dev", problem=CLASSES, batch_size=64)
     assert ours.predicted.tolist() == wanted.predicted.tolist()
     assert ours.confidence.tolist() == pytest.approx(wanted.confidence.tolist(), abs=1e-5)
-    assert ours.class_metrics.loss == pytest.approx(wanted.class_metrics.loss, abs=1e-5)
-    assert ours.class_metrics.confusion_matrix == wanted.class_metrics.confusion_matrix
+    assert ours.metrics.loss == pytest.approx(wanted.metrics.loss, abs=1e-5)
+    assert ours.metrics.as_json()["confusion_matrix"] == wanted.metrics.as_json()["confusion_matrix"]
 
 
 def test_scoring_between_steps_changes_nothing(make: Make) -> None:
@@ -51,7 +51,7 @@ def test_scoring_between_steps_changes_nothing(make: Make) -> None:
     losses = []
     for step in range(plain.steps):
         losses.append(scored.step(step)[0])
-        scored.score(VALIDATION, name="dev", class_names=NAMES)
+        scored.score(VALIDATION, name="dev")
     scored.catch_up_all(done=plain.steps)
     assert losses == train(plain)
     assert bits(weights(scored)) == bits(weights(plain))
@@ -67,9 +67,9 @@ def test_scoring_can_be_ended_between_batches_and_begun_anew(make: Make) -> None
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        together.score(VALIDATION, name="dev", class_names=NAMES, check=check)
+        together.score(VALIDATION, name="dev", check=check)
     # 38 batches of 4.
-    assert together.score(VALIDATION, name="dev", class_names=NAMES, check=check).class_metrics.examples == 150
+    assert together.score(VALIDATION, name="dev", check=check).metrics.examples == 150
     assert len(asked) == 2 + 3
 
 
@@ -122,7 +122,7 @@ def test_after_close_nothing_is_done_by_halves(make: Make) -> None:
     together = make(threads=2)
     together.close()
     with pytest.raises(RuntimeError, match="closed"):
-        together.score(VALIDATION, name="dev", class_names=NAMES)
+        together.score(VALIDATION, name="dev")
 
 
 @pytest.mark.parametrize("then", ["step", "score", "catch_up_all"])
@@ -133,7 +133,7 @@ def test_a_killed_process_is_an_error(make: Make, then: str) -> None:
     with pytest.raises(RuntimeError, match="training process 2 was ended by SIGKILL"):
         {
             "step": lambda: together.step(1),
-            "score": lambda: together.score(VALIDATION, name="dev", class_names=NAMES),
+            "score": lambda: together.score(VALIDATION, name="dev"),
             "catch_up_all": lambda: together.catch_up_all(done=1),
         }[then]()
     together.close()

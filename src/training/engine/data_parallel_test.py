@@ -14,10 +14,10 @@ import torch
 from src.training.data.batches import EncodedExamples
 from src.training.engine import data_parallel as module
 from src.training.engine.data_parallel import TRAIN, DataParallel
-from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
-from src.training.recipes.recipe import REGRESSION
+from src.training.problems.classification.problem import Classification
+from src.training.problems.regression.problem import Regression
 from src.training.testing.tiny_model import build_tiny_model
-from src.training.testing.tiny_training import RECIPE, bits, data_parallel_maker, rows, train, weights
+from src.training.testing.tiny_training import CLASSES, SETTINGS, bits, data_parallel_maker, rows, train, weights
 
 torch.set_num_threads(1)
 
@@ -41,13 +41,13 @@ def assert_near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *,
         assert torch.allclose(value, other[name], atol=atol), (name, (value - other[name]).abs().max())
 
 
-REGRESSES = Objective(kind=REGRESSION)
-WEIGHS = Objective(kind=PLAIN_CLASSIFICATION.kind, class_weights=(1.0, 3.0))
+VALUES = Regression(label_name="score")
+WEIGHTED = Classification(class_names=CLASSES.class_names, class_weights=(1.0, 3.0))
 CASES: dict[str, dict[str, Any]] = {
     "texts": {},
     "pairs": {"train": rows(37, seed=1, pairs=True)},
-    "class weights": {"objective": WEIGHS},
-    "values": {"objective": REGRESSES, "train": rows(37, seed=1, values=True)},
+    "class weights": {"problem": WEIGHTED},
+    "values": {"problem": VALUES, "train": rows(37, seed=1, values=True)},
     "without clipping": {"max_grad_norm": 0.0},
 }
 
@@ -122,7 +122,7 @@ def test_a_step_tells_the_loss_of_its_batch(make: Make) -> None:
     wanted = together.model.eval()(**batch).loss.item()
     loss, rate = together.step(0)
     assert loss == pytest.approx(wanted, abs=1e-5)
-    assert rate == RECIPE.learning_rate
+    assert rate == SETTINGS.learning_rate
     assert together.size(0) == (len(chosen), int(together.splits[TRAIN].lengths[chosen].sum()))
 
 
@@ -137,7 +137,7 @@ def test_an_embedding_that_is_frozen_stays(base: Path) -> None:
         model.get_input_embeddings().weight.requires_grad = False
         before = model.get_input_embeddings().weight.clone()
         splits = {TRAIN: rows(37, seed=1)}
-        with DataParallel(model, RECIPE, splits=splits, objective=PLAIN_CLASSIFICATION, threads=threads) as together:
+        with DataParallel(model, SETTINGS, splits=splits, problem=CLASSES, threads=threads) as together:
             train(together)
             results.append(weights(together))
             assert torch.equal(model.get_input_embeddings().weight, before)

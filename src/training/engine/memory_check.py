@@ -15,7 +15,6 @@ from src.training.engine.memory_estimate import Load, check_memory, model_size, 
 from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
 from src.training.fused.encoder import encoder_parts
-from src.training.recipes.recipe import Recipe
 
 # safetensors takes no longer ones.
 _LONGEST_HEADER = 100_000_000
@@ -58,8 +57,9 @@ def _numbers(path: Path) -> int:
 
 def check_training_fits(
     model: Any,
-    recipe: Recipe,
     *,
+    train_batch_size: int,
+    eval_batch_size: int,
     train: EncodedExamples,
     scored: Mapping[str, EncodedExamples],
     threads: int,
@@ -70,7 +70,8 @@ def check_training_fits(
 
     Args:
         model: loaded.
-        recipe: the run.
+        train_batch_size: rows of a step.
+        eval_batch_size: rows scored at once by each process.
         train: rows to train on.
         scored: rows that are scored.
         threads: of the run.
@@ -80,15 +81,15 @@ def check_training_fits(
     Raises:
         RequestError: it cannot fit.
     """
-    size, rows = model_size(model), recipe.per_device_train_batch_size
+    size = model_size(model)
     if size is None or next(model.parameters()).device.type != "cpu":
         return
-    processes, threads_each = plan_processes(threads, batch_size=rows, weights=size.weights)
+    processes, threads_each = plan_processes(threads, batch_size=train_batch_size, weights=size.weights)
     longest = max(int(split.lengths.max(initial=0)) for split in scored.values())
     most = max(len(split) for split in scored.values())
     load = Load(
-        batch=(min(rows, len(train)), int(train.lengths.max(initial=0))),
-        scored=(min(recipe.per_device_eval_batch_size, most), longest),
+        batch=(min(train_batch_size, len(train)), int(train.lengths.max(initial=0))),
+        scored=(min(eval_batch_size, most), longest),
         processes=processes,
         is_fused=threads_each == 1 and encoder_parts(model) is not None,
         keeps_best=keeps_best,

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from src.training.data.batches import Batch, EncodedExamples, epoch_batches, scoring_batches
+from src.training.evaluation.problem import Problem
+from src.training.evaluation.scoring import score_batches
 from src.training.fused.dropout import DropoutMasks
 from src.training.fused.forward import FusedClassifier
-from src.training.model.objective import Objective
 from src.training.optimizer.optimizer import Optimizer
-from src.training.recipes.recipe import Recipe
 
 
 class Rank:
@@ -28,8 +28,10 @@ class Rank:
         model: Any,
         fused: FusedClassifier | None,
         optimizer: Optimizer,
-        objective: Objective,
-        recipe: Recipe,
+        problem: Problem,
+        train_batch_size: int,
+        eval_batch_size: int,
+        seed: int,
         splits: Mapping[str, EncodedExamples],
         outputs: Mapping[str, torch.Tensor],
     ) -> None:
@@ -42,8 +44,10 @@ class Rank:
             model: a classifier of transformers.
             fused: its faster forward pass, if there is one.
             optimizer: over the model's weights.
-            objective: what is minimised.
-            recipe: the run.
+            problem: decides the loss.
+            train_batch_size: rows of a step, in all processes.
+            eval_batch_size: rows scored at once by each process.
+            seed: decides the order of rows and dropout.
             splits: encoded rows; those named "train" are trained on.
             outputs: shared, float32 [rows, outputs] by split: where `score` leaves the logits.
         """
@@ -51,7 +55,8 @@ class Rank:
         optimizer.take_rank(rank)
         self._rank, self._of = rank, of
         self._model, self._fused, self._optimizer = model, fused, optimizer
-        self._objective, self._recipe = objective, recipe
+        self._problem, self._seed = problem, seed
+        self._train_batch_size, self._eval_batch_size = train_batch_size, eval_batch_size
         self._splits, self._outputs = splits, outputs
         self._device = next(model.parameters()).device
         self._epoch, self._batches = -1, [np.empty(0, np.int64)]
@@ -60,11 +65,11 @@ class Rank:
         self._token_ids = np.empty(0, np.int64)
 
     def rows(self, step: int) -> np.ndarray:
-        """Returns the rows of a step's whole batch: a function of the recipe and the step."""
-        train, size = self._splits["train"], self._recipe.per_device_train_batch_size
+        """Returns the rows of a step's whole batch: a function of the seed and the step."""
+        train, size = self._splits["train"], self._train_batch_size
         epoch, at = divmod(step, -(-len(train) // size))
         if epoch != self._epoch:
-            self._batches = epoch_batches(train.lengths, batch_size=size, seed=self._recipe.seed, epoch=epoch)
+            self._batches = epoch_batches(train.lengths, batch_size=size, seed=self._seed, epoch=epoch)
             self._epoch = epoch
         return self._batches[at]
 
@@ -79,7 +84,7 @@ class Rank:
         if not self._model.training:
             self._model.train()
         rows, train = self.rows(step), self._splits["train"]
-        mass = self._objective.mass(torch.from_numpy(train.labels[rows]))
+        mass = self._problem.mass(torch.from_numpy(train.labels[rows]))
         # Rows stand by length: every n-th gives each process as many tokens as the others.
         own = rows[self._rank :: self._of]
         # The last batch of an epoch may have fewer rows than there are processes.
@@ -90,17 +95,17 @@ class Rank:
     def _backward(self, batch: Batch, *, step: int, mass: float) -> tuple[float, torch.Tensor | None]:
         labels = batch.pop("labels").to(self._device)
         # Dropout is a function of seed, step and process, so a resumed run needs no saved random state.
-        _seed_dropout(self._recipe.seed, step, self._rank)
+        _seed_dropout(self._seed, step, self._rank)
         embedding_rows = None
         if self._fused is not None:
             if self._optimizer.embedding is not None:
                 batch["input_ids"] = torch.from_numpy(np.searchsorted(self._token_ids, batch["input_ids"].numpy()))
                 embedding_rows = self._optimizer.rows(self._token_ids)
-            masks = DropoutMasks(seed=self._recipe.seed, step=step, process=self._rank)
+            masks = DropoutMasks(seed=self._seed, step=step, process=self._rank)
             logits = self._fused(batch, embedding_rows=embedding_rows, masks=masks)
         else:
             logits = self._model(**self._moved(batch)).logits
-        loss = self._objective.loss_sum(logits, labels) / mass
+        loss = self._problem.loss_sum(logits, labels) / mass
         loss.backward()
         return float(loss.detach()), None if embedding_rows is None else embedding_rows.grad
 
@@ -129,14 +134,17 @@ class Rank:
         self._model.eval()
         rows, output = self._splits[split], self._outputs[split]
         if split not in self._scoring:
-            size = self._recipe.per_device_eval_batch_size
-            self._scoring[split] = list(scoring_batches(rows.lengths, batch_size=size))
-        with torch.inference_mode():
-            for chosen in self._scoring[split][first:last][self._rank :: self._of]:
-                batch = rows.batch(chosen)
-                del batch["labels"]
-                logits = self._fused(batch) if self._fused is not None else self._model(**self._moved(batch)).logits
-                output[torch.from_numpy(chosen)] = logits.float().cpu()
+            self._scoring[split] = list(scoring_batches(rows.lengths, batch_size=self._eval_batch_size))
+        own = self._scoring[split][first:last][self._rank :: self._of]
+        for chosen, logits in score_batches(self._forward, rows, own):
+            output[torch.from_numpy(chosen)] = logits
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        """Returns the logits of a batch."""
+        if self._fused is not None:
+            return self._fused(batch)
+        logits: torch.Tensor = self._model(**self._moved(batch)).logits
+        return logits
 
     def _moved(self, batch: Batch) -> Batch:
         return {name: values.to(self._device) for name, values in batch.items()}

@@ -7,8 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-from src.training.recipes.recipe import Recipe
-
 # A count that laptops and executors alike have: unlike machines are to agree on the bits.
 _PORTABLE_THREADS = 2
 # With fewer rows a process spends more on its own overhead than it takes from the others.
@@ -37,11 +35,11 @@ def available_cores() -> int:
     return cores if quota == "max" else max(1, min(cores, math.floor(int(quota) / int(period))))
 
 
-def resolve_threads(recipe: Recipe) -> int:
+def resolve_threads(threads: int | None, *, reproducible: str) -> int:
     """Returns the thread count of a run. It decides the order of sums, and with it the last bits."""
-    if recipe.threads is not None:
-        return recipe.threads
-    return _PORTABLE_THREADS if recipe.reproducible == "portable" else available_cores()
+    if threads is not None:
+        return threads
+    return _PORTABLE_THREADS if reproducible == "portable" else available_cores()
 
 
 def plan_processes(threads: int, *, batch_size: int, weights: int) -> tuple[int, int]:

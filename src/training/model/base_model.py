@@ -129,9 +129,9 @@ def build_model(
     base: BaseModel,
     *,
     output_names: Sequence[str],
-    problem_type: str,
     seed: int,
     max_seq_length: int,
+    problem_type: str = "single_label_classification",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Builds the classifier and its tokenizer. Every weight that the base does not hold comes from the seed.
 

@@ -10,9 +10,8 @@ from torch.optim.adamw import adamw
 
 from src.training.optimizer.deferred_adamw import DeferredAdamW
 from src.training.optimizer.flat_weights import FlatWeights
-from src.training.optimizer.schedule import learning_rate
+from src.training.optimizer.schedule import Schedule
 from src.training.optimizer.shared_memory import shared_zeros
-from src.training.recipes.recipe import Recipe
 
 
 class Optimizer:
@@ -23,17 +22,28 @@ class Optimizer:
     Sums are in the order of the processes, so equal runs have equal bits.
     """
 
-    def __init__(self, model: Any, recipe: Recipe, *, steps: int, processes: int = 1, max_token_ids: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        schedule: Schedule,
+        *,
+        weight_decay: float,
+        max_grad_norm: float,
+        processes: int = 1,
+        max_token_ids: int = 0,
+    ) -> None:
         """Takes a model's weights, which move to shared memory.
 
         Args:
             model: a model of transformers.
-            recipe: has the rates.
-            steps: steps of the whole run.
+            schedule: of the learning rate, over the whole run.
+            weight_decay: of what decays, at every step.
+            max_grad_norm: the whole gradient is scaled down to this norm; 0 disables clipping.
             processes: that share the work.
             max_token_ids: distinct token ids that a batch can have, at the most.
         """
-        self._recipe, self._steps, self._processes = recipe, steps, processes
+        self._schedule, self._processes = schedule, processes
+        self._weight_decay, self._max_grad_norm = weight_decay, max_grad_norm
         embedding: torch.nn.Embedding = model.get_input_embeddings()
         on_cpu = embedding.weight.device.type == "cpu"
         self.embedding = self._defer(embedding) if on_cpu and embedding.weight.requires_grad else None
@@ -50,9 +60,9 @@ class Optimizer:
         embedding.sparse = True
         return DeferredAdamW(
             embedding.weight,
-            learning_rate=lambda step: learning_rate(self._recipe, step=step, steps=self._steps),
-            steps=self._steps,
-            weight_decay=self._recipe.weight_decay,
+            learning_rate=self._schedule,
+            steps=self._schedule.steps,
+            weight_decay=self._weight_decay,
         )
 
     def take_rank(self, rank: int) -> None:
@@ -122,11 +132,11 @@ class Optimizer:
         Args:
             step: number of the step, from 0.
         """
-        rate = learning_rate(self._recipe, step=step, steps=self._steps)
+        rate = self._schedule(step)
         scale = self._clipping()
         border = self.flat.decayed
         for part, decay in (
-            (slice(self._share.start, min(border, self._share.stop)), self._recipe.weight_decay),
+            (slice(self._share.start, min(border, self._share.stop)), self._weight_decay),
             (slice(max(border, self._share.start), self._share.stop), 0.0),
         ):
             if part.start < part.stop:
@@ -150,10 +160,9 @@ class Optimizer:
         )  # fmt: skip
 
     def _clipping(self) -> float:
-        """Returns what brings the whole gradient down to the recipe's norm."""
-        most = self._recipe.max_grad_norm
+        """Returns the factor that scales the whole gradient down to the maximum norm."""
         norm = float(self._norms.sum().sqrt())
-        return min(1.0, most / (norm + 1e-6)) if most else 1.0
+        return min(1.0, self._max_grad_norm / (norm + 1e-6)) if self._max_grad_norm else 1.0
 
     def catch_up_all(self, *, done: int) -> None:
         """Brings this process's share of the embedding up to date: before it is scored or anybody else gets the model.

@@ -8,8 +8,7 @@ from pathlib import PurePath
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from src.training.engine.early_stopping import early_stop_event
-from src.training.evaluation.problem import CardScore
+from src.training.engine.early_stopping import find_early_stop
 from src.training.evaluation.result import FinishedRun
 
 _TASK = "text-classification"
@@ -72,7 +71,7 @@ def model_card(run: FinishedRun) -> str:
 
 
 def _epochs(run: FinishedRun) -> str:
-    planned, stop = run.resolved["recipe"]["num_train_epochs"], early_stop_event(run.events)
+    planned, stop = run.resolved["recipe"]["num_train_epochs"], find_early_stop(run.events)
     return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
 
 
@@ -90,16 +89,19 @@ def _header(run: FinishedRun) -> ModelCardData:
         tags=["cpu"],
         base_model=recipe["model_name_or_path"] if recipe["model_revision"] else None,
         datasets=[recipe["dataset_name"]] if recipe["dataset_revision"] else None,
-        metrics=[score.hub_metric for score in _hub_scores(run)],
+        metrics=[metric for metric, _, _ in _hub_scores(run)],
         model_name=run.title,
         eval_results=_results(run),
     )
 
 
-def _hub_scores(run: FinishedRun) -> list[CardScore]:
-    """Returns the scores that the hub has a metric for, where they are numbers."""
-    scores = run.after.metrics.card_scores()
-    return [score for score in scores if score.value is not None and math.isfinite(score.value)]
+def _hub_scores(run: FinishedRun) -> list[tuple[str, str, float]]:
+    """Returns (the hub's metric, its name for people, its value) of the scores that are numbers."""
+    return [
+        (score.hub_metric, score.name[:1].upper() + score.name[1:], score.value)
+        for score in run.after.metrics.card_scores()
+        if score.hub_metric is not None and score.value is not None and math.isfinite(score.value)
+    ]
 
 
 def _results(run: FinishedRun) -> list[EvalResult]:
@@ -108,19 +110,19 @@ def _results(run: FinishedRun) -> list[EvalResult]:
     hub_name = recipe["dataset_name"]
     if hub_name is not None and hub_name.startswith((".", "/", "~")):
         hub_name = None
-    name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
+    dataset_name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
     return [
         EvalResult(
             task_type=_TASK,
             # No repository's name has a colon: a local file is not taken for a dataset of the hub.
-            dataset_type=hub_name or f"file:{name}",
-            dataset_name=name,
+            dataset_type=hub_name or f"file:{dataset_name}",
+            dataset_name=dataset_name,
             dataset_config=recipe["dataset_config_name"],
             dataset_split=run.after.metrics.split,
             dataset_revision=recipe["dataset_revision"],
-            metric_type=score.hub_metric,
-            metric_value=round(score.value, 6),
-            metric_name=score.name[:1].upper() + score.name[1:],
+            metric_type=metric,
+            metric_value=round(value, 6),
+            metric_name=name,
         )
-        for score in _hub_scores(run)
+        for metric, name, value in _hub_scores(run)
     ]

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from src.cli.formats import duration
-from src.training.engine.early_stopping import early_stop_event
+from src.training.engine.early_stopping import find_early_stop
 from src.training.evaluation.result import FinishedRun
 from src.training.report import chart_geometry
 from src.training.report.text import printable
@@ -82,7 +82,7 @@ def _effort(run: FinishedRun) -> list[tuple[str, str]]:
 
 def _early_stop(run: FinishedRun) -> list[tuple[str, str]]:
     """Returns the row of a run that ended before its last epoch, if it did."""
-    stop = early_stop_event(run.events)
+    stop = find_early_stop(run.events)
     if stop is None:
         return []
     planned = run.resolved["recipe"]["num_train_epochs"]

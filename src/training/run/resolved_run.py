@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from src.training.data.parts import Task, load_task
-from src.training.engine.early_stopping import check_early_stopping
 from src.training.environment.cores import resolve_threads
 from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, find_base_model
 from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import Recipe
+from src.training.run.settings import early_stopping
 
 SCHEMA = 2
 
@@ -62,10 +62,10 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     Raises:
         RequestError: an input cannot be had or is wrong.
     """
-    threads = resolve_threads(recipe)
+    threads = resolve_threads(recipe.threads, reproducible=recipe.reproducible)
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
-    check_early_stopping(recipe, selects_epoch=task.selects_epoch)
+    early_stopping(recipe).check(selects_epoch=task.selects_epoch)
     problem = problem_of(task.labels, task.train.labels, recipe.class_weights)
     base = find_base_model(recipe, folder=folder)
     document = _document(recipe, base=base, task=task, threads=threads)

@@ -32,6 +32,7 @@ from src.training.run.progress_bar import step_display
 from src.training.run.records import training_effort, write_finished_run, write_stopped_run
 from src.training.run.request import Request
 from src.training.run.resolved_run import ResolvedRun
+from src.training.run.settings import early_stopping, training_settings
 from src.training.run.verification import predict_sample, show_architecture, verify_saved
 
 log = logging.getLogger("finetune")
@@ -66,7 +67,7 @@ class TrainingRun:
             self.folders.lock.release()
 
     def _run(self) -> Path:
-        configure_torch(self.recipe)
+        configure_torch(self.recipe.reproducible)
         self._announce()
         check_model_fits(self.resolved.base.folder)
         model, tokenizer = build_model(
@@ -149,7 +150,8 @@ class TrainingRun:
         splits = dict(zip(names, encoded, strict=True))
         check_training_fits(
             model,
-            self.recipe,
+            train_batch_size=self.recipe.per_device_train_batch_size,
+            eval_batch_size=self.recipe.per_device_eval_batch_size,
             train=splits[TRAIN],
             scored={name: splits[name] for name in (VALIDATION, TEST)},
             threads=self.resolved.threads,
@@ -157,7 +159,7 @@ class TrainingRun:
         )
         return DataParallel(
             model,
-            self.recipe,
+            training_settings(self.recipe),
             splits=splits,
             problem=self.problem,
             threads=self.resolved.threads,
@@ -171,7 +173,7 @@ class TrainingRun:
     def _trainer(self, data_parallel: DataParallel) -> Trainer:
         return Trainer(
             data_parallel=data_parallel,
-            recipe=self.recipe,
+            early_stopping=early_stopping(self.recipe),
             scored_split=self.task.validation.split,
             selects_epoch=self.task.selects_epoch,
             checkpoints=self.checkpoints,
