@@ -69,7 +69,7 @@ def test_a_regression_is_told_to_people(values: Path, capsys: pytest.CaptureFixt
     assert "epoch 16: validation mean absolute error" in told
     assert "Predicted value: " in told
     assert "Mean absolute error: " in told and "95% interval" in told
-    assert "rows nearer to their label" in told and "better, by more than noise (Wilcoxon's test, p " in told
+    assert "nearer to their label" in told and "better, by more than noise (Wilcoxon's signed-rank test, p " in told
     assert "ccuracy" not in told
     assert "mean absolute error" in (again / "out" / "report.html").read_text()
     assert "a regression)" in (again / "out" / "README.md").read_text()
