@@ -15,8 +15,6 @@ from src.cli.errors import RequestError
 from src.disk.durable import canonical_json, file_sha256
 
 STATE_FILE = "state.json"
-# A killed run loses this much at the most.
-CHECKPOINT_SECONDS = 300.0
 # Raised when an older trainer could not go on from what this one writes, or the other way round.
 FORMAT = 5
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Between checkpoints: a killed run loses this much at the most.
+CHECKPOINT_SECONDS = 300.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:

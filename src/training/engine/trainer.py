@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from src.cli.errors import StopRequested
-from src.training.engine.checkpoint_seal import CHECKPOINT_SECONDS
 from src.training.engine.checkpoints import Checkpoints
 from src.training.engine.data_parallel import VALIDATION, DataParallel
 from src.training.engine.early_stopping import EarlyStopping, early_stop
+from src.training.engine.settings import CHECKPOINT_SECONDS
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.problem import Metrics
 

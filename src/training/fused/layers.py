@@ -1,6 +1,6 @@
-"""The two halves of an encoder's layer, each one step of autograd with its gradient written out.
+"""An encoder's embeddings and the two halves of its layers, each one autograd function with its gradient written out.
 
-Same mathematics as transformers' modules (fused_layers_test compares values and gradients), less work: the last layer
+Same mathematics as transformers' modules (layers_test compares values and gradients), less work: the last layer
 computes the first token alone, which is all that is read of it, and there are fewer operations to call.
 """
 
@@ -29,7 +29,7 @@ _ops: Any = torch.ops.aten
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a layer has to know of itself besides its weights.
+    """What a layer depends on besides its weights.
 
     Attributes:
         heads: attention heads.
@@ -38,6 +38,68 @@ class Shape:
 
     heads: int
     eps: float
+
+
+class Embedding(torch.autograd.Function):
+    """Word, position and token-type embeddings, summed and normalised."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        embedding_rows: torch.Tensor,
+        positions: torch.Tensor,
+        types: torch.Tensor | None,
+        where: tuple[torch.Tensor, int, torch.Tensor | None, float],
+        mask: Mask,
+        scale: torch.Tensor,
+        shift: torch.Tensor,
+    ) -> torch.Tensor:
+        """Embeds a batch.
+
+        Args:
+            ctx: autograd's.
+            embedding_rows: rows of the word embedding [known, width].
+            positions: the position embedding.
+            types: the token-type embedding, if the model has one.
+            where: ids, int64 [rows, tokens], into `embedding_rows`; position of the first token; token types like ids,
+                None: all 0; eps.
+            mask: dropout's, [rows, tokens, width].
+            scale: weight of the normalisation.
+            shift: its bias.
+
+        Returns:
+            [rows, tokens, width].
+        """
+        ids, first, kinds, eps = where
+        summed = embedding_rows.index_select(0, ids.view(-1)).view(*ids.shape, -1)
+        summed += positions[first : first + ids.shape[1]]
+        if types is not None:
+            summed += types[0] if kinds is None else types[kinds]
+        out, mean, rate = normalise(summed, scale, shift, eps)
+        ctx.where, ctx.known = where, len(embedding_rows)
+        ctx.sizes = len(positions), 0 if types is None else len(types)
+        ctx.save_for_backward(summed, mean, rate, scale, shift, mask)
+        return masked(out, mask)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        """Returns gradients of embedding rows, positions, types, scale and shift."""
+        summed, mean, rate, scale, shift, mask = ctx.saved_tensors
+        ids, first, kinds, _ = ctx.where
+        sums, d_scale, d_shift = normalise_backward(masked(gradient, mask), summed, mean, rate, scale, shift)
+        flat = sums.view(-1, sums.shape[-1])
+        d_words = flat.new_zeros(ctx.known, flat.shape[1]).index_add_(0, ids.view(-1), flat)
+        d_positions = flat.new_zeros(ctx.sizes[0], flat.shape[1])
+        by_position = d_positions[first : first + ids.shape[1]]
+        torch.sum(sums, 0, out=by_position)
+        d_types = None
+        if ctx.sizes[1]:
+            d_types = flat.new_zeros(ctx.sizes[1], flat.shape[1])
+            if kinds is None:
+                torch.sum(by_position, 0, out=d_types[0])
+            else:
+                d_types.index_add_(0, kinds.view(-1), flat)
+        return d_words, d_positions, d_types, None, None, d_scale, d_shift
 
 
 class Attention(torch.autograd.Function):
@@ -53,7 +115,7 @@ class Attention(torch.autograd.Function):
         shape: Shape,
         *weights: torch.Tensor,
     ) -> torch.Tensor:
-        """Attends.
+        """Computes the attention half of a layer.
 
         Args:
             ctx: autograd's.
@@ -89,7 +151,7 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of the inputs and weights."""
+        """Returns gradients of inputs and weights."""
         flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate, *weights = ctx.saved_tensors
         wq, wk, wv, wo, scale, shift = weights
         rows, tokens, width = ctx.size
@@ -116,7 +178,7 @@ class FeedForward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: torch.Tensor, mask: Mask, shape: Shape, *weights: torch.Tensor) -> torch.Tensor:
-        """Computes the layer; inputs, mask and result are [tokens, width]."""
+        """Computes the feed-forward half of a layer; inputs, mask and result are [tokens, width]."""
         w1, b1, w2, b2, scale, shift = weights
         hidden = linear(inputs, w1, b1)
         active = _ops.gelu(hidden)
@@ -128,7 +190,7 @@ class FeedForward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of the inputs and weights."""
+        """Returns gradients of inputs and weights."""
         inputs, hidden, active, summed, mean, rate, w1, w2, scale, shift = ctx.saved_tensors
         d_sum, d_scale, d_shift = normalise_backward(gradient.contiguous(), summed, mean, rate, scale, shift)
         d_out = masked(d_sum, ctx.mask)

@@ -11,8 +11,7 @@ import torch
 from torch.nn import functional
 
 from src.training.fused.dropout import DropoutMasks
-from src.training.fused.embedding import Embedding
-from src.training.fused.layers import Attention, FeedForward, Shape
+from src.training.fused.layers import Attention, Embedding, FeedForward, Shape
 
 torch.set_num_threads(1)
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.engine.memory_check import check_model_fits
-from src.training.engine.memory_estimate import Load, ModelSize, check_memory, training_need
+from src.training.engine.memory_check import Load, ModelSize, check_memory, check_model_fits, training_need
 from src.training.environment import memory_limits
 from src.training.environment.memory_limits import available_memory
 
