@@ -11,7 +11,7 @@ from typing import Any
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 from src.cli.working_folder import working_folder
-from src.disk.durable import flush_to_disk, write_json
+from src.disk.durable import flush_folder, write_json
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.inference.arguments import Parser, share
@@ -90,7 +90,7 @@ def _export(arguments: list[str]) -> int:
             staged = Path(folder) / output.name
             report = export_checked(staged, source=source, rows=rows, int8_agreement=least if given.int8 else None)
             write_json(_report_file(staged), report)
-            flush_to_disk(staged.parent)
+            flush_folder(staged.parent)
             staged.replace(output)
             # Last: it tells the hash of the model it belongs to.
             _report_file(staged).replace(_report_file(output))

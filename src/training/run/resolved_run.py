@@ -48,8 +48,13 @@ class ResolvedRun:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides the weights and the numbers: settings and the content of inputs."""
+        """Hash of `deciding`."""
         return str(self.document["fingerprint"])
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the weights and the numbers: settings and the content of inputs."""
+        return _deciding(self.recipe, inputs=self.document["inputs"], task=self.task, threads=self.threads)
 
 
 def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
@@ -76,13 +81,7 @@ def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> d
     """Returns the content of recipe.json. It is the same on every machine that runs the same recipe."""
     data = {**task.content(), "class_names": list(task.labels.class_names), "problem_type": task.labels.problem_type}
     inputs = {"model": base.content, "data": data}
-    deciding = {
-        "settings": {name: getattr(recipe, name) for name in _DECIDING},
-        "threads": threads,
-        "selects_epoch": task.selects_epoch,
-        "model": base.content["sha256"],
-        "data": inputs["data"],
-    }
+    deciding = _deciding(recipe, inputs=inputs, task=task, threads=threads)
     canonical = json.dumps(deciding, sort_keys=True, ensure_ascii=False)
     return {
         "schema": SCHEMA,
@@ -90,4 +89,15 @@ def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> d
         "inputs": inputs,
         "threads": threads,
         "fingerprint": hashlib.sha256(canonical.encode()).hexdigest(),
+    }
+
+
+def _deciding(recipe: Recipe, *, inputs: dict[str, Any], task: Task, threads: int) -> dict[str, Any]:
+    return {
+        "settings": {name: getattr(recipe, name) for name in _DECIDING},
+        "threads": threads,
+        "selects_epoch": task.selects_epoch,
+        # Its content alone: the same bits under another name or commit are the same model.
+        "model": inputs["model"]["sha256"],
+        "data": inputs["data"],
     }
