@@ -1,4 +1,4 @@
-"""Which rows train, which choose the epoch, and which give the final numbers."""
+"""Which rows are for training, which choose the epoch, and which are for the final scores."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_labels_that_are_not_whole_numbers_make_it_a_regression(here: Path) -> N
     (here / "train.csv").write_text("text,label\n" + lines)
     task = load(here)
     assert (task.problem_type, task.class_names, len(task.train), len(task.test)) == ("regression", (), 90, 10)
-    with pytest.raises(RequestError, match="class_weights go with classes"):
+    with pytest.raises(RequestError, match="class_weights are for classes"):
         load(here, class_weights="balanced")
     with pytest.raises(RequestError, match="leaves rows of one label only"):
         load(here, max_train_samples=1)
