@@ -121,7 +121,7 @@ def train_classifier(
     if mistakes := mistakes + cross_field_mistakes(recipe):
         raise RequestError("; ".join(mistakes))
     options = RunOptions(output_dir=None if output_dir is None else working_folder() / Path(output_dir).expanduser())
-    request = Request(recipe_name="custom", recipe=recipe, options=options, defaulted=False)
+    request = Request(recipe_name="custom", recipe=recipe, options=options)
     return str(run(request, stop=StopSignal(deadline_seconds=None)))
 
 

@@ -136,4 +136,4 @@ def test_print_model_performance_scores_a_regression(values: Path) -> None:
 
 def test_weights_of_a_regression_are_refused(values: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_in(values, main, *VALUES, "--class_weights", "balanced") == 2
-    assert "class_weights go with classes, and this is a regression: leave them out" in capsys.readouterr().err
+    assert "class_weights are for classes, but this is a regression: leave them out" in capsys.readouterr().err

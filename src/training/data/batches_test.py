@@ -145,8 +145,8 @@ from transformers import AutoTokenizer
 from src.training.data.batches import encode
 from src.training.data.rows import Examples
 tokenizer = AutoTokenizer.from_pretrained({str(tmp_path / "tiny")!r})
-examples = Examples(split="train", texts=("a good film",) * 3000, labels=(0,) * 3000)
-encode(examples, tokenizer=tokenizer, max_seq_length=8)
+rows = Examples(split="train", texts=("a good film",) * 3000, labels=(0,) * 3000)
+encode(rows, tokenizer=tokenizer, max_seq_length=8)
 children = []
 for _ in range(2):
     child = os.fork()

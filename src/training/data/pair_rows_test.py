@@ -36,7 +36,7 @@ def test_the_first_text_of_a_pair_is_the_only_other_column(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         (
             {"text_pair_column_name": "conclusions"},
@@ -53,9 +53,9 @@ def test_the_first_text_of_a_pair_is_the_only_other_column(tmp_path: Path) -> No
     ],
 )
 def test_columns_that_are_not_there_or_named_twice_are_refused(
-    tmp_path: Path, fields: dict[str, Any], told: str
+    tmp_path: Path, fields: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=message):
         load_pairs(tmp_path, **fields)
 
 

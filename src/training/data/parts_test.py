@@ -1,4 +1,4 @@
-"""Which rows train, which choose the epoch, and which give the final numbers."""
+"""Which rows are for training, which choose the epoch, and which are for the final scores."""
 
 from __future__ import annotations
 

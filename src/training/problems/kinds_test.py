@@ -40,7 +40,7 @@ def test_balanced_weights_are_those_of_the_examples_that_are_trained_on() -> Non
 
 def test_values_have_no_class_weights() -> None:
     assert problem_of(VALUES, [0.5, 1.0], "none") == Regression(label_name="stars")
-    with pytest.raises(RequestError, match="class_weights go with classes"):
+    with pytest.raises(RequestError, match="class_weights are for classes"):
         problem_of(VALUES, [0.5, 1.0], "balanced")
 
 
