@@ -184,7 +184,7 @@ def test_a_label_names_a_test_of_this_repository(root: Path, label: str, capsys:
 def test_a_stopped_run_resumes_to_the_same_bits(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = (root / OUTPUTS / "model" / "model.safetensors").read_bytes()
+    uninterrupted = (root / OUTPUTS / "model" / "model.safetensors").read_bytes()
     shutil.rmtree(root / OUTPUTS)
     assert train_in(root, root / OUTPUTS, "--deadline_seconds", "0.01", monkeypatch=monkeypatch) == 3
     assert collect.main([]) == 3
@@ -193,7 +193,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     # As run_training.sh does.
     shutil.copytree(root / collect.RESUME_FOLDER, root / OUTPUTS)
     assert train_in(root, root / OUTPUTS, "--resume_from_checkpoint", "true", monkeypatch=monkeypatch) == 0
-    assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == whole
+    assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == uninterrupted
     assert collect.main([]) == 0
     assert len(entries(tmp_path)) == 1
     assert not (root / collect.RESUME_FOLDER).exists()

@@ -22,7 +22,7 @@ def key_of(environment: Mapping[str, str]) -> str:
     if not number.isdecimal():
         return ""
     try:
-        # Not seekable: the shell may have made it a pipe.
+        # No seek: a shell may have made it a pipe.
         with os.fdopen(os.dup(int(number)), encoding="utf-8") as file:
             return file.read().strip()
     except OSError:

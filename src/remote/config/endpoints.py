@@ -91,22 +91,22 @@ def read_endpoints(settings: Mapping[str, str], *, folder: Path) -> Endpoints:
     Raises:
         RequestError: something is missing, malformed, or would send the key unencrypted.
     """
-    given = {name: value.strip() for name, value in settings.items() if value.strip()}
-    for name in given:
+    values = {name: value.strip() for name, value in settings.items() if value.strip()}
+    for name in values:
         _check_name(name)
-    account, api_key = given.get("NATIVELINK_ACCOUNT", ""), given.get("NATIVELINK_API_KEY", "")
+    account, api_key = values.get("NATIVELINK_ACCOUNT", ""), values.get("NATIVELINK_API_KEY", "")
     _check_account(account, api_key=api_key)
     endpoints = Endpoints(
-        cache=_address("CACHE", "cas", given),
-        executor=_address("EXECUTOR", "scheduler", given),
-        bes=_address("BES", "bes", given),
-        results_url=_results_url(given),
+        cache=_address("CACHE", "cas", values),
+        executor=_address("EXECUTOR", "scheduler", values),
+        bes=_address("BES", "bes", values),
+        results_url=_results_url(values),
         api_key=api_key,
-        tls_certificate=_file("NATIVELINK_TLS_CERTIFICATE", given, folder),
-        tls_client_certificate=_file("NATIVELINK_TLS_CLIENT_CERTIFICATE", given, folder),
-        tls_client_key=_file("NATIVELINK_TLS_CLIENT_KEY", given, folder),
+        tls_certificate=_file("NATIVELINK_TLS_CERTIFICATE", values, folder),
+        tls_client_certificate=_file("NATIVELINK_TLS_CLIENT_CERTIFICATE", values, folder),
+        tls_client_key=_file("NATIVELINK_TLS_CLIENT_KEY", values, folder),
     )
-    _check_together(endpoints, given)
+    _check_together(endpoints, values)
     return endpoints
 
 
@@ -131,8 +131,8 @@ def _check_account(account: str, *, api_key: str) -> None:
         )
 
 
-def _address(setting: str, service: str, given: Mapping[str, str]) -> str:
-    value, account = given.get(f"NATIVELINK_{setting}", ""), given.get("NATIVELINK_ACCOUNT")
+def _address(setting: str, service: str, values: Mapping[str, str]) -> str:
+    value, account = values.get(f"NATIVELINK_{setting}", ""), values.get("NATIVELINK_ACCOUNT")
     if value == _DISABLED:
         return ""
     if value and not _ENDPOINT.fullmatch(value):
@@ -142,8 +142,8 @@ def _address(setting: str, service: str, given: Mapping[str, str]) -> str:
     return _CLOUD.format(service=service, account=account) + (":443" if service == "scheduler" else "")
 
 
-def _results_url(given: Mapping[str, str]) -> str:
-    url, account = given.get("NATIVELINK_URL", ""), given.get("NATIVELINK_ACCOUNT")
+def _results_url(values: Mapping[str, str]) -> str:
+    url, account = values.get("NATIVELINK_URL", ""), values.get("NATIVELINK_ACCOUNT")
     if url and not _RESULTS_URL.fullmatch(url):
         raise RequestError(
             "NATIVELINK_URL must be the https:// page of build results, as in --bes_results_url: "
@@ -155,8 +155,8 @@ def _results_url(given: Mapping[str, str]) -> str:
     return _CLOUD_RESULTS.format(account=account.rpartition("-")[0] or account)
 
 
-def _file(name: str, given: Mapping[str, str], folder: Path) -> str:
-    value = given.get(name)
+def _file(name: str, values: Mapping[str, str], folder: Path) -> str:
+    value = values.get(name)
     if value is None:
         return ""
     path = folder / Path(value).expanduser()
@@ -167,14 +167,14 @@ def _file(name: str, given: Mapping[str, str], folder: Path) -> str:
     return str(path)
 
 
-def _check_together(endpoints: Endpoints, given: Mapping[str, str]) -> None:
+def _check_together(endpoints: Endpoints, values: Mapping[str, str]) -> None:
     addresses = endpoints.addresses()
     if not endpoints.cache and not endpoints.executor:
         raise RequestError(
             "no server is configured: set NATIVELINK_ACCOUNT and NATIVELINK_API_KEY, or NATIVELINK_EXECUTOR, "
             "in .env (cp .env.example .env) or in the environment"
         )
-    if not endpoints.executor and given.get("NATIVELINK_EXECUTOR") != _DISABLED:
+    if not endpoints.executor and values.get("NATIVELINK_EXECUTOR") != _DISABLED:
         raise RequestError("NATIVELINK_EXECUTOR is missing: set it to an address, or to none for a remote cache only")
     if bool(endpoints.tls_client_certificate) != bool(endpoints.tls_client_key):
         raise RequestError("NATIVELINK_TLS_CLIENT_CERTIFICATE and NATIVELINK_TLS_CLIENT_KEY must be set together")

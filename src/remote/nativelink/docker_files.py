@@ -41,7 +41,7 @@ IMAGE_INPUTS = (
 
 _IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}")
 _HEADER = (
-    "// Written by src/remote/nativelink/docker_files.py out of docker/platform.bzl. "
+    "// Generated from docker/platform.bzl by src/remote/nativelink/docker_files.py. "
     "NOT YET RUN: see docker/README.md.\n"
 )
 
