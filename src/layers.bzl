@@ -36,5 +36,5 @@ LAYERS = [
     ["src/remote/serving", "src/remote/checks", "src/remote/image"],
     ["src/remote/nativelink"],
     ["src/remote"],
-    ["src/remote/end_to_end"],
+    ["src/remote/end_to_end", "src/remote/testing"],
 ]

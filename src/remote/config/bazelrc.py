@@ -1,4 +1,4 @@
-"""What a --config of the repository's bazelrc files says of remote execution, as Bazel would read them."""
+"""The flags of a --config in the repository's bazelrc files, read as Bazel reads them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _COMMANDS = {"common", "build", "test"}
 
 @dataclass(frozen=True, kw_only=True)
 class BazelConfig:
-    """The flags of one config, each name with its values in the order that they stand in.
+    """The flags of one config, each name with its values in order.
 
-    `is_relayed` tells that //src/remote:relay is between Bazel and the servers of --config=remote, and adds the key.
+    `is_relayed`: Bazel reaches the servers of --config=remote through //src/remote:relay, which adds the key.
     """
 
     name: str
@@ -28,18 +28,18 @@ class BazelConfig:
     is_relayed: bool = False
 
     def last(self, flag: str) -> str | None:
-        """Returns the value that counts for a flag that is set once."""
+        """Returns the last value of a flag, which is the effective one; None if it is empty or not set."""
         values = self.flags.get(flag)
         return values[-1] if values and values[-1] else None
 
     def pairs(self, flag: str) -> dict[str, str]:
-        """Returns the values of a flag that collects NAME=VALUE."""
+        """Returns the values of a flag that accumulates NAME=VALUE."""
         split = (value.partition("=") for value in self.flags.get(flag, []))
         return {name: value for name, _, value in split}
 
     @property
     def has_key(self) -> bool:
-        """Whether calls to the executor hold a key."""
+        """Whether calls to the executor carry a key."""
         executor = self.endpoint("remote_executor")
         return executor is not None and KEY_HEADER in executor.headers
 
@@ -47,16 +47,18 @@ class BazelConfig:
         """Returns the server that a flag such as remote_executor names.
 
         Raises:
-            RequestError: its certificate cannot be read, or the address is none.
+            RequestError: its certificate cannot be read, or the address is malformed.
         """
         url = self.last(flag)
         if url is None:
             return None
         url = url if ":/" in url else f"grpcs://{url}"
         if not url.startswith(("grpc://", "grpcs://")):
-            raise RequestError(f"--{flag}={url}: only grpc:// and grpcs:// can be examined")
-        own = "remote_exec_header" if flag == "remote_executor" else "remote_cache_header"
-        headers = {name.lower(): value for name, value in (self.pairs("remote_header") | self.pairs(own)).items()}
+            raise RequestError(f"--{flag}={url}: only grpc:// and grpcs:// are supported")
+        flag_of_service = "remote_exec_header" if flag == "remote_executor" else "remote_cache_header"
+        headers = {
+            name.lower(): value for name, value in (self.pairs("remote_header") | self.pairs(flag_of_service)).items()
+        }
         if self.key is not None:
             headers.setdefault(KEY_HEADER, self.key)
         certificate, client = self.last("tls_certificate"), self.last("tls_client_certificate")
@@ -76,10 +78,10 @@ def read_config(root: Path, name: str, *, overrides: list[str]) -> BazelConfig:
     Args:
         root: of the repository.
         name: the config.
-        overrides: further flags, --NAME=VALUE, that count more.
+        overrides: further flags, --NAME=VALUE, that take precedence.
 
     Raises:
-        RequestError: there is no such config, or a flag is none.
+        RequestError: there is no such config, or a flag is malformed.
     """
     lines = [line for file in _FILES for line in _lines(root / file)]
     flags: dict[str, list[str]] = {}
@@ -90,16 +92,16 @@ def read_config(root: Path, name: str, *, overrides: list[str]) -> BazelConfig:
     _add(flags, f"--config={name}", lines, seen=())
     for word in overrides:
         if not word.startswith("--") or "=" not in word:
-            raise RequestError(f"{word} is no flag for Bazel: write --NAME=VALUE")
+            raise RequestError(f"{word} is not a Bazel flag: write --NAME=VALUE")
         _add(flags, word, lines, seen=())
     is_relayed = name != UPSTREAM and any(_is_of(line[0], UPSTREAM) for line in lines)
-    # Where there is a relay the key is not for whoever else may listen on its port.
+    # With a relay Bazel's own calls carry no key: another program might listen on the relay's port.
     key = None if is_relayed else _key(root / _FILES[1])
     return BazelConfig(name=name, flags=flags, key=key, is_relayed=is_relayed)
 
 
 def upstream_of(root: Path, config: BazelConfig) -> BazelConfig | None:
-    """Returns the servers that //src/remote:relay stands before; None where Bazel calls those of a config itself."""
+    """Returns the config of the servers behind //src/remote:relay; None if Bazel calls its servers directly."""
     return read_config(root, UPSTREAM, overrides=[]) if config.is_relayed and config.name == "remote" else None
 
 
@@ -109,7 +111,7 @@ def _add(flags: dict[str, list[str]], word: str, lines: list[list[str]], *, seen
         flags.setdefault(flag, []).append(value)
         return
     if value in seen:
-        raise RequestError(f"the config {value} names itself")
+        raise RequestError(f"the config {value} refers to itself")
     for line in lines:
         if _is_of(line[0], value):
             for inner in line[1:]:
@@ -130,8 +132,8 @@ def _lines(path: Path) -> Iterator[list[str]]:
 def _key(path: Path) -> str | None:
     if not path.is_file():
         return None
-    rows = path.read_text(encoding="utf-8").splitlines()
-    return next((row.removeprefix(KEY_COMMENT).strip() for row in rows if row.startswith(KEY_COMMENT)), None)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line.removeprefix(KEY_COMMENT).strip() for line in lines if line.startswith(KEY_COMMENT)), None)
 
 
 def _read(path: str) -> bytes:

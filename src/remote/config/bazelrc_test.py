@@ -1,4 +1,4 @@
-"""A config is read as Bazel reads it: nested, in order, the last value counts."""
+"""A config is read as Bazel reads it: nested, in order, the last value wins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import RequestError
-from src.remote.config.bazel_config import read_config
+from src.remote.config.bazelrc import read_config
 
 BAZELRC = """\
 build --remote_instance_name=main # a comment
@@ -18,7 +18,7 @@ run:remote --remote_executor=grpc://other.invalid
 """
 
 
-def test_user_bazelrc_counts_more_and_headers_add_up(tmp_path: Path) -> None:
+def test_user_bazelrc_takes_precedence_and_headers_accumulate(tmp_path: Path) -> None:
     (tmp_path / ".bazelrc").write_text(BAZELRC)
     (tmp_path / "user.bazelrc").write_text(
         "# x-nativelink-api-key: secret\nbuild:remote --remote_executor=grpcs://far\n"
@@ -30,7 +30,7 @@ def test_user_bazelrc_counts_more_and_headers_add_up(tmp_path: Path) -> None:
     assert "secret" not in repr(endpoint)
 
 
-def test_flags_of_the_command_line_count_most(tmp_path: Path) -> None:
+def test_flags_of_the_command_line_take_precedence(tmp_path: Path) -> None:
     (tmp_path / ".bazelrc").write_text(BAZELRC)
     overrides = ["--remote_executor=grpc://127.0.0.1:7", "--bes_backend="]
     config = read_config(tmp_path, "remote", overrides=overrides)
@@ -42,16 +42,16 @@ def test_flags_of_the_command_line_count_most(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "said"),
+    ("name", "overrides", "message"),
     [
         ("nowhere", [], "has a config nowhere"),
-        ("remote", ["remote_executor=x"], "is no flag for Bazel"),
-        ("loop", [], "the config loop names itself"),
+        ("remote", ["remote_executor=x"], "is not a Bazel flag"),
+        ("loop", [], "the config loop refers to itself"),
         ("remote", ["--tls_certificate=/nowhere.pem"], "cannot be read"),
         ("remote", ["--remote_executor=unix:/socket"], "only grpc:// and grpcs://"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, name: str, overrides: list[str], said: str) -> None:
+def test_a_mistake_is_named(tmp_path: Path, name: str, overrides: list[str], message: str) -> None:
     (tmp_path / ".bazelrc").write_text(BAZELRC + "build:loop --config=loop\n")
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(RequestError, match=message):
         read_config(tmp_path, name, overrides=overrides).endpoint("remote_executor")

@@ -1,4 +1,4 @@
-"""Serves one image, kept in a folder as an OCI layout, to the runners of this machine: a registry on loopback."""
+"""A registry on loopback that serves one image, stored as an OCI layout, to the runners of this machine."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def manifest_digest(layout: Path) -> str:
 
     Raises:
         OSError: there is no layout.
-        ValueError: it is no layout, or holds more than one image.
+        ValueError: it is not a layout, or does not hold exactly one image.
     """
     manifests = json.loads((layout / "index.json").read_text(encoding="utf-8")).get("manifests", [])
     if len(manifests) != 1:
-        raise ValueError(f"{layout} holds {len(manifests)} images and not one")
+        raise ValueError(f"{layout} holds {len(manifests)} images, not one")
     return str(manifests[0]["digest"])
 
 
-class ImageServer:
-    """A registry that knows one image and takes no uploads."""
+class ImageRegistry:
+    """A read-only registry of one image."""
 
     def __init__(self, layout: Path, *, port: int) -> None:
-        """Takes the folder of the image; serves on 127.0.0.1 after `start`.
+        """Binds a port on 127.0.0.1; `start` begins to serve.
 
         Args:
-            layout: the image.
-            port: taken if it is free, else any. The port is part of the image's reference, and a runner that knows a
-                reference does not fetch the image again.
+            layout: the folder of the image.
+            port: used if it is free, otherwise any. The port is part of the image's reference, and a runner that knows
+                a reference does not pull the image again.
         """
         self._manifest = manifest_digest(layout)
         handler = _handler(layout, self._manifest)
@@ -45,15 +45,15 @@ class ImageServer:
 
     @property
     def reference(self) -> str:
-        """The image's name for a runner."""
+        """The reference by which a runner pulls the image."""
         return f"docker://127.0.0.1:{self._server.server_port}/finetune-repo-executor@{self._manifest}"
 
     def start(self) -> None:
-        """Begins to serve, in a thread."""
+        """Serves in a background thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stops serving."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -65,18 +65,18 @@ def _handler(layout: Path, manifest: str) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
-            """Answers /v2/, manifests and blobs."""
+            """Serves /v2/, manifests and blobs."""
             parts = self.path.partition("?")[0].rstrip("/").split("/")
             if parts == ["", "v2"]:
                 self._answer(200)
                 return
-            wanted = blobs.get(parts[-1])
-            if wanted is None or parts[-2] not in ("blobs", "manifests"):
+            blob = blobs.get(parts[-1])
+            if blob is None or parts[-2] not in ("blobs", "manifests"):
                 self._answer(404)
                 return
-            self._answer(200, size=wanted.stat().st_size, digest=parts[-1])
+            self._answer(200, size=blob.stat().st_size, digest=parts[-1])
             if self.command == "GET":
-                with wanted.open("rb") as file:
+                with blob.open("rb") as file:
                     shutil.copyfileobj(file, self.wfile, 1 << 20)
 
         do_HEAD = do_GET
@@ -90,6 +90,6 @@ def _handler(layout: Path, manifest: str) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Says nothing: the executor's log is for people."""
+            """Logs nothing: the executor's log is for people."""
 
     return Handler
