@@ -14,7 +14,10 @@ LAYERS = [
     ["src/training/model", "src/training/fused"],
     ["src/training/evaluation", "src/training/inference"],
     ["src/training/engine", "src/training/export"],
-    ["src/training/report", "src/training/benchmarks"],
+    ["src/training/report"],
+    ["src/training/problems/classification", "src/training/problems/regression"],
+    ["src/training/problems"],
+    ["src/training/benchmarks"],
     ["src/training/run"],
     ["src/training"],
     ["src/training/testing"],
@@ -33,5 +36,5 @@ LAYERS = [
     ["src/remote/serving", "src/remote/checks", "src/remote/image"],
     ["src/remote/nativelink"],
     ["src/remote"],
-    ["src/remote/end_to_end"],
+    ["src/remote/end_to_end", "src/remote/testing"],
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from src.cache_manager.store.store import Store
-from src.cache_manager.store.training_folder import claimed_workspace, remove_workspace
+from src.cache_manager.store.training_folder import claimed_training_folder, remove_training_folder
 from src.cache_manager.store.verify import files_in
 from src.cli.errors import RequestError
 from src.cli.formats import show_size
@@ -58,18 +58,18 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
     with _alone(store, key.digest, stop=stop):
         if (hit := store.lookup(key.digest)) is not None:
             return hit, True
-        with claimed_workspace(store.layout, key.digest) as workspace:
-            if not _is_finished(workspace, resolved):
-                options = dataclasses.replace(request.options, output_dir=workspace)
+        with claimed_training_folder(store.layout, key.digest) as training_folder:
+            if not _is_finished(training_folder, resolved):
+                options = dataclasses.replace(request.options, output_dir=training_folder)
                 run(dataclasses.replace(request, options=options), stop=stop, resolved=resolved)
             model = resolved.document["inputs"]["model"]
             committed = store.commit(
-                {name: workspace / name for name, _ in files_in(workspace)},
+                {name: training_folder / name for name, _ in files_in(training_folder)},
                 document=key.document,
                 model_name=request.recipe.model_name_or_path,
                 revision=model.get("commit") or model["sha256"],
             )
-            remove_workspace(workspace)
+            remove_training_folder(training_folder)
     return committed, False
 
 
@@ -86,11 +86,11 @@ def _check_room(store: Store, resolved: ResolvedRun) -> None:
         )
 
 
-def _is_finished(workspace: Path, resolved: ResolvedRun) -> bool:
+def _is_finished(training_folder: Path, resolved: ResolvedRun) -> bool:
     """Whether a training ended here and was killed before its commit."""
-    if not is_artifact(workspace):
+    if not is_artifact(training_folder):
         return False
-    recipe = json.loads((workspace / RECIPE_FILE).read_text(encoding="utf-8"))
+    recipe = json.loads((training_folder / RECIPE_FILE).read_text(encoding="utf-8"))
     return bool(recipe.get("fingerprint") == resolved.fingerprint)
 
 

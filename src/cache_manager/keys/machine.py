@@ -21,11 +21,11 @@ def deciding_machine(reproducible: str) -> dict[str, Any]:
     Args:
         reproducible: of the recipe. With `portable` all x86-64 CPUs agree on the bits; with `off` none is promised any.
     """
-    document: dict[str, Any] = {"architecture": platform.machine(), "accelerators": _accelerators()}
+    fields: dict[str, Any] = {"architecture": platform.machine(), "accelerators": _accelerators()}
     if reproducible == "machine":
-        document["cpu"] = _cpu()
-        document["overrides"] = {name: os.environ[name] for name in _OVERRIDES if name in os.environ}
-    return document
+        fields["cpu"] = _cpu()
+        fields["overrides"] = {name: os.environ[name] for name in _OVERRIDES if name in os.environ}
+    return fields
 
 
 def _cpu() -> dict[str, str]:

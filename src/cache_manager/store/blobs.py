@@ -33,7 +33,7 @@ class Blobs:
             return False
         if file_sha256(target) == sha256:
             return True
-        log.warning("cache: the blob %.12s holds other bytes than its name says: it is removed", sha256)
+        log.warning("cache: the blob %.12s holds other bytes than its name says: removing it", sha256)
         target.unlink()
         discard(blob, trash=self._layout.trash)
         return False
@@ -57,7 +57,7 @@ class Blobs:
             yield from (path for path in folder.iterdir() if is_key(path.name))
 
     def sweep(self) -> int:
-        """Removes the blobs that no entry has a name of; returns the bytes that are free now."""
+        """Removes the blobs that no entry shares; returns the bytes that were freed."""
         unused = [path for path in self.all() if _links(path) == 1]
         if not unused:
             return 0
@@ -67,17 +67,17 @@ class Blobs:
 
     def _remove_unused(self, path: Path) -> int:
         self._layout.trash.mkdir(parents=True, exist_ok=True)
-        grave = self._layout.trash / unique_name()
+        trash_path = self._layout.trash / unique_name()
         try:
-            path.rename(grave)
-            status = grave.stat()
+            path.rename(trash_path)
+            status = trash_path.stat()
             if status.st_nlink > 1:
                 # Another process has taken it for a new entry since.
-                grave.rename(path)
+                trash_path.rename(path)
                 return 0
         except FileNotFoundError:
             return 0
-        delete(grave)
+        delete(trash_path)
         return status.st_size
 
     def _referenced(self) -> set[str]:

@@ -60,7 +60,7 @@ def claimed_bytes(folder: Path) -> int:
     return int(size) if size.isdigit() else 0
 
 
-def is_litter(folder: Path) -> bool:
+def is_abandoned_staging(folder: Path) -> bool:
     """Whether a staging folder's owner is gone."""
     return is_abandoned(folder.name.rpartition("+")[0], folder)
 
@@ -83,10 +83,10 @@ class Budget:
         for staging in _children(self._layout.incoming):
             total += claimed_bytes(Path(staging.path))
             # Files with one name are being written, under the claim. Those with more were there before.
-            total += _new_bytes(Path(staging.path), seen, least_links=2)
+            total += _new_bytes(Path(staging.path), seen, min_links=2)
         layout = self._layout
         for folder in (layout.entries, layout.quarantine, layout.blobs, layout.trash):
-            total += _new_bytes(folder, seen, least_links=1)
+            total += _new_bytes(folder, seen, min_links=1)
         return total
 
     def reserve(self, staging: Staging, size: int, *, make_room: Callable[[int], int]) -> None:
@@ -130,18 +130,18 @@ def _children(folder: Path | str) -> list[os.DirEntry[str]]:
         return []
 
 
-def _new_bytes(folder: Path | str, seen: set[tuple[int, int]], *, least_links: int) -> int:
+def _new_bytes(folder: Path | str, seen: set[tuple[int, int]], *, min_links: int) -> int:
     """Returns the bytes of files below a folder that have not been counted yet."""
     total = 0
     for item in _children(folder):
         if item.is_dir(follow_symlinks=False):
-            total += _new_bytes(item.path, seen, least_links=least_links)
+            total += _new_bytes(item.path, seen, min_links=min_links)
             continue
         try:
             status = item.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
-        if status.st_nlink >= least_links and (status.st_dev, status.st_ino) not in seen:
+        if status.st_nlink >= min_links and (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
             total += status.st_size
     return total

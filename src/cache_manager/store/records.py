@@ -34,7 +34,7 @@ class Record:
     problems: tuple[str, ...]
     manifest: Manifest | None
 
-    def to_document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Returns what `ls --json` says of it."""
         return {
             "key": self.key,

@@ -32,7 +32,7 @@ def repair(store: Store, keys: list[str]) -> list[Repair]:
     """
     bad_blobs = [] if keys else [blob for blob in store.blobs.all() if file_sha256(blob) != blob.name]
     for blob in bad_blobs:
-        log.warning("cache: the blob %.12s holds other bytes than its name says: it is removed", blob.name)
+        log.warning("cache: the blob %.12s holds other bytes than its name says: removing it", blob.name)
         discard(blob, trash=store.layout.trash)
     done = []
     for key in keys or sorted(store.keys()):

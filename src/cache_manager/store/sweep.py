@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from src.cache_manager.store.budget import is_litter
+from src.cache_manager.store.budget import is_abandoned_staging
 from src.cache_manager.store.entries import Entries
 from src.cache_manager.store.training_folder import living_claims
 from src.disk.durable import delete, discard
@@ -27,7 +27,7 @@ def sweep(entries: Entries) -> int:
         How many things were removed.
     """
     layout = entries.layout
-    removed = _remove(layout.incoming, is_litter, trash=layout.trash)
+    removed = _remove(layout.incoming, is_abandoned_staging, trash=layout.trash)
     removed += _remove(layout.trash, lambda path: is_abandoned(path.name, path), trash=None)
     for folder in (layout.checked, layout.base):
         removed += _remove(folder, _is_half_written, trash=None)

@@ -20,7 +20,7 @@ log = logging.getLogger("finetune.cache")
 
 
 @contextmanager
-def claimed_workspace(layout: Layout, key: str) -> Iterator[Path]:
+def claimed_training_folder(layout: Layout, key: str) -> Iterator[Path]:
     """Gives the folder that the training of a key writes to; it stays, for whoever goes on.
 
     Where another living process has it, a folder of one's own is given instead, and is gone when the block ends.
@@ -39,10 +39,10 @@ def claimed_workspace(layout: Layout, key: str) -> Iterator[Path]:
     try:
         yield private
     finally:
-        remove_workspace(private)
+        remove_training_folder(private)
 
 
-def remove_workspace(folder: Path) -> None:
+def remove_training_folder(folder: Path) -> None:
     """Deletes a training folder with its checkpoints."""
     delete(folder)
     delete(folder.with_name(f"{folder.name}.checkpoint"))

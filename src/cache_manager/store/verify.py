@@ -17,7 +17,6 @@ from src.cache_manager.store.manifest import BadEntryError, File, Manifest, is_o
 from src.disk.durable import file_sha256, write_whole
 
 OK, CORRUPT, INCOMPLETE, FOREIGN = "ok", "corrupt", "incomplete", "foreign"
-STATES = (OK, CORRUPT, INCOMPLETE, FOREIGN)
 
 log = logging.getLogger("finetune.cache")
 
@@ -40,7 +39,7 @@ class Finding:
     bad_files: tuple[str, ...] = ()
     manifest: Manifest | None = field(default=None, repr=False)
 
-    def to_document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Returns what `verify --json` says of the entry."""
         return {"key": self.key, "state": self.state, "problems": list(self.problems)}
 

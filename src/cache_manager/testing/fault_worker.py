@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.cache_manager.sharing.shared_cache import Remote
+from src.cache_manager.sharing.shared_cache import SharedCache
 from src.cache_manager.sharing.transfer import import_folder
 from src.cache_manager.store.evict import execute, plan
 from src.cache_manager.store.repair import repair
@@ -82,8 +82,8 @@ def do(place: Place, store: Store, operation: str, *, choose: random.Random, scr
     if operation == "import":
         return import_folder(store, place.scratch / "imports" / str(seed % 8)).name
     if operation == "pull":
-        remote = Remote(place.url)
-        return remote.pull(store, choose.choice(remote.keys())).key
+        shared = SharedCache(place.url)
+        return shared.pull(store, choose.choice(shared.keys())).key
     if operation == "gc":
         sweep(store)
         execute(store, plan(store, max_size=choose.randrange(10, 30) * SIZE, max_age=None))

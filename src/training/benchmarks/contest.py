@@ -30,9 +30,10 @@ from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParal
 from src.training.engine.settings import TrainingSettings
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
-from src.training.evaluation.class_metrics import Metrics
+from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, build_model
-from src.training.model.objective import Objective
+from src.training.problems.classification.metrics import ClassMetrics
+from src.training.problems.classification.problem import Classification
 
 _LOOPS = {loop.name: loop for loop in (TUTORIAL, TRANSFORMERS_BEST, TUTORIAL_UNPADDED)}
 # The fastest way to the tutorial's accuracy, as in recipes/sst2_bert_tiny_fast.yaml.
@@ -67,6 +68,7 @@ class Contest:
         settings: TrainingSettings,
         *,
         task: Task,
+        problem: Problem,
         base: BaseModel,
         max_seq_length: int,
         threads: int,
@@ -78,6 +80,7 @@ class Contest:
         Args:
             settings: how the model is trained.
             task: the rows.
+            problem: that their labels pose.
             base: the model to start from.
             max_seq_length: tokens a text is cut to.
             threads: of each loop.
@@ -90,11 +93,13 @@ class Contest:
         self.settings, self.task, self.threads = settings, task, threads
         self.scratch, self.stop = scratch, stop
         self._max_seq_length = max_seq_length
-        if not self.task.class_names:
+        if not isinstance(problem, Classification):
             raise RequestError("the benchmark compares classifiers, and these labels are numbers: name other rows")
+        self.problem = problem
         self.model, self.tokenizer = build_model(
             base,
-            class_names=self.task.class_names,
+            output_names=problem.output_names,
+            problem_type=problem.config_problem_type,
             seed=settings.seed,
             max_seq_length=max_seq_length,
         )
@@ -151,14 +156,14 @@ class Contest:
             copy.deepcopy(self.model),
             settings,
             splits={TRAIN: self.encoded, VALIDATION: validation, TEST: test},
-            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            problem=self.problem,
             threads=self.threads,
         )
 
     def _ours(self, data_parallel: DataParallel, *, stop: StopSignal) -> Trainer:
         return Trainer(
             data_parallel=data_parallel, scored_split=self.task.validation.split,
-            class_names=self.task.class_names, selects_epoch=self.task.selects_epoch, stop=stop, record=_discard_event,
+            selects_epoch=self.task.selects_epoch, stop=stop, record=_discard_event,
             checkpoints=Checkpoints(self.scratch / "checkpoints", fingerprint="benchmark"),
         )  # fmt: skip
 
@@ -202,5 +207,7 @@ class Contest:
             data_parallel.model.save_pretrained(self.scratch / "ours")
         return metrics.accuracy
 
-    def _score(self, data_parallel: DataParallel) -> Metrics:
-        return data_parallel.score(TEST, name=self.task.test.split, class_names=self.task.class_names).class_metrics
+    def _score(self, data_parallel: DataParallel) -> ClassMetrics:
+        metrics = data_parallel.score(TEST, name=self.task.test.split).metrics
+        assert isinstance(metrics, ClassMetrics)
+        return metrics

@@ -1,4 +1,4 @@
-"""Tokenised rows and the batches made of them, with little padding and a fair shuffle."""
+"""Tokenized rows and the batches made of them, with little padding and a fair shuffle."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from src.training.data.rows import Examples
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# By which BERT tells the texts of a pair apart.
+# Tells BERT which text of a pair a token belongs to.
 TOKEN_TYPES = "token_type_ids"
 
-# Batches whose rows are sorted by length together. More: less padding, less chance in what meets what.
+# Batches whose rows are sorted by length together. More: less padding, but less randomness in which rows share a batch.
 _BATCHES_A_POOL = 50
-# What the tokenizer says of a text takes a kilobyte or more until its ids are taken out.
+# A tokenized text takes a kilobyte or more until its ids are taken out.
 _TEXTS_AT_ONCE = 4096
 
 Batch = dict[str, torch.Tensor]
@@ -36,7 +36,7 @@ class EncodedExamples:
         starts: int64 [rows + 1]; row i is ids[starts[i]:starts[i + 1]].
         labels: int64 [rows], or float32 [rows] of a regression.
         pad_id: id that fills a batch up.
-        types: int8 [tokens], which text of a pair a token is of; None where there are no pairs, or no need to tell.
+        types: int8 [tokens], which text of a pair a token belongs to; None without pairs, or if the model does not ask.
     """
 
     ids: np.ndarray
@@ -88,7 +88,7 @@ class EncodedExamples:
 def encode(
     rows: Examples, *, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, token_types: bool = False
 ) -> EncodedExamples:
-    """Tokenises every row once.
+    """Tokenizes every row once.
 
     Not cached: SST-2's 67,349 train rows take 1.0 s on 2 quiet cores (1.75 s by the tokenizer's own call), the half of
     them that the tutorial trains on 0.5 s of a run of half a minute; and a run that is repeated trains nothing at all.
@@ -96,8 +96,8 @@ def encode(
     Args:
         rows: texts, or pairs of them.
         tokenizer: of the model.
-        max_seq_length: a text of more tokens is cut; of a pair, the longer text, token by token.
-        token_types: whether the model tells the texts of a pair apart by them.
+        max_seq_length: longer texts are truncated; of a pair, the longer text, token by token.
+        token_types: whether the model reads which text of a pair a token belongs to.
     """
     token_types = token_types and rows.text_pairs is not None
     texts = list(rows.texts) if rows.text_pairs is None else list(zip(rows.texts, rows.text_pairs, strict=True))
@@ -121,11 +121,11 @@ def encode(
 def _encodings(texts: list[Any], *, tokenizer: Any, max_seq_length: int) -> list[Any]:
     """Returns each text's or pair's tokens, as `tokenizer(..., truncation=True)` does, in 0.6 of the time.
 
-    Its own call also works out offsets and masks and sorts them into lists, which nobody reads here.
+    Its own call also computes offsets and masks and sorts them into lists, which nothing reads here.
     """
     if not tokenizer.is_fast:
         return [_slow_encoding(text, tokenizer=tokenizer, max_seq_length=max_seq_length) for text in texts]
-    # Tells the backend, for what follows, where to cut and how to treat special tokens in a text.
+    # Sets the truncation of the backend, and how it treats special tokens in a text.
     tokenizer("", truncation="longest_first", max_length=max_seq_length)
     encoded: list[Any] = tokenizer.backend_tokenizer.encode_batch_fast(texts)
     return encoded
@@ -151,11 +151,11 @@ def _end_to_end(rows: Iterable[list[int]], dtype: type[np.generic]) -> np.ndarra
 
 
 def epoch_batches(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Deals the rows of an epoch out to batches of like lengths.
+    """Deals the rows of an epoch out to batches of similar length.
 
     A fair shuffle: rows are permuted first; only within a pool of 50 batches' rows are they sorted by
     length, and the batches of the whole epoch are permuted again. So every row is seen once an epoch,
-    every order of batches is as likely as another, and what meets what changes from epoch to epoch.
+    every order of batches is equally likely, and which rows share a batch changes from epoch to epoch.
 
     Returns:
         Row numbers of each batch: a pure function of the arguments.

@@ -143,9 +143,10 @@ def test_a_process_that_has_tokenised_can_be_forked_and_the_child_can_train(tmp_
 import os, torch
 from transformers import AutoTokenizer
 from src.training.data.batches import encode
-from src.training.data.rows import Rows
+from src.training.data.rows import Examples
 tokenizer = AutoTokenizer.from_pretrained({str(tmp_path / "tiny")!r})
-encode(Rows(split="train", texts=("a good film",) * 3000, labels=(0,) * 3000), tokenizer=tokenizer, max_seq_length=8)
+rows = Examples(split="train", texts=("a good film",) * 3000, labels=(0,) * 3000)
+encode(rows, tokenizer=tokenizer, max_seq_length=8)
 children = []
 for _ in range(2):
     child = os.fork()

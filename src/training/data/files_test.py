@@ -117,7 +117,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("a.csv", b"text,label\na film,1\nb,c,d\n", "a.csv cannot be read as csv: .*3"),
         ("a.csv", b"text,label\n\xe7a va,1\n", "a.csv is not UTF-8 text: save it as UTF-8"),
@@ -144,9 +144,9 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_in_one_line(
-    tmp_path: Path, name: str, content: bytes, told: str
+    tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
-    with pytest.raises(RequestError, match=told) as raised:
+    with pytest.raises(RequestError, match=message) as raised:
         columns(tmp_path, name, content)
     assert "\n" not in str(raised.value)
 

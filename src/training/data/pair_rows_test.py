@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.data.rows import Examples, load_rows
+from src.training.data.class_labels import ClassLabels
+from src.training.data.rows import Examples, load_examples
+from src.training.data.value_labels import ValueLabels
 from src.training.recipes.recipe import Recipe
 
-NAMES = ("bad", "good")
+NAMES = ClassLabels(("bad", "good"))
 PAIRED = "premise,conclusion,label\na film,a story,yes\na film,a dull film,no\n"
 
 
@@ -19,7 +21,7 @@ def load_pairs(folder: Path, content: str = PAIRED, **fields: Any) -> Examples:
     (folder / "train.csv").write_text(content)
     defaults = {"text_column_name": "premise", "text_pair_column_name": "conclusion"}
     recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", **{**defaults, **fields})
-    return load_rows(recipe, folder=folder)[0]["train"]
+    return load_examples(recipe, folder=folder)[0]["train"]
 
 
 def test_pairs_are_read_with_both_texts(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ def test_the_first_text_of_a_pair_is_the_only_other_column(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         (
             {"text_pair_column_name": "conclusions"},
@@ -51,9 +53,9 @@ def test_the_first_text_of_a_pair_is_the_only_other_column(tmp_path: Path) -> No
     ],
 )
 def test_columns_that_are_not_there_or_named_twice_are_refused(
-    tmp_path: Path, fields: dict[str, Any], told: str
+    tmp_path: Path, fields: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=message):
         load_pairs(tmp_path, **fields)
 
 
@@ -81,4 +83,4 @@ def test_the_hash_is_of_both_texts_and_of_values() -> None:
     ]
     assert len({rows.sha256(NAMES) for rows in (pairs, *others)}) == 4
     values = [Examples(split="train", texts=("a", "b"), labels=labels) for labels in ((0.5, 1.0), (0.5, 1.25))]
-    assert values[0].sha256(()) != values[1].sha256(())
+    assert values[0].sha256(ValueLabels("label")) != values[1].sha256(ValueLabels("label"))

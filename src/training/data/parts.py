@@ -9,83 +9,60 @@ from typing import Any
 import numpy as np
 
 from src.cli.errors import RequestError
-from src.training.data.rows import Examples, load_rows
+from src.training.data.labels import Labels
+from src.training.data.rows import Examples, load_examples
 from src.training.data.splits import row_groups, sentence_groups, set_aside
-from src.training.recipes.class_weights import resolve_class_weights
-from src.training.recipes.recipe import CLASSIFICATION, REGRESSION, Recipe
+from src.training.recipes.recipe import Recipe
 
 _DEFAULT_VALIDATION_FRACTION = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Everything that is learnt from and measured on.
+    """What is trained on, and what is scored.
 
     Attributes:
-        class_names: by index; none in a regression.
-        class_weights: what a row of each class counts in the loss, by index; None: all the same.
-        train: rows to learn from.
-        progress: rows scored after each epoch.
-        final: rows that took no part in training or in choosing the model.
-        chooses: whether `progress` may choose the epoch that is kept: it may not where it is `final`.
+        labels: what the rows are labelled with.
+        train: rows to train on.
+        validation: rows scored after each epoch.
+        test: rows for the final numbers, which took no part in training or in choosing the epoch.
+        selects_epoch: whether `validation` may choose the epoch that is kept: it may not where it is `test`.
     """
 
-    class_names: tuple[str, ...]
+    labels: Labels
     train: Examples
     validation: Examples
     test: Examples
     selects_epoch: bool
-    class_weights: tuple[float, ...] | None = None
-
-    @property
-    def problem_type(self) -> str:
-        """Classes to choose from, or values to come near to."""
-        return CLASSIFICATION if self.class_names else REGRESSION
-
-    def labels_in_words(self) -> tuple[str, ...]:
-        """What is to be learnt, line by line."""
-        if not self.class_names:
-            labels = self.train.labels
-            return (
-                f"Labels: numbers from {min(labels):g} to {max(labels):g}, to come near to (a regression; "
-                "--problem_type classification would make classes of them)",
-            )
-        classes = f"Classes: {', '.join(self.class_names[:20])}"
-        if self.class_weights is None:
-            return (classes,)
-        weights = (f"{name} {weight:.4g}" for name, weight in zip(self.class_names, self.class_weights, strict=True))
-        return classes, f"Class weights: {', '.join(list(weights)[:20])}"
 
     def content(self) -> dict[str, dict[str, Any]]:
         """Row counts and hashes by role, for recipe.json."""
         return {
-            role: {"split": rows.split, "rows": len(rows), "sha256": rows.sha256(self.class_names)}
+            role: {"split": rows.split, "rows": len(rows), "sha256": rows.sha256(self.labels)}
             for role, rows in (("train", self.train), ("validation", self.validation), ("test", self.test))
         }
 
 
 def load_task(recipe: Recipe, *, folder: Path) -> Task:
-    """Reads the rows that a recipe names and gives each its part.
+    """Reads the rows that a recipe names and splits them into train, validation and test.
 
     Args:
         recipe: the run.
         folder: what relative paths are relative to.
 
     Raises:
-        RequestError: the rows cannot be had, or cannot be learnt from.
+        RequestError: the rows cannot be loaded, or there is nothing to learn from them.
     """
-    splits, class_names = load_rows(recipe, folder=folder)
-    task = _limit(_assign(splits, class_names, recipe), recipe)
-    if len(set(task.train.labels)) < 2:
-        what = "class" if class_names else "label"
+    splits, labels = load_examples(recipe, folder=folder)
+    task = _limit(_assign(splits, labels, recipe), recipe)
+    if not labels.can_learn_from(task.train.labels):
         raise RequestError(
-            f"--max_train_samples {recipe.max_train_samples} leaves rows of one {what} only: raise it, or change --seed"
+            f"--max_train_samples {recipe.max_train_samples} leaves rows of one label only: raise it, or change --seed"
         )
-    weights = resolve_class_weights(recipe.class_weights, labels=task.train.labels, class_names=class_names)
-    return replace(task, class_weights=weights)
+    return task
 
 
-def _assign(splits: dict[str, Examples], class_names: tuple[str, ...], recipe: Recipe) -> Task:
+def _assign(splits: dict[str, Examples], labels: Labels, recipe: Recipe) -> Task:
     """Decides which rows train, which are scored after each epoch, and which give the final numbers.
 
     Where only validation rows are given they give the final numbers, and so cannot choose the epoch;
@@ -96,14 +73,14 @@ def _assign(splits: dict[str, Examples], class_names: tuple[str, ...], recipe: R
     fraction = recipe.validation_fraction
     if fraction is None and validation is None and (test is None or "test" in splits):
         fraction = _DEFAULT_VALIDATION_FRACTION
-    train, carved = _carve(splits["train"], recipe, fraction=0.0 if validation is not None else fraction or 0.0)
+    train, carved = _carve(splits["train"], labels, recipe, fraction=0.0 if validation is not None else fraction or 0.0)
     if test is None:
         test = carved
     elif validation is None and len(carved):
         validation = carved
     selects_epoch = validation is not None and recipe.load_best_model_at_end
     return Task(
-        class_names=class_names,
+        labels=labels,
         train=train,
         validation=test if validation is None else validation,
         test=test,
@@ -111,7 +88,7 @@ def _assign(splits: dict[str, Examples], class_names: tuple[str, ...], recipe: R
     )
 
 
-def _carve(rows: Examples, recipe: Recipe, *, fraction: float) -> tuple[Examples, Examples]:
+def _carve(rows: Examples, labels: Labels, recipe: Recipe, *, fraction: float) -> tuple[Examples, Examples]:
     """Returns the rows to train on and the rows set aside, of which there may be none."""
     if fraction == 0.0 and recipe.train_fraction == 1.0:
         return rows, rows.select([])
@@ -119,7 +96,8 @@ def _carve(rows: Examples, recipe: Recipe, *, fraction: float) -> tuple[Examples
     aside = max(1, round(fraction * len(rows))) if fraction else 0
     wanted = min(int(recipe.train_fraction * len(rows)), len(rows) - aside)
     set_apart, train = set_aside(groups, sizes=[aside, wanted], seed=recipe.seed)
-    if not len(train) or len({rows.labels[row] for row in train}) < 2 or (aside and not len(set_apart)):
+    learnable = labels.can_learn_from([rows.labels[row] for row in train])
+    if not learnable or (aside and not len(set_apart)):
         raise RequestError(
             f"{len(rows)} train rows are too few to set {fraction:.0%} aside and train on {recipe.train_fraction:.0%}: "
             "give more rows, or a --validation_file"
@@ -130,15 +108,15 @@ def _carve(rows: Examples, recipe: Recipe, *, fraction: float) -> tuple[Examples
 def _limit(task: Task, recipe: Recipe) -> Task:
     """Cuts the splits to the recipe's numbers of samples, chosen by its seed."""
 
-    def cut(rows: Examples, most: int | None) -> Examples:
-        if most is None or len(rows) <= most:
+    def cut(rows: Examples, max_rows: int | None) -> Examples:
+        if max_rows is None or len(rows) <= max_rows:
             return rows
-        return rows.select(np.sort(np.random.default_rng(recipe.seed).permutation(len(rows))[:most]))
+        return rows.select(np.sort(np.random.default_rng(recipe.seed).permutation(len(rows))[:max_rows]))
 
-    final_most = recipe.max_predict_samples if task.test.split == "test" else recipe.max_eval_samples
+    max_test_rows = recipe.max_predict_samples if task.test.split == "test" else recipe.max_eval_samples
     return replace(
         task,
         train=cut(task.train, recipe.max_train_samples),
         validation=cut(task.validation, recipe.max_eval_samples),
-        test=cut(task.test, final_most),
+        test=cut(task.test, max_test_rows),
     )

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from src.cli.errors import RequestError
-from src.training.data.class_labels import class_indices, class_labels, ordered_class_names
+from src.training.data.class_labels import ClassLabels
 from src.training.data.files import read_file
+from src.training.data.labels import LabelledRows, Labels
 from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_folder
 from src.training.data.tables import Table, choose_columns, read_hub
-from src.training.data.value_labels import are_hidden, holds_values, label_values
+from src.training.data.value_labels import ValueLabels
 from src.training.embedded import locate
 from src.training.recipes.recipe import Recipe
 
-log = logging.getLogger(__name__)
+# The first that claims a label column reads it.
+KINDS: tuple[type[Labels], ...] = (ValueLabels, ClassLabels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Examples:
     """Labelled texts of one split.
 
     Attributes:
-        labels: indices into the task's class names, or the values of a regression.
+        labels: class indices, or the values of a regression.
         text_pairs: the second text of each row; None where the rows are single texts.
     """
 
@@ -63,9 +63,9 @@ class Examples:
             text_pairs=None if self.text_pairs is None else tuple(self.text_pairs[row] for row in rows),
         )
 
-    def sha256(self, class_names: Sequence[str]) -> str:
+    def sha256(self, labels: Labels) -> str:
         """Hash of texts and class names, or values, in order; every part goes in with its length before it."""
-        named = [class_names[at] for at in self.class_indices] if class_names else list(map(repr, self.labels))
+        named = list(map(labels.text, self.labels))
         columns = (self.texts, named) if self.text_pairs is None else (self.texts, self.text_pairs, named)
         digest = hashlib.sha256()
         for row in zip(*columns, strict=True):
@@ -74,7 +74,7 @@ class Examples:
         return digest.hexdigest()
 
 
-def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Examples], tuple[str, ...]]:
+def load_examples(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Examples], Labels]:
     """Reads and checks the rows that a recipe names.
 
     Args:
@@ -82,10 +82,10 @@ def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Examples], tup
         folder: what relative paths are relative to.
 
     Returns:
-        Labelled rows by split, `train` among them, and the class names, of which a regression has none.
+        Labelled rows by split, `train` among them, and what they are labelled with.
 
     Raises:
-        RequestError: the rows cannot be had, or cannot be learnt from.
+        RequestError: the rows cannot be loaded, or there is nothing to learn from them.
     """
     tables = _read_tables(recipe, folder)
     pair, label = recipe.text_pair_column_name, recipe.label_column_name
@@ -93,21 +93,15 @@ def load_rows(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Examples], tup
     texts = {}
     for split, table in tables.items():
         choose_columns(table, text=text, pair=pair, label=label)
-        texts[split] = _Texts(first=read_texts(table, text), second=None if pair is None else read_texts(table, pair))
-    if holds_values(tables["train"], label, problem_type=recipe.problem_type):
-        return _rows_with_values(tables, texts, label), ()
-    return _rows_with_classes(tables, texts, label)
+        texts[split] = [read_texts(table, column) for column in (text, pair) if column is not None]
+    kind = next(kind for kind in KINDS if kind.claims(tables["train"], label, problem_type=recipe.problem_type))
+    labels, labelled = kind.read(tables, label)
+    return {split: _examples(split, texts[split], found) for split, found in labelled.items()}, labels
 
 
-class _Texts(NamedTuple):
-    """The texts of a split, or the two of each pair."""
-
-    first: tuple[str, ...]
-    second: tuple[str, ...] | None
-
-    def rows(self, split: str, *, at: Sequence[int], labels: Sequence[int | float]) -> Examples:
-        pairs = None if self.second is None else tuple(self.second[row] for row in at)
-        return Examples(split=split, texts=tuple(self.first[row] for row in at), labels=tuple(labels), text_pairs=pairs)
+def _examples(split: str, texts: Sequence[Sequence[str]], labelled: LabelledRows) -> Examples:
+    first, *second = (tuple(column[row] for row in labelled.rows) for column in texts)
+    return Examples(split=split, texts=first, text_pairs=second[0] if second else None, labels=labelled.labels)
 
 
 def read_texts(table: Table, column: str) -> tuple[str, ...]:
@@ -119,48 +113,10 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
     texts = table.columns[column]
     for row, text in enumerate(texts, 1):
         if text is not None and not isinstance(text, str):
-            raise RequestError(f"{table.origin}, row {row}: {column} is {text!r:.50}, and no text: name another column")
+            raise RequestError(f"{table.origin}, row {row}: {column} is {text!r:.50}, not text: name another column")
         if text is None or not text.strip():
             raise RequestError(f"{table.origin}, row {row}: {column} is empty: fill it in or remove the row")
     return tuple(texts)
-
-
-def _rows_with_classes(
-    tables: Mapping[str, Table], texts: Mapping[str, _Texts], column: str
-) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """Returns the rows whose class is known, by split, and the class names."""
-    labels = {split: class_labels(table, column) for split, table in tables.items()}
-    known = {split: [row for row, label in enumerate(found) if label is not None] for split, found in labels.items()}
-    named = {split: [label for label in found if label is not None] for split, found in labels.items()}
-    class_names = ordered_class_names(tables["train"], column, named["train"])
-    splits = {}
-    for split, rows in known.items():
-        if rows:
-            indices = class_indices(tables[split].origin, named[split], class_names)
-            splits[split] = texts[split].rows(split, at=rows, labels=indices)
-    if len(set(named["train"])) < 2:
-        raise RequestError(
-            f"{tables['train'].origin} has one class only ({column}: {', '.join(sorted(set(named['train'])))}): "
-            "a classifier needs rows of at least two"
-        )
-    return splits, class_names
-
-
-def _rows_with_values(tables: Mapping[str, Table], texts: Mapping[str, _Texts], column: str) -> dict[str, Examples]:
-    """Returns the rows of a regression by split."""
-    values = {split: label_values(table, column) for split, table in tables.items()}
-    train = values["train"]
-    if len(set(train)) < 2:
-        raise RequestError(
-            f"{tables['train'].origin}: {column} is {train[0]:g} in every row: there is nothing to learn"
-        )
-    splits = {}
-    for split, found in values.items():
-        if split != "train" and are_hidden(found, train=train):
-            log.info("%s has no labels: it is left out", tables[split].origin)
-            continue
-        splits[split] = texts[split].rows(split, at=range(len(found)), labels=found)
-    return splits
 
 
 def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:

@@ -11,17 +11,20 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.data import rows as data
-from src.training.data.rows import Examples, load_rows
+from src.training.data.class_labels import ClassLabels
+from src.training.data.rows import Examples, load_examples
 from src.training.data.tables import Table
 from src.training.recipes.recipe import Recipe
 
 
 def load(folder: Path, **files: str) -> tuple[dict[str, Examples], tuple[str, ...]]:
-    """Writes files named after the splits, and loads them."""
+    """Writes files named after the splits, and loads them. Returns the class names too."""
     given: dict[str, Any] = {f"{split}_file": f"{split}.csv" for split in files}
     for split, content in files.items():
         (folder / f"{split}.csv").write_text(content, encoding="utf-8")
-    return load_rows(Recipe(model_name_or_path="tiny", text_column_name="text", **given), folder=folder)
+    recipe = Recipe(model_name_or_path="tiny", text_column_name="text", **given)
+    splits, labels = load_examples(recipe, folder=folder)
+    return splits, labels.class_names
 
 
 def refusal(folder: Path, **files: str) -> str:
@@ -67,7 +70,7 @@ def test_whole_numbers_are_named_the_same_whatever_type_they_are_stored_as(tmp_p
     for number, labels in enumerate(([1.0, 0.0], [1, 0], ["1", "0"])):
         parquet.write_table(pa.table({"text": ["a b", "c d"], "label": labels}), tmp_path / f"{number}.parquet")
         recipe = Recipe(model_name_or_path="tiny", train_file=f"{number}.parquet")
-        assert load_rows(recipe, folder=tmp_path)[1] == ("0", "1")
+        assert load_examples(recipe, folder=tmp_path)[1].class_names == ("0", "1")
 
 
 def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
@@ -77,12 +80,13 @@ def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [("1", "1.0", "01", "2"), ("nan", "1", "3", "2")])
 def test_the_order_of_classes_is_the_same_in_every_process(labels: tuple[str, ...]) -> None:
     program = f"""
-from src.training.data.class_labels import ordered_class_names
+from src.training.data.class_labels import ClassLabels
 from src.training.data.tables import Table
-print(ordered_class_names(Table(origin="a", columns={{}}, class_names={{}}), "label", {list(labels)}))
+table = Table(origin="a", columns={{"label": {list(labels)}}}, class_names={{}})
+print(ClassLabels.read({{"train": table}}, "label")[0].names)
 """
     path = ":".join(sys.path)
-    told = {
+    printed = {
         subprocess.run(
             [sys.executable, "-c", program],
             env={"PYTHONPATH": path, "PYTHONHASHSEED": str(seed)},
@@ -91,7 +95,7 @@ print(ordered_class_names(Table(origin="a", columns={{}}, class_names={{}}), "la
         ).stdout
         for seed in range(5)
     }
-    assert len(told) == 1
+    assert len(printed) == 1
 
 
 def test_one_class_only_is_refused(tmp_path: Path) -> None:
@@ -111,24 +115,24 @@ def test_an_empty_label_is_refused_with_its_row(tmp_path: Path) -> None:
 def test_a_column_without_text_is_told_with_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": 7, "label": 0}\n{"text": 8, "label": 1}\n')
     recipe = Recipe(model_name_or_path="tiny", train_file="a.jsonl", text_column_name="text")
-    with pytest.raises(RequestError, match="a.jsonl, row 1: text is 7, and no text: name another"):
-        load_rows(recipe, folder=tmp_path)
+    with pytest.raises(RequestError, match="a.jsonl, row 1: text is 7, not text: name another"):
+        load_examples(recipe, folder=tmp_path)
 
 
 def test_a_label_that_train_never_saw_is_refused_with_those_it_knows(tmp_path: Path) -> None:
-    told = refusal(tmp_path, train=labelled("bad", "good"), validation=labelled("bad", "ugly"))
-    assert told == "validation.csv has labels that no train row has: 'ugly': the train rows know 'bad', 'good'"
+    message = refusal(tmp_path, train=labelled("bad", "good"), validation=labelled("bad", "ugly"))
+    assert message == "validation.csv has labels that no train row has: 'ugly': the train rows have 'bad', 'good'"
 
 
 def test_a_column_that_only_one_file_lacks_is_told_with_that_file(tmp_path: Path) -> None:
-    told = refusal(tmp_path, train=labelled("bad", "good"), test="text,stars\na film,1\n")
-    assert "test.csv has no column 'label': it has text, stars" in told
+    message = refusal(tmp_path, train=labelled("bad", "good"), test="text,stars\na film,1\n")
+    assert "test.csv has no column 'label': it has text, stars" in message
 
 
 def test_a_column_of_measurements_is_not_taken_for_classes(tmp_path: Path) -> None:
-    told = refusal(tmp_path, train=labelled(*map(str, range(1500))))
-    assert "label has 1,500 different values in 1,500 rows" in told
-    assert told.endswith("or, if they are numbers to be predicted, --problem_type regression")
+    message = refusal(tmp_path, train=labelled(*map(str, range(1500))))
+    assert "label has 1,500 different values in 1,500 rows" in message
+    assert message.endswith("or, if they are numbers to predict, --problem_type regression")
     splits, names = load(tmp_path, train=labelled(*(f"{row / 8}" for row in range(1500))))
     assert (names, splits["train"].labels[:3]) == ((), (0.0, 0.125, 0.25))
 
@@ -140,14 +144,14 @@ def test_a_float_that_marks_a_missing_class_is_refused_with_its_row(tmp_path: Pa
     rows = {"text": ["a b", "c d", "e f"], "label": [1.0, 0.0, float("nan")]}
     parquet.write_table(pa.table(rows), tmp_path / "rows.parquet")
     with pytest.raises(RequestError, match="rows.parquet, row 3: label is nan: fill it in or remove the row"):
-        load_rows(Recipe(model_name_or_path="tiny", train_file="rows.parquet"), folder=tmp_path)
+        load_examples(Recipe(model_name_or_path="tiny", train_file="rows.parquet"), folder=tmp_path)
 
 
 def test_values_are_read_from_every_split(tmp_path: Path) -> None:
     splits, names = load(tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "3"))
     assert names == ()
     assert (splits["train"].labels, splits["validation"].labels) == ((0.5, 1.0, -2.25), (3.0, 3.0))
-    assert "validation.csv, row 2: label is 'x', which is no number" in refusal(
+    assert "validation.csv, row 2: label is 'x', which is not a number" in refusal(
         tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "x")
     )
 
@@ -156,13 +160,13 @@ def test_one_value_only_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(labelled("3", "3"))
     recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", problem_type="regression")
     with pytest.raises(RequestError, match="train.csv: label is 3 in every row: there is nothing to learn"):
-        load_rows(recipe, folder=tmp_path)
+        load_examples(recipe, folder=tmp_path)
 
 
 def test_hidden_values_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # As GLUE's STS-B has it.
     recipe = hub(monkeypatch, (), train=[0.0, 4.5, 2.5], validation=[1.0, 3.5], test=[-1.0, -1.0])
-    splits, _ = load_rows(recipe, folder=tmp_path)
+    splits, _ = load_examples(recipe, folder=tmp_path)
     assert set(splits) == {"train", "validation"}
 
 
@@ -172,14 +176,14 @@ def test_many_classes_with_many_rows_each_are_classes(tmp_path: Path) -> None:
 
 def test_class_names_of_the_source_are_kept_in_its_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = hub(monkeypatch, ("positive", "negative"), train=[0, 1, 1], test=[1])
-    splits, names = load_rows(recipe, folder=tmp_path)
-    assert names == ("positive", "negative")
+    splits, labels = load_examples(recipe, folder=tmp_path)
+    assert labels.class_names == ("positive", "negative")
     assert (splits["train"].labels, splits["test"].labels) == ((0, 1, 1), (1,))
 
 
 def test_a_split_whose_labels_are_hidden_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = hub(monkeypatch, ("no", "yes"), train=[0, 1, -1], validation=[1, 0], test=[-1, -1])
-    splits, _ = load_rows(recipe, folder=tmp_path)
+    splits, _ = load_examples(recipe, folder=tmp_path)
     assert set(splits) == {"train", "validation"}
     assert splits["train"].texts == ("film 0", "film 1")
 
@@ -188,18 +192,18 @@ def test_a_label_that_a_source_with_class_names_leaves_out_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(RequestError, match="row 3: label is empty"):
-        load_rows(hub(monkeypatch, ("no", "yes"), train=[0, 1, None]), folder=tmp_path)
+        load_examples(hub(monkeypatch, ("no", "yes"), train=[0, 1, None]), folder=tmp_path)
 
 
 def test_embedded_data_without_train_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.locate, "embedded_dataset", lambda _: {"test": tmp_path / "tweets.csv"})
     recipe = Recipe(model_name_or_path="tiny", dataset_name="embedded:tweets")
     with pytest.raises(RequestError, match="embedded:tweets has test rows only: use embedded:movie_reviews"):
-        load_rows(recipe, folder=tmp_path)
+        load_examples(recipe, folder=tmp_path)
 
 
 ROWS = Examples(split="train", texts=("a film", "b"), labels=(0, 1))
-NAMES = ("bad", "good")
+NAMES = ClassLabels(("bad", "good"))
 
 
 @pytest.mark.parametrize(
@@ -209,18 +213,18 @@ NAMES = ("bad", "good")
         (Examples(split="train", texts=("a film", "b"), labels=(0, 0)), NAMES),
         (Examples(split="train", texts=("b", "a film"), labels=(1, 0)), NAMES),
         (Examples(split="train", texts=("a film",), labels=(0,)), NAMES),
-        (ROWS, ("bad", "great")),
+        (ROWS, ClassLabels(("bad", "great"))),
         # The same letters, cut elsewhere: a text holds the label and the text of the next row.
         (Examples(split="train", texts=("a filmbadb",), labels=(1,)), NAMES),
     ],
 )
-def test_the_hash_changes_with_any_text_label_or_order(rows: Examples, names: tuple[str, ...]) -> None:
+def test_the_hash_changes_with_any_text_label_or_order(rows: Examples, names: ClassLabels) -> None:
     assert rows.sha256(names) != ROWS.sha256(NAMES)
 
 
 def test_the_hash_is_of_names_not_of_their_indices_or_the_split() -> None:
     turned = Examples(split="validation", texts=("a film", "b"), labels=(1, 0))
-    assert turned.sha256(("good", "bad")) == ROWS.sha256(NAMES)
+    assert turned.sha256(ClassLabels(("good", "bad"))) == ROWS.sha256(NAMES)
 
 
 def test_rows_are_taken_in_the_order_asked_for() -> None:

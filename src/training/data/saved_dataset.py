@@ -1,4 +1,4 @@
-"""A folder that `datasets` has saved (save_to_disk): whether it is one, whether it is whole, and its splits."""
+"""A folder saved by `datasets` (save_to_disk): whether it is one, whether it is complete, and its splits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 def saved_dataset_folder(name: str, *, folder: Path) -> Path | None:
     """Returns the folder that a dataset's name stands for; None: it is a name on the hub.
 
-    By the name alone: a folder that happens to lie there must not change what a recipe means.
+    By the name alone: a folder that happens to exist must not change what a recipe means.
 
     Args:
         name: of a dataset.
@@ -40,12 +40,12 @@ def saved_dataset_mistakes(values: Mapping[str, Any], *, folder: Path) -> list[s
     name = values.get("dataset_name") or ""
     path = saved_dataset_folder(name, folder=folder)
     if path is None:
-        here = bool(name) and _is_saved(folder / name)
-        return [f"dataset_name {name} is a saved dataset's folder here: write ./{name}"] if here else []
+        is_saved = bool(name) and _is_saved(folder / name)
+        return [f"dataset_name {name} is also a folder saved by datasets: write ./{name} to use it"] if is_saved else []
     fault = saved_dataset_fault(path)
     mistakes = [f"dataset_name {name} {fault}"] if fault else []
     return mistakes + [
-        f"{key} goes with a dataset of the hub, not with a folder"
+        f"{key} is for a hub dataset, not for a folder"
         for key in ("dataset_config_name", "dataset_revision")
         if values.get(key) is not None
     ]
@@ -56,20 +56,20 @@ def _is_saved(path: Path) -> bool:
 
 
 def saved_dataset_fault(path: Path) -> str | None:
-    """Returns what is wrong with a folder, as it follows its name; None where nothing is."""
+    """Returns what is wrong with a folder, as a phrase that follows its name; None if nothing is."""
     if not path.is_dir():
         return "is a file: name it with --train_file" if path.exists() else "does not exist"
     if not _is_saved(path):
-        return "is no folder that datasets has saved: name files with --train_file, or save it with save_to_disk"
+        return "is not a folder saved by datasets: name files with --train_file, or save it with save_to_disk"
     try:
         missing = _missing(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         missing = f"its description cannot be read: {' '.join(str(error).split())}"
-    return missing and f"is no whole dataset ({missing}): save it again with save_to_disk"
+    return missing and f"is not a complete dataset ({missing}): save it again with save_to_disk"
 
 
 def _missing(path: Path) -> str | None:
-    """Returns what a saved dataset lacks; None where it is whole."""
+    """Returns what a saved dataset lacks; None if it is complete."""
     if (path / _SPLITS).is_file() and not (path / _STATE).is_file():
         names = json.loads((path / _SPLITS).read_text(encoding="utf-8"))["splits"]
         return next((lack for lack in (_missing_of_split(path / name, f"{name}/") for name in names) if lack), None)
@@ -95,14 +95,14 @@ def _missing_of_split(path: Path, prefix: str) -> str | None:
 
 
 def read_saved_dataset(path: Path, *, role: str) -> dict[str, Table]:
-    """Reads a folder that `datasets` has saved. Returns its splits by `train`, `validation`, `test`.
+    """Reads a folder saved by `datasets`. Returns its splits by `train`, `validation`, `test`.
 
     Args:
         path: of the folder.
-        role: the split that is asked for; what a folder of rows without splits is taken for.
+        role: the split to read; also the split of rows that were saved without splits.
 
     Raises:
-        RequestError: it is no such folder, it is half-saved, or it does not hold the split.
+        RequestError: it is not such a folder, it is incomplete, or it lacks the split.
     """
     if (fault := saved_dataset_fault(path)) is not None:
         raise RequestError(f"{path} {fault}")

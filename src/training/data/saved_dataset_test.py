@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.data.rows import load_rows
+from src.training.data.rows import load_examples
 from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_mistakes
 from src.training.recipes.recipe import Recipe
 
@@ -39,8 +39,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(folder: Path, **fields: Any) -> dict[str, tuple[int | float, ...]]:
     """Returns the labels by split."""
-    splits, names = load_rows(Recipe(model_name_or_path="tiny", text_column_name="text", **fields), folder=folder)
-    assert names == ("pos", "neg")
+    recipe = Recipe(model_name_or_path="tiny", text_column_name="text", **fields)
+    splits, labels = load_examples(recipe, folder=folder)
+    assert labels.class_names == ("pos", "neg")
     return {split: rows.labels for split, rows in splits.items()}
 
 
@@ -71,7 +72,7 @@ def test_the_format_it_was_saved_with_does_not_matter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "phrase"),
     [
         (lambda folder: (folder / "train" / "state.json").unlink(), "train/state.json is missing"),
         (lambda folder: (folder / "dev" / "dataset_info.json").unlink(), "dev/dataset_info.json is missing"),
@@ -86,16 +87,16 @@ def test_the_format_it_was_saved_with_does_not_matter(tmp_path: Path) -> None:
     ],
 )
 def test_a_half_saved_folder_is_refused(
-    material: Path, tmp_path: Path, spoil: Callable[[Path], object], told: str
+    material: Path, tmp_path: Path, spoil: Callable[[Path], object], phrase: str
 ) -> None:
     folder = shutil.copytree(material / "three", tmp_path / "saved")
     spoil(folder)
-    with pytest.raises(RequestError, match="is no whole dataset") as raised:
+    with pytest.raises(RequestError, match="is not a complete dataset") as raised:
         read_saved_dataset(folder, role="train")
-    assert told in str(raised.value) and "save it again with save_to_disk" in str(raised.value)
+    assert phrase in str(raised.value) and "save it again with save_to_disk" in str(raised.value)
     assert "\n" not in str(raised.value)
-    # Told before anything is loaded as well.
-    assert told in saved_dataset_mistakes({"dataset_name": "./saved"}, folder=tmp_path)[0]
+    # Reported before anything is loaded as well.
+    assert phrase in saved_dataset_mistakes({"dataset_name": "./saved"}, folder=tmp_path)[0]
 
 
 def _cut(path: Path, count: int) -> None:
@@ -115,7 +116,7 @@ def test_damaged_rows_are_refused(material: Path, tmp_path: Path, at: float) -> 
         read_saved_dataset(folder, role="train")
 
 
-def test_a_split_that_is_not_there_is_told_with_those_that_are(material: Path) -> None:
+def test_a_split_that_is_missing_is_reported_with_those_that_exist(material: Path) -> None:
     with pytest.raises(RequestError, match="test_only has no train split: it has test$"):
         load(material, dataset_name="./test_only")
     with pytest.raises(RequestError, match="test_only has no validation split: it has test$"):
@@ -124,30 +125,30 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(material: Path) -
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:
     dataset().save_to_disk(tmp_path / "saved")
-    with pytest.raises(RequestError, match="saved is no whole dataset .state.json names no rows"):
+    with pytest.raises(RequestError, match="saved is not a complete dataset .state.json names no rows"):
         load(tmp_path, train_file="saved")
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "phrase"),
     [
         ({"dataset_name": "./nowhere"}, "dataset_name ./nowhere does not exist"),
         ({"dataset_name": "./rows.csv"}, "dataset_name ./rows.csv is a file: name it with --train_file"),
-        ({"dataset_name": "./empty"}, "dataset_name ./empty is no folder that datasets has saved"),
+        ({"dataset_name": "./empty"}, "dataset_name ./empty is not a folder saved by datasets"),
         # A name on the hub must not become a folder's because there happens to be one.
-        ({"dataset_name": "saved"}, "dataset_name saved is a saved dataset's folder here: write ./saved"),
+        ({"dataset_name": "saved"}, "dataset_name saved is also a folder saved by datasets: write ./saved"),
         (
             {"dataset_name": "./saved", "dataset_config_name": "sst2"},
-            "dataset_config_name goes with a dataset of the hub",
+            "dataset_config_name is for a hub dataset",
         ),
     ],
 )
-def test_a_wrong_name_is_told(tmp_path: Path, values: dict[str, str], told: str) -> None:
+def test_a_wrong_name_is_reported(tmp_path: Path, values: dict[str, str], phrase: str) -> None:
     dataset(0, 1).save_to_disk(tmp_path / "saved")
     (tmp_path / "empty").mkdir()
     (tmp_path / "rows.csv").write_text("text,label\na,1\n")
     [mistake] = saved_dataset_mistakes(values, folder=tmp_path)
-    assert mistake.startswith(told)
+    assert mistake.startswith(phrase)
 
 
 def test_a_name_on_the_hub_and_a_whole_folder_are_no_mistakes(material: Path) -> None:

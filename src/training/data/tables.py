@@ -38,7 +38,7 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str
     """Loads a dataset from the hub or its cache. Returns its splits by `train`, `validation`, `test`.
 
     Raises:
-        RequestError: it cannot be had.
+        RequestError: it cannot be loaded.
     """
     go_offline_unless_reachable()
     import datasets
@@ -50,12 +50,12 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str
     except (ConnectionError, OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         words = " ".join(str(error).split())
         raise RequestError(
-            f"the dataset {name} cannot be had ({words[:300]}): connect to the hub, fill its cache, "
+            f"cannot load dataset {name} ({words[:300]}): connect to the hub, fill its cache, "
             "or use --dataset_name embedded:movie_reviews"
         ) from error
     splits = dataset_tables(loaded, origin=name)
     if "train" not in splits:
-        raise RequestError(f"the dataset {name} has no train split: it has {', '.join(loaded)}")
+        raise RequestError(f"dataset {name} has no train split: it has {', '.join(loaded)}")
     return splits
 
 
@@ -91,27 +91,29 @@ def choose_columns(table: Table, *, text: str | None, label: str, pair: str | No
         pair: the column with the second text of a pair; None where the rows are single texts.
 
     Raises:
-        RequestError: a column is not there or is named twice, or the text could be in more than one.
+        RequestError: a column is missing or named twice, or the text could be in more than one.
     """
-    there = ", ".join(table.columns)
+    columns = ", ".join(table.columns)
     flags = {"--text_column_name": text, "--text_pair_column_name": pair, "--label_column_name": label}
     named = {flag: name for flag, name in flags.items() if name is not None}
     missing = [name for name in named.values() if name not in table.columns]
     if missing:
-        told = " and ".join(f"no column {name!r}{did_you_mean(name, list(table.columns))}" for name in missing)
-        # Whoever knows nothing of pairs is not told of them.
+        absent = " and ".join(f"no column {name!r}{did_you_mean(name, list(table.columns))}" for name in missing)
+        # Pairs are mentioned only to those who use them.
         *others, last = (flag for flag in flags if flag in named or "pair" not in flag)
-        raise RequestError(f"{table.origin} has {told}: it has {there} (name them with {', '.join(others)} and {last})")
+        raise RequestError(
+            f"{table.origin} has {absent}: it has {columns} (name them with {', '.join(others)} and {last})"
+        )
     for name in named.values():
         twice = [flag for flag, other in named.items() if other == name]
         if len(twice) > 1:
-            raise RequestError(f"{' and '.join(twice)} both name {name!r}: each has a column of its own")
+            raise RequestError(f"{' and '.join(twice)} both name {name!r}: each needs a column of its own")
     if text is not None:
         return text, label
     others = [name for name, values in table.columns.items() if name not in (label, pair) and _is_text(values)]
     if len(others) != 1:
         raise RequestError(
-            f"{table.origin} has the columns {there}: name the one with text with --text_column_name"
+            f"{table.origin} has the columns {columns}: name the one with text with --text_column_name"
             + (", and, if the rows are pairs of texts, the other with --text_pair_column_name" if pair is None else "")
         )
     return others[0], label

@@ -27,7 +27,7 @@ def test_the_only_other_column_with_text_is_found() -> None:
     assert choose_columns(rows, text=None, label="label") == ("review", "label")
 
 
-def test_missing_columns_are_all_told_with_those_that_are_there() -> None:
+def test_missing_columns_are_all_reported_with_those_that_exist() -> None:
     with pytest.raises(RequestError) as raised:
         choose_columns(table(review=["a b"], stars=["1"]), text="text", label="label")
     assert "my.csv has no column 'text' and no column 'label': it has review, stars" in str(raised.value)
@@ -72,6 +72,6 @@ print(_dataset_is_cached({names}))
         check=True,
         timeout=15,
     ).stdout.splitlines()
-    assert "the dataset some/data cannot be had" in refused
+    assert "cannot load dataset some/data" in refused
     assert "use --dataset_name embedded:movie_reviews" in refused
     assert cached == "False"

@@ -1,102 +1,154 @@
-"""Labels as numbers to come near to: when they are that, and every refusal of labels that are not."""
+"""Labels as numbers to predict (regression): when they are that, and every refusal of labels that are not."""
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from src.cli.errors import RequestError
+from src.training.data.labels import LabelledRows
 from src.training.data.tables import Table
 from src.training.recipes.recipe import REGRESSION
 
-# Not float()'s idea of a number: that takes `nan`, `infinity` and `1_000` too, which in a file are words.
+# Stricter than float(), which takes `nan`, `infinity` and `1_000` too: in a file those are words.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # So few different numbers may as well be names, as of versions.
-_FEWEST_VALUES = 3
+_MIN_VALUES = 3
 # What GLUE writes where it hides the labels of test rows, of STS-B too, whose labels are from 0 to 5.
 _HIDDEN = -1.0
 
+log = logging.getLogger(__name__)
 
-def holds_values(table: Table, column: str, *, problem_type: str | None) -> bool:
-    """Whether labels are numbers to come near to, and not names of classes.
 
-    They are where the recipe says so; and where it says nothing, if some of them are no whole numbers. Numbers that are
-    all whole stay classes, also where they are stored as floats, as pandas does as soon as one row lacks its label.
+@dataclass(frozen=True)
+class ValueLabels:
+    """Labels that are numbers.
 
-    Args:
-        table: the train rows.
-        column: with the labels.
-        problem_type: the recipe's; None where it leaves that open.
-
-    Raises:
-        RequestError: only the user can tell.
+    Attributes:
+        column: its name, which is that of the model's one output.
     """
-    names = table.class_names.get(column)
-    if problem_type == REGRESSION and names is not None:
-        raise RequestError(
-            f"{table.origin}: {column} holds classes ({', '.join(names[:5])}) and no numbers: leave out problem_type, "
-            "or name a column with numbers with --label_column_name"
+
+    column: str
+    problem_type: ClassVar[str] = REGRESSION
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @classmethod
+    def claims(cls, table: Table, column: str, *, problem_type: str | None) -> bool:
+        """See Labels.claims.
+
+        Labels are numbers to predict where the recipe says so; and where it says nothing, if some of them are not whole
+        numbers. Numbers that are all whole stay classes, also where they are stored as floats, as pandas does as soon
+        as one row lacks its label.
+        """
+        names = table.class_names.get(column)
+        if problem_type == cls.problem_type and names is not None:
+            raise RequestError(
+                f"{table.origin}: {column} holds classes ({', '.join(names[:5])}), not numbers: leave out "
+                "problem_type, or name a column with numbers with --label_column_name"
+            )
+        if problem_type is not None or names is not None:
+            return problem_type == cls.problem_type
+        numbers = [_number(label) for label in table.columns[column]]
+        if all(number is None or not math.isfinite(number) or number.is_integer() for number in numbers):
+            return False
+        _refuse_ambiguous(table, column, numbers)
+        return True
+
+    @classmethod
+    def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
+        """See Labels.read."""
+        values = {split: _values(table, column) for split, table in tables.items()}
+        train = values["train"]
+        if len(set(train)) < 2:
+            raise RequestError(
+                f"{tables['train'].origin}: {column} is {train[0]:g} in every row: there is nothing to learn"
+            )
+        splits = {}
+        for split, found in values.items():
+            if split != "train" and _are_hidden(found, train=train):
+                log.info("%s has no labels: it is left out", tables[split].origin)
+            else:
+                splits[split] = LabelledRows(rows=range(len(found)), labels=found)
+        return cls(column), splits
+
+    def parse(self, label: Any) -> float | None:
+        """See Labels.parse."""
+        number = _number(label)
+        return number if number is not None and math.isfinite(number) else None
+
+    def text(self, label: int | float) -> str:
+        """See Labels.text."""
+        return repr(label)
+
+    def can_learn_from(self, labels: Sequence[int | float]) -> bool:
+        """See Labels.can_learn_from."""
+        return len(set(labels)) > 1
+
+    def describe(self, train: Sequence[int | float]) -> str:
+        """See Labels.describe."""
+        return (
+            f"Labels: numbers from {min(train):g} to {max(train):g} "
+            "(regression; --problem_type classification treats them as classes)"
         )
-    if problem_type is not None or names is not None:
-        return problem_type == REGRESSION
-    numbers = [label_number(label) for label in table.columns[column]]
-    if all(number is None or not math.isfinite(number) or number.is_integer() for number in numbers):
-        return False
-    _refuse_ambiguous(table, column, numbers)
-    return True
 
 
 def _refuse_ambiguous(table: Table, column: str, numbers: Sequence[float | None]) -> None:
     """Refuses labels with fractions among them that may yet be classes."""
     choose = "say which with --problem_type regression or classification"
-    words = (row for row, number in enumerate(numbers) if number is None)
-    word = next((row for row in words if _is_given(table.columns[column][row])), None)
+    others = (row for row, number in enumerate(numbers) if number is None)
+    word = next((row for row in others if _is_given(table.columns[column][row])), None)
     if word is not None:
         raise RequestError(
             f"{table.origin}, row {word + 1}: {column} is {table.columns[column][word]!r}, but in other rows a number "
-            f"with a fraction: mend the row if numbers are to be predicted, or {choose}"
+            f"with a fraction: correct the row if these are numbers to predict, or {choose}"
         )
     found = sorted({number for number in numbers if number is not None})
-    if len(found) < _FEWEST_VALUES:
+    if len(found) < _MIN_VALUES:
         raise RequestError(
             f"{table.origin}: {column} holds only {' and '.join(map(str, found))}, which may be two classes or numbers "
-            f"to be predicted: {choose}"
+            f"to predict: {choose}"
         )
 
 
-def label_values(table: Table, column: str) -> tuple[float, ...]:
+def _values(table: Table, column: str) -> tuple[float, ...]:
     """Returns the label of each row, as float32 holds it.
 
     Raises:
-        RequestError: a row has no label, or one that is no finite number.
+        RequestError: a row has no label, or one that is not a finite number.
     """
     values = []
     for row, label in enumerate(table.columns[column], 1):
-        here = f"{table.origin}, row {row}: {column} is"
+        place = f"{table.origin}, row {row}: {column} is"
         if not _is_given(label):
-            raise RequestError(f"{here} empty: fill it in or remove the row")
-        number = label_number(label)
+            raise RequestError(f"{place} empty: fill it in or remove the row")
+        number = _number(label)
         if number is None:
             raise RequestError(
-                f"{here} {label!r}, which is no number (such as 3.5): mend or remove the row, or, if the labels are "
-                "classes, --problem_type classification"
+                f"{place} {label!r}, which is not a number (such as 3.5): correct or remove the row, or, if the "
+                "labels are classes, --problem_type classification"
             )
         with np.errstate(over="ignore"):
             value = float(np.float32(number))
         if not math.isfinite(value):
             raise RequestError(
-                f"{here} {str(label)[:40]}: a label must be a finite number (below 3e38): mend or remove the row"
+                f"{place} {str(label)[:40]}: a label must be a finite number (below 3e38): correct or remove the row"
             )
         values.append(value)
     return tuple(values)
 
 
-def are_hidden(values: Sequence[float], *, train: Sequence[float]) -> bool:
+def _are_hidden(values: Sequence[float], *, train: Sequence[float]) -> bool:
     """Whether a split's labels stand for none: all -1, where those to learn from are never below 0."""
     return all(value == _HIDDEN for value in values) and min(train) >= 0
 
@@ -105,8 +157,8 @@ def _is_given(label: Any) -> bool:
     return label is not None and str(label).strip() != ""
 
 
-def label_number(label: Any) -> float | None:
-    """Returns the value of a label, be it infinite or NaN; None where it is no number."""
+def _number(label: Any) -> float | None:
+    """Returns the value of a label, infinite and NaN included; None where it is not a number."""
     if isinstance(label, str):
         return float(label) if _NUMBER.fullmatch(label.strip()) else None
     if isinstance(label, bool | np.bool_) or not isinstance(label, int | float | Decimal | np.number):

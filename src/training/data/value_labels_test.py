@@ -1,4 +1,4 @@
-"""Which labels are numbers to come near to, and what is refused."""
+"""Which labels are numbers to predict, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.data.tables import Table
-from src.training.data.value_labels import are_hidden, holds_values, label_values
+from src.training.data.value_labels import ValueLabels
 
 
 def table(*labels: Any, names: tuple[str, ...] | None = None) -> Table:
@@ -20,7 +20,7 @@ def table(*labels: Any, names: tuple[str, ...] | None = None) -> Table:
 
 
 def holds(*labels: Any, problem_type: str | None = None) -> bool:
-    return holds_values(table(*labels), "score", problem_type=problem_type)
+    return ValueLabels.claims(table(*labels), "score", problem_type=problem_type)
 
 
 def refusal(*labels: Any) -> str:
@@ -74,15 +74,17 @@ def test_the_recipe_has_the_last_word() -> None:
 
 def test_a_source_that_names_its_classes_has_no_values() -> None:
     named = table(0, 1, 1, names=("one star", "two stars"))
-    assert not holds_values(named, "score", problem_type=None)
-    with pytest.raises(RequestError, match=r"score holds classes \(one star, two stars\) and no numbers"):
-        holds_values(named, "score", problem_type="regression")
+    assert not ValueLabels.claims(named, "score", problem_type=None)
+    with pytest.raises(RequestError, match=r"score holds classes \(one star, two stars\), not numbers"):
+        ValueLabels.claims(named, "score", problem_type="regression")
 
 
 def test_a_word_among_fractions_is_refused_with_its_row() -> None:
-    told = refusal("1.5", "2.5", "n/a", "3.5")
-    assert told.startswith("my.csv, row 3: score is 'n/a', but in other rows a number with a fraction: mend the row")
-    assert told.endswith("say which with --problem_type regression or classification")
+    message = refusal("1.5", "2.5", "n/a", "3.5")
+    assert message.startswith(
+        "my.csv, row 3: score is 'n/a', but in other rows a number with a fraction: correct the row"
+    )
+    assert message.endswith("say which with --problem_type regression or classification")
 
 
 def test_two_numbers_may_be_two_classes() -> None:
@@ -93,19 +95,20 @@ def test_two_numbers_may_be_two_classes() -> None:
 def test_values_are_those_that_float32_holds_whatever_they_are_stored_as() -> None:
     wanted = (0.10000000149011612, 3.0, -250.0)
     for labels in (("0.1", "3", "-2.5e2"), (0.1, 3, -250), (Decimal("0.1"), Decimal(3), Decimal(-250)), wanted):
-        assert label_values(table(*labels), "score") == wanted
+        _, splits = ValueLabels.read({"train": table(*labels)}, "score")
+        assert splits["train"].labels == wanted
 
 
 @pytest.mark.parametrize(
-    ("label", "told"),
+    ("label", "message"),
     [
         (None, "row 2: score is empty: fill it in"),
         (" ", "row 2: score is empty: fill it in"),
-        ("n/a", r"row 2: score is 'n/a', which is no number \(such as 3.5\)"),
-        ("3,5", "row 2: score is '3,5', which is no number"),
-        ("nan", "row 2: score is 'nan', which is no number"),
-        (True, "row 2: score is True, which is no number"),
-        ([1.0], r"row 2: score is \[1.0\], which is no number"),
+        ("n/a", r"row 2: score is 'n/a', which is not a number \(such as 3.5\)"),
+        ("3,5", "row 2: score is '3,5', which is not a number"),
+        ("nan", "row 2: score is 'nan', which is not a number"),
+        (True, "row 2: score is True, which is not a number"),
+        ([1.0], r"row 2: score is \[1.0\], which is not a number"),
         (math.nan, "row 2: score is nan: a label must be a finite number"),
         (-math.inf, "row 2: score is -inf: a label must be a finite number"),
         ("1e999", "row 2: score is 1e999: a label must be a finite number"),
@@ -113,13 +116,16 @@ def test_values_are_those_that_float32_holds_whatever_they_are_stored_as() -> No
         (10**400, "row 2: score is 10+: a label must be a finite number"),
     ],
 )
-def test_a_label_that_is_no_finite_number_is_refused_with_its_row(label: Any, told: str) -> None:
-    with pytest.raises(RequestError, match=told) as raised:
-        label_values(table(1.5, label), "score")
+def test_a_label_that_is_no_finite_number_is_refused_with_its_row(label: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message) as raised:
+        ValueLabels.read({"train": table(1.5, label)}, "score")
     assert "\n" not in str(raised.value)
 
 
 def test_a_split_of_nothing_but_minus_one_is_hidden_where_train_is_never_below_0() -> None:
-    assert are_hidden((-1.0, -1.0), train=(0.0, 5.0))
-    assert not are_hidden((-1.0, 0.5), train=(0.0, 5.0))
-    assert not are_hidden((-1.0, -1.0), train=(-4.0, 4.0))
+    def splits(*test: float, train: tuple[float, float]) -> set[str]:
+        return set(ValueLabels.read({"train": table(*train), "test": table(*test)}, "score")[1])
+
+    assert splits(-1.0, -1.0, train=(0.0, 5.0)) == {"train"}
+    assert splits(-1.0, 0.5, train=(0.0, 5.0)) == {"train", "test"}
+    assert splits(-1.0, -1.0, train=(-4.0, 4.0)) == {"train", "test"}

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.cli.errors import RequestError
-from src.disk.durable import flush, flush_to_disk
+from src.disk.durable import flush, flush_folder
 from src.training.engine.checkpoint_seal import STATE_FILE, DamagedError, read_seal, write_seal
 from src.training.optimizer.optimizer import Optimizer
 
@@ -127,7 +127,7 @@ class Checkpoints:
         for name, tensors in {**weights, _OPTIMIZER: _flat(optimizer.state_dict())}.items():
             save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
         write_seal(folder, {**state, "fingerprint": self._fingerprint})
-        flush_to_disk(folder)
+        flush_folder(folder)
 
     def load(self, path: Path) -> tuple[dict[str, WeightSet], dict[str, Any], dict[str, Any]]:
         """Reads a checkpoint back. Returns the weights by set, the optimizer's state, and the rest of the state."""

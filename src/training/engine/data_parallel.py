@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from src.training.data.batches import Batch, EncodedExamples, epoch_batches, sco
 from src.training.engine.process_group import ProcessGroup
 from src.training.engine.settings import TrainingSettings
 from src.training.environment.cores import plan_processes
-from src.training.evaluation.scoring import Scored, score_logits
+from src.training.evaluation.problem import Problem, Scored
+from src.training.evaluation.scoring import score_batches
 from src.training.fused.dropout import DropoutMasks
 from src.training.fused.registry import FusedModel, fuse
-from src.training.model.objective import Objective
 from src.training.optimizer.optimizer import Optimizer
 from src.training.optimizer.schedule import Schedule
 from src.training.optimizer.shared_memory import shared_zeros
@@ -42,7 +42,7 @@ class DataParallel:
         settings: TrainingSettings,
         *,
         splits: Mapping[str, EncodedExamples],
-        objective: Objective,
+        problem: Problem,
         threads: int,
     ) -> None:
         """Forks. Until then the calling process should have had one thread: libgomp's do not survive a fork.
@@ -51,10 +51,10 @@ class DataParallel:
             model: a classifier of transformers; its weights move to shared memory until `close`.
             settings: how it is trained.
             splits: encoded rows; those named TRAIN are trained on, any can be scored.
-            objective: what is minimised.
+            problem: decides the loss and the scores.
             threads: cores to use.
         """
-        self.model, self.objective, self.splits = model, objective, splits
+        self.model, self.problem, self.splits = model, problem, splits
         self._eval_batch_size = settings.per_device_eval_batch_size
         train = splits[TRAIN]
         self.steps_an_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
@@ -88,7 +88,7 @@ class DataParallel:
         self._group = ProcessGroup(
             lambda rank: Rank(
                 rank, of=self.processes, threads=threads_each, model=model, fused=fused, optimizer=self.optimizer,
-                objective=objective, train_batch_size=settings.per_device_train_batch_size,
+                problem=problem, train_batch_size=settings.per_device_train_batch_size,
                 eval_batch_size=settings.per_device_eval_batch_size, seed=settings.seed,
                 splits=splits, outputs=self._outputs,
             ),
@@ -111,15 +111,12 @@ class DataParallel:
         """Brings all weights up to date, after so many steps: before anything but a step reads them."""
         self._group.call("catch_up_all", done)
 
-    def score(
-        self, split: str, *, name: str, class_names: Sequence[str], check: Callable[[], None] = lambda: None
-    ) -> Scored:
+    def score(self, split: str, *, name: str, check: Callable[[], None] = lambda: None) -> Scored:
         """Scores the model on rows.
 
         Args:
             split: key of the rows.
             name: of the rows, in the scores.
-            class_names: names by index; none in a regression.
             check: called every few batches; may raise to stop.
         """
         rows = self.splits[split]
@@ -127,8 +124,7 @@ class DataParallel:
         for first in range(0, batches, _BATCHES_PER_CALL * self.processes):
             check()
             self._group.call("score", split, first, first + _BATCHES_PER_CALL * self.processes)
-        logits = self._outputs[split].numpy()
-        return score_logits(logits, rows, split=name, class_names=class_names, objective=self.objective)
+        return self.problem.score(self._outputs[split].numpy(), rows.labels, split=name)
 
     def size(self, step: int) -> tuple[int, int]:
         """Returns rows and tokens of a step's batch, padding aside."""
@@ -172,7 +168,7 @@ class Rank:
         model: Any,
         fused: FusedModel | None,
         optimizer: Optimizer,
-        objective: Objective,
+        problem: Problem,
         train_batch_size: int,
         eval_batch_size: int,
         seed: int,
@@ -188,7 +184,7 @@ class Rank:
             model: a classifier of transformers.
             fused: its faster forward pass, if there is one.
             optimizer: over the model's weights, in shared memory.
-            objective: what is minimised.
+            problem: decides the loss.
             train_batch_size: rows of a step, in all processes.
             eval_batch_size: rows scored at once by each process.
             seed: decides the order of rows and dropout.
@@ -199,7 +195,7 @@ class Rank:
         optimizer.take_rank(rank)
         self._rank, self._of = rank, of
         self._model, self._fused, self._optimizer = model, fused, optimizer
-        self._objective, self._seed = objective, seed
+        self._problem, self._seed = problem, seed
         self._train_batch_size, self._eval_batch_size = train_batch_size, eval_batch_size
         self._splits, self._outputs = splits, outputs
         self._device = next(model.parameters()).device
@@ -228,7 +224,7 @@ class Rank:
         if not self._model.training:
             self._model.train()
         rows, train = self.rows(step), self._splits[TRAIN]
-        mass = self._objective.mass(torch.from_numpy(train.labels[rows]))
+        mass = self._problem.mass(torch.from_numpy(train.labels[rows]))
         # Rows are ordered by length: taking every n-th gives each process as many tokens as the others.
         own = rows[self._rank :: self._of]
         # The last batch of an epoch may have fewer rows than processes.
@@ -249,7 +245,7 @@ class Rank:
             logits = self._fused(batch, embedding_rows=embedding_rows, masks=masks)
         else:
             logits = self._model(**self._moved(batch)).logits
-        loss = self._objective.loss_sum(logits, labels) / mass
+        loss = self._problem.loss_sum(logits, labels) / mass
         loss.backward()
         return float(loss.detach()), None if embedding_rows is None else embedding_rows.grad
 
@@ -279,12 +275,16 @@ class Rank:
         rows, output = self._splits[split], self._outputs[split]
         if split not in self._scoring:
             self._scoring[split] = list(scoring_batches(rows.lengths, batch_size=self._eval_batch_size))
-        with torch.inference_mode():
-            for chosen in self._scoring[split][first:last][self._rank :: self._of]:
-                batch = rows.batch(chosen)
-                del batch["labels"]
-                logits = self._fused(batch) if self._fused is not None else self._model(**self._moved(batch)).logits
-                output[torch.from_numpy(chosen)] = logits.float().cpu()
+        own = self._scoring[split][first:last][self._rank :: self._of]
+        for chosen, logits in score_batches(self._forward, rows, own):
+            output[torch.from_numpy(chosen)] = logits
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        """Returns the logits of a batch."""
+        if self._fused is not None:
+            return self._fused(batch)
+        logits: torch.Tensor = self._model(**self._moved(batch)).logits
+        return logits
 
     def _moved(self, batch: Batch) -> Batch:
         return {name: values.to(self._device) for name, values in batch.items()}

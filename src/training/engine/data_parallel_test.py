@@ -18,10 +18,10 @@ from src.training.data.batches import EncodedExamples
 from src.training.engine import data_parallel as module
 from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.evaluation.scoring import evaluate
-from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
-from src.training.recipes.recipe import REGRESSION
+from src.training.problems.classification.problem import Classification
+from src.training.problems.regression.problem import Regression
 from src.training.testing.tiny_model import build_tiny_model
-from src.training.testing.tiny_training import NAMES, SETTINGS, bits, data_parallel_maker, rows, train, weights
+from src.training.testing.tiny_training import CLASSES, SETTINGS, bits, data_parallel_maker, rows, train, weights
 
 torch.set_num_threads(1)
 
@@ -45,13 +45,13 @@ def assert_near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *,
         assert torch.allclose(value, other[name], atol=atol), (name, (value - other[name]).abs().max())
 
 
-REGRESSES = Objective(kind=REGRESSION)
-WEIGHS = Objective(kind=PLAIN_CLASSIFICATION.kind, class_weights=(1.0, 3.0))
+VALUES = Regression(label_name="score")
+WEIGHTED = Classification(class_names=CLASSES.class_names, class_weights=(1.0, 3.0))
 CASES: dict[str, dict[str, Any]] = {
     "texts": {},
     "pairs": {"train": rows(37, seed=1, pairs=True)},
-    "class weights": {"objective": WEIGHS},
-    "values": {"objective": REGRESSES, "train": rows(37, seed=1, values=True)},
+    "class weights": {"problem": WEIGHTED},
+    "values": {"problem": VALUES, "train": rows(37, seed=1, values=True)},
     "without clipping": {"max_grad_norm": 0.0},
 }
 
@@ -141,7 +141,7 @@ def test_an_embedding_that_is_frozen_stays(base: Path) -> None:
         model.get_input_embeddings().weight.requires_grad = False
         before = model.get_input_embeddings().weight.clone()
         splits = {TRAIN: rows(37, seed=1)}
-        with DataParallel(model, SETTINGS, splits=splits, objective=PLAIN_CLASSIFICATION, threads=threads) as together:
+        with DataParallel(model, SETTINGS, splits=splits, problem=CLASSES, threads=threads) as together:
             train(together)
             results.append(weights(together))
             assert torch.equal(model.get_input_embeddings().weight, before)
@@ -154,12 +154,12 @@ def test_scores_are_those_of_plain_evaluation(make: Make, processes: int, number
     scored = rows(number, seed=5, pairs=True)
     together = make(threads=processes, scored=scored)
     train(together, last=3)
-    ours = together.score(VALIDATION, name="dev", class_names=NAMES)
-    wanted = evaluate(together.model, scored, split="dev", class_names=NAMES, batch_size=64)
+    ours = together.score(VALIDATION, name="dev")
+    wanted = evaluate(together.model, scored, split="dev", problem=CLASSES, batch_size=64)
     assert ours.predicted.tolist() == wanted.predicted.tolist()
     assert ours.confidence.tolist() == pytest.approx(wanted.confidence.tolist(), abs=1e-5)
-    assert ours.class_metrics.loss == pytest.approx(wanted.class_metrics.loss, abs=1e-5)
-    assert ours.class_metrics.confusion_matrix == wanted.class_metrics.confusion_matrix
+    assert ours.metrics.loss == pytest.approx(wanted.metrics.loss, abs=1e-5)
+    assert ours.metrics.as_json()["confusion_matrix"] == wanted.metrics.as_json()["confusion_matrix"]
 
 
 def test_scoring_between_steps_changes_nothing(make: Make) -> None:
@@ -167,7 +167,7 @@ def test_scoring_between_steps_changes_nothing(make: Make) -> None:
     losses = []
     for step in range(plain.steps):
         losses.append(scored.step(step)[0])
-        scored.score(VALIDATION, name="dev", class_names=NAMES)
+        scored.score(VALIDATION, name="dev")
     scored.catch_up_all(done=plain.steps)
     assert losses == train(plain)
     assert bits(weights(scored)) == bits(weights(plain))
@@ -183,9 +183,9 @@ def test_scoring_can_be_ended_between_batches_and_started_over(make: Make) -> No
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        together.score(VALIDATION, name="dev", class_names=NAMES, check=check)
+        together.score(VALIDATION, name="dev", check=check)
     # 38 batches of 4.
-    assert together.score(VALIDATION, name="dev", class_names=NAMES, check=check).class_metrics.examples == 150
+    assert together.score(VALIDATION, name="dev", check=check).metrics.examples == 150
     assert len(checks) == 2 + 3
 
 
@@ -238,7 +238,7 @@ def test_after_close_a_call_is_refused(make: Make) -> None:
     together = make(threads=2)
     together.close()
     with pytest.raises(RuntimeError, match="closed"):
-        together.score(VALIDATION, name="dev", class_names=NAMES)
+        together.score(VALIDATION, name="dev")
 
 
 @pytest.mark.parametrize("then", ["step", "score", "catch_up_all"])
@@ -249,7 +249,7 @@ def test_a_killed_process_is_an_error(make: Make, then: str) -> None:
     with pytest.raises(RuntimeError, match="training process 2 was ended by SIGKILL"):
         {
             "step": lambda: together.step(1),
-            "score": lambda: together.score(VALIDATION, name="dev", class_names=NAMES),
+            "score": lambda: together.score(VALIDATION, name="dev"),
             "catch_up_all": lambda: together.catch_up_all(done=1),
         }[then]()
     together.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,10 +15,9 @@ from src.cli.errors import StopRequested
 from src.training.engine.checkpoints import Checkpoints
 from src.training.engine.data_parallel import VALIDATION, DataParallel
 from src.training.engine.early_stopping import EarlyStopping, early_stop
-from src.training.engine.epoch_choice import gained, merit
 from src.training.engine.settings import CHECKPOINT_SECONDS
 from src.training.environment.stop_signal import StopSignal
-from src.training.evaluation.value_metrics import AnyMetrics
+from src.training.evaluation.problem import Metrics
 
 _EVENTS_PER_RUN = 200
 
@@ -34,8 +33,7 @@ class TrainerState:
     examples: int = 0
     tokens: int = 0
     epochs_scored: int = 0
-    best_accuracy: float = -1.0
-    best_loss: float = math.inf
+    best_merit: tuple[float, ...] = ()
     best_epoch: int = 0
     epochs_without_progress: int = 0
 
@@ -55,7 +53,6 @@ class Trainer:
 
     data_parallel: DataParallel
     scored_split: str
-    class_names: Sequence[str]
     selects_epoch: bool
     checkpoints: Checkpoints
     stop: StopSignal
@@ -143,15 +140,13 @@ class Trainer:
             }
         )
 
-    def _score(self) -> AnyMetrics:
+    def _score(self) -> Metrics:
         self.data_parallel.catch_up_all(done=self.state.step)
-        return self.data_parallel.score(
-            VALIDATION, name=self.scored_split, class_names=self.class_names, check=self.stop.check
-        ).metrics
+        return self.data_parallel.score(VALIDATION, name=self.scored_split, check=self.stop.check).metrics
 
     def _end_epoch(self, epoch: int) -> None:
         metrics = self._score()
-        log.info("epoch %d: %s %s", epoch, metrics.split, metrics.in_brief)
+        log.info("epoch %d: %s %s", epoch, metrics.split, metrics.brief)
         self.record(
             {
                 "event": "evaluation",
@@ -163,12 +158,11 @@ class Trainer:
         )
         now = self.state
         now.epochs_scored = epoch
-        accuracy, negative_loss = merit(metrics, objective=self.data_parallel.objective)
-        best = (now.best_accuracy, -now.best_loss)
-        better = (accuracy, negative_loss) > best
-        gain = gained((accuracy, negative_loss), best=best, objective=self.data_parallel.objective)
+        merit = self.data_parallel.problem.merit(metrics)
+        better = merit > now.best_merit
+        gain = merit[0] - now.best_merit[0] if now.best_merit else math.inf
         if self.selects_epoch and better:
-            now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
+            now.best_merit, now.best_epoch = merit, epoch
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
                 self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -200,4 +194,5 @@ class Trainer:
         weights, optimizer, saved = self.checkpoints.load(path)
         self.data_parallel.load_state_dict(weights["model"], optimizer)
         self._best = weights.get("best", {})
-        self.state = TrainerState(**{key: saved[key] for key in asdict(self.state)})
+        fields = {key: saved[key] for key in asdict(self.state)}
+        self.state = TrainerState(**{**fields, "best_merit": tuple(fields["best_merit"])})

@@ -20,9 +20,8 @@ from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.scoring import evaluate
-from src.training.model.objective import PLAIN_CLASSIFICATION
 from src.training.testing.tiny_model import VOCABULARY, build_tiny_model
-from src.training.testing.tiny_training import SETTINGS, StopAt
+from src.training.testing.tiny_training import CLASSES, SETTINGS, StopAt
 
 TRAINING = dataclasses.replace(
     SETTINGS,
@@ -75,14 +74,13 @@ def trainer(base: Path, folder: Path, **given: Any) -> Trainer:
         AutoModelForSequenceClassification.from_pretrained(base),
         dataclasses.replace(TRAINING, **given.pop("settings", {})),
         splits={TRAIN: given.pop("train", rows(40, seed=1)), VALIDATION: rows(20, seed=2)},
-        objective=PLAIN_CLASSIFICATION,
+        problem=CLASSES,
         threads=given.pop("threads", 2),
     )
     OPEN.append(data_parallel)
     defaults: dict[str, Any] = {
         "data_parallel": data_parallel,
         "scored_split": "validation",
-        "class_names": ("bad", "good"),
         "selects_epoch": True,
         "checkpoints": Checkpoints(folder, fingerprint="a"),
         "stop": StopSignal(deadline_seconds=None),
@@ -121,13 +119,13 @@ def test_every_step_is_shown_with_its_loss(base: Path, tmp_path: Path) -> None:
 def test_scored_rows_have_a_class_and_its_probability(base: Path, tmp_path: Path) -> None:
     made = trainer(base, tmp_path)
     chosen = rows(20, seed=2)
-    scored = made.data_parallel.score(VALIDATION, name="test", class_names=("bad", "good"))
+    scored = made.data_parallel.score(VALIDATION, name="test")
     with torch.inference_mode():
         logits = torch.cat([made.model(**chosen.batch([row])).logits for row in range(20)])
     assert scored.predicted.tolist() == logits.argmax(dim=1).tolist()
     expected = logits.softmax(dim=1).max(dim=1).values.tolist()
     assert scored.confidence.tolist() == pytest.approx(expected, abs=1e-5)
-    assert scored.class_metrics.accuracy == np.mean(scored.predicted == chosen.labels)
+    assert scored.metrics.as_json()["accuracy"] == np.mean(scored.predicted == chosen.labels)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -150,11 +148,11 @@ def test_scores_do_not_depend_on_the_batch_size(base: Path, tmp_path: Path) -> N
     made.fit()
     noisy = rows(20, seed=3, noise=0.3)
     eight, all_at_once = (
-        evaluate(made.model, noisy, split="test", class_names=("bad", "good"), batch_size=size).class_metrics
+        evaluate(made.model, noisy, split="test", problem=CLASSES, batch_size=size).metrics.as_json()
         for size in (8, 20)
     )
-    assert eight.loss == pytest.approx(all_at_once.loss, rel=1e-5)
-    assert eight.confusion_matrix == all_at_once.confusion_matrix
+    assert eight["loss"] == pytest.approx(all_at_once["loss"], rel=1e-5)
+    assert eight["confusion_matrix"] == all_at_once["confusion_matrix"]
 
 
 def test_the_best_epoch_is_kept(base: Path, tmp_path: Path) -> None:
@@ -197,7 +195,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(base: Path, tmp_path: P
     resumed.fit()
     assert weights(resumed) == weights(whole)
     assert scores(stopped) + scores(resumed) == scores(whole)
-    for name in ("step", "examples", "tokens", "epochs_scored", "best_epoch", "best_accuracy"):
+    for name in ("step", "examples", "tokens", "epochs_scored", "best_epoch", "best_merit"):
         assert getattr(resumed.state, name) == getattr(whole.state, name)
 
 

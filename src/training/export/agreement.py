@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.cli.errors import RequestError
-from src.training.data.class_labels import label_text
 from src.training.data.files import read_file
+from src.training.data.labels import Labels
 from src.training.data.rows import read_texts
 from src.training.data.tables import Table, choose_columns
-from src.training.data.value_labels import label_number
 from src.training.embedded import locate
 from src.training.export.onnx_model import OnnxClassifier
 from src.training.inference.classifier import Classifier
@@ -92,7 +90,7 @@ class Agreement:
 
 
 def read_check_rows(
-    path: Path | None, *, text: str | None, label: str | None, class_names: Sequence[str], pair: str | None = None
+    path: Path | None, *, text: str | None, label: str | None, labels: Labels, pair: str | None = None
 ) -> CheckRows:
     """Reads the rows to compare on.
 
@@ -100,7 +98,7 @@ def read_check_rows(
         path: a .csv, .tsv, .json, .jsonl or .parquet file; None: the test rows of the embedded movie reviews.
         text: name of the text column (default: the only other column).
         label: name of the label column (default: `label`, where there is one).
-        class_names: of the model; none if it is a regression.
+        labels: what the model predicts.
         pair: name of the column with the second text of a pair; None: the rows are single texts.
 
     Raises:
@@ -115,15 +113,7 @@ def read_check_rows(
     texts: list[Text] = [*read_texts(table, text)]
     if pair is not None:
         texts = [*zip(read_texts(table, text), read_texts(table, pair), strict=True)]
-    return CheckRows(origin=table.origin, texts=tuple(texts), labels=_known_labels(table.columns[label], class_names))
-
-
-def _known_labels(labels: Sequence[Any], class_names: Sequence[str]) -> tuple[int | float | None, ...]:
-    if not class_names:
-        numbers = map(label_number, labels)
-        return tuple(number if number is not None and math.isfinite(number) else None for number in numbers)
-    index = {name: at for at, name in enumerate(class_names)}
-    return tuple(index.get(label_text(label)) for label in labels)
+    return CheckRows(origin=table.origin, texts=tuple(texts), labels=tuple(map(labels.parse, table.columns[label])))
 
 
 def _embedded_rows() -> Table:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from src.cli.errors import RequestError
+from src.training.data.class_labels import ClassLabels
 from src.training.export.agreement import (
     Agreement,
     CheckRows,
@@ -38,25 +39,25 @@ SAME = Agreement(
 
 def test_rows_come_with_the_classes_that_the_model_knows(tmp_path: Path) -> None:
     path = write_sentences(tmp_path / "rows.csv", rows=4, seed=1)
-    rows = read_check_rows(path, text=None, label=None, class_names=("positive", "negative"))
+    rows = read_check_rows(path, text=None, label=None, labels=ClassLabels(("positive", "negative")))
     assert (rows.origin, len(rows.texts), rows.labels) == ("rows.csv", 4, (1, 0, 1, 0))
-    assert read_check_rows(path, text=None, label=None, class_names=("a", "b")).labels == (None,) * 4
+    assert read_check_rows(path, text=None, label=None, labels=ClassLabels(("a", "b"))).labels == (None,) * 4
 
 
 def test_rows_need_no_labels(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"said": "a good film"}\n{"said": "a bad film"}\n')
-    rows = read_check_rows(path, text=None, label=None, class_names=("a", "b"))
+    rows = read_check_rows(path, text=None, label=None, labels=ClassLabels(("a", "b")))
     assert (rows.texts, rows.labels) == (("a good film", "a bad film"), (None, None))
     with pytest.raises(RequestError, match="rows.jsonl has no column 'stars'"):
-        read_check_rows(path, text=None, label="stars", class_names=("a", "b"))
+        read_check_rows(path, text=None, label="stars", labels=ClassLabels(("a", "b")))
 
 
 def test_an_empty_text_is_named_by_its_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\na good film,1\n  ,0\n")
     with pytest.raises(RequestError, match="rows.csv, row 2: text is empty"):
-        read_check_rows(path, text="text", label=None, class_names=("0", "1"))
+        read_check_rows(path, text="text", label=None, labels=ClassLabels(("0", "1")))
 
 
 def test_float32_must_agree_on_every_prediction_and_nearly_every_digit() -> None:

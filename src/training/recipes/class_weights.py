@@ -1,4 +1,4 @@
-"""What a row of each class counts in the loss: nothing special, in balance, or as a recipe says."""
+"""Weight of each class in the loss: none, balanced, or as the recipe gives them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parse_class_weights(value: Any) -> str | tuple[float, ...]:
     """Converts a recipe's value: a word, a list, or on a command line a list with commas.
 
     Raises:
-        ValueError: it says what the value must be.
+        ValueError: with what the value must be.
     """
     if isinstance(value, str):
         word = value.strip()
@@ -39,7 +39,7 @@ def parse_class_weights(value: Any) -> str | tuple[float, ...]:
 def resolve_class_weights(
     setting: str | tuple[float, ...], *, labels: Sequence[int | float], class_names: Sequence[str]
 ) -> tuple[float, ...] | None:
-    """Returns the weight of each class by index, or None where all rows count the same.
+    """Returns the weight of each class by index, or None if all rows weigh the same.
 
     Args:
         setting: the recipe's. `balanced` weighs a class by rows / (classes * rows of the class), as scikit-learn does
@@ -48,16 +48,16 @@ def resolve_class_weights(
         class_names: names by index; none in a regression.
 
     Raises:
-        RequestError: the weights do not go with the classes.
+        RequestError: the weights do not match the classes.
     """
     if setting == NONE:
         return None
     if not class_names:
-        raise RequestError("class_weights go with classes, and this is a regression: leave them out")
+        raise RequestError("class_weights are for classes, but this is a regression: leave them out")
     if isinstance(setting, tuple):
         if len(setting) != len(class_names):
             raise RequestError(
-                f"class_weights has {len(setting)} numbers, and there are {len(class_names)} classes: give one for "
+                f"class_weights has {len(setting)} numbers for {len(class_names)} classes: give one for "
                 f"each, in the order {', '.join(class_names[:20])}"
             )
         return setting
@@ -65,7 +65,7 @@ def resolve_class_weights(
     absent = [name for at, name in enumerate(class_names) if not counts[at]]
     if absent:
         raise RequestError(
-            f"class_weights cannot be balanced: no train row is of the class {', '.join(map(repr, absent[:5]))}: "
+            f"class_weights cannot be balanced: no train row has the class {', '.join(map(repr, absent[:5]))}: "
             "add rows of it, or give the weights as numbers"
         )
     return tuple(len(labels) / (len(class_names) * counts[at]) for at in range(len(class_names)))

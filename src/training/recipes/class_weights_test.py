@@ -35,7 +35,7 @@ def test_values_are_taken_as_people_write_them(value: Any, wanted: Any) -> None:
     ["balance", "", "1,-2", "1,0", "1,nan", "1,inf", "1,,2", [], [True, 2], ["a"], [[1]], {"a": 1}, 3, True, None],
     ids=repr,
 )
-def test_anything_else_is_told_with_what_it_must_be(value: Any) -> None:
+def test_anything_else_is_refused_with_what_it_must_be(value: Any) -> None:
     with pytest.raises(ValueError, match=r"must be none, balanced, or a number above 0 for each class"):
         parse_class_weights(value)
 
@@ -58,15 +58,15 @@ def test_given_weights_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "labels", "names", "told"),
+    ("setting", "labels", "names", "message"),
     [
-        ((1.0, 2.0), LABELS, NAMES, "class_weights has 2 numbers, and there are 3 classes: .* order bad, fine, good"),
-        ("balanced", (0, 2, 2), NAMES, "no train row is of the class 'fine'"),
-        ("balanced", (0.5, 1.5), (), "class_weights go with classes, and this is a regression: leave them out"),
-        ((1.0,), (0.5, 1.5), (), "class_weights go with classes, and this is a regression: leave them out"),
+        ((1.0, 2.0), LABELS, NAMES, "class_weights has 2 numbers for 3 classes: .* order bad, fine, good"),
+        ("balanced", (0, 2, 2), NAMES, "no train row has the class 'fine'"),
+        ("balanced", (0.5, 1.5), (), "class_weights are for classes, but this is a regression: leave them out"),
+        ((1.0,), (0.5, 1.5), (), "class_weights are for classes, but this is a regression: leave them out"),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(setting: Any, labels: Any, names: Any, told: str) -> None:
-    with pytest.raises(RequestError, match=told) as raised:
+def test_a_mismatch_is_one_sentence(setting: Any, labels: Any, names: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message) as raised:
         resolve_class_weights(setting, labels=labels, class_names=names)
     assert "\n" not in str(raised.value)

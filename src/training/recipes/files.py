@@ -1,4 +1,4 @@
-"""Recipes as they lie in files: those that ship, and users' own."""
+"""Recipe files: those that ship, and users' own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECIPES = Path(__file__).resolve().parent
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads only true and false as such: in YAML 1.1 `reproducible: off` would be one too."""
+    """Reads only true and false as booleans: in YAML 1.1 `reproducible: off` would be one too."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -36,7 +36,7 @@ def read_recipe(name: str, *, folder: Path) -> dict[str, Any]:
         folder: what a relative path is relative to.
 
     Raises:
-        RequestError: no such recipe, or a file that is no mapping.
+        RequestError: there is no such recipe, or the file is not a mapping.
     """
     if name in shipped_recipes():
         path = RECIPES / f"{name}.yaml"

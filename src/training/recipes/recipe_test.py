@@ -1,4 +1,4 @@
-"""Values as people write them in YAML and on a command line, and every mistake told."""
+"""Values as people write them in YAML and on a command line, and every mistake in them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def value(key: str, raw: Any) -> Any:
 def mistake(key: str, raw: Any) -> str:
     values, mistakes = parse_fields({key: raw})
     assert values == {}
-    [told] = mistakes
-    return told
+    [phrase] = mistakes
+    return phrase
 
 
 def read(folder: Path, content: str, name: str = "mine.yaml") -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_booleans_are_taken_as_people_write_them(raw: Any, wanted: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("key", "raw", "told"),
+    ("key", "raw", "message"),
     [
         ("seed", "x", "seed must be a whole number from 0 to 4294967295, not 'x'"),
         ("seed", 2**32, "seed must be a whole number from 0 to 4294967295, not 4294967296"),
@@ -103,19 +103,19 @@ def test_booleans_are_taken_as_people_write_them(raw: Any, wanted: bool) -> None
         ("model_name_or_path", {"a": 1}, "model_name_or_path must be a single value, not {'a': 1}"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_it_must_be(key: str, raw: Any, told: str) -> None:
-    assert mistake(key, raw) == told
+def test_a_wrong_value_is_reported_with_what_it_must_be(key: str, raw: Any, message: str) -> None:
+    assert mistake(key, raw) == message
 
 
-def test_a_misspelt_key_is_told_with_the_nearest_one() -> None:
+def test_a_misspelt_key_is_reported_with_the_nearest_one() -> None:
     assert mistake("lerning_rate", 1) == "lerning_rate is not a key of a recipe (did you mean learning_rate?)"
     assert mistake("xyz", 1) == "xyz is not a key of a recipe"
 
 
-def test_all_mistakes_are_told_and_the_rest_is_still_read() -> None:
+def test_all_mistakes_are_reported_and_the_rest_is_still_read() -> None:
     values, mistakes = parse_fields({"sed": 1, "threads": 0, "seed": 3})
     assert values == {"seed": 3}
-    assert [told.split()[0] for told in mistakes] == ["sed", "threads"]
+    assert [phrase.split()[0] for phrase in mistakes] == ["sed", "threads"]
 
 
 def test_every_field_has_a_doc_and_a_default_that_it_would_take() -> None:
@@ -173,7 +173,7 @@ def test_a_recipe_is_read_back_from_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("seed: [1\n", "mine.yaml is not valid YAML: .*line 2"),
         ("seed: !!python/object/apply:os.getcwd []\n", "mine.yaml is not valid YAML"),
@@ -182,13 +182,13 @@ def test_a_recipe_is_read_back_from_json(tmp_path: Path) -> None:
     ],
     ids=["syntax", "code", "a list", "empty"],
 )
-def test_a_recipe_file_that_is_no_mapping_is_refused_in_one_line(tmp_path: Path, content: str, told: str) -> None:
-    with pytest.raises(RequestError, match=told) as raised:
+def test_a_recipe_file_that_is_no_mapping_is_refused_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message) as raised:
         read(tmp_path, content)
     assert "\n" not in str(raised.value)
 
 
-def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_recipe_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="mine.yaml cannot be read .No such file"):
         read_recipe("mine.yaml", folder=tmp_path)
     with pytest.raises(

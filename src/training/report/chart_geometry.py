@@ -11,7 +11,7 @@ from typing import Any
 WIDTH, HEIGHT = 360, 232
 LEFT, RIGHT, TOP, BOTTOM = 52, 346, 14, 192
 # What fits to the left of an axis.
-_MOST_LETTERS = 6
+_MAX_LABEL_LETTERS = 6
 
 Point = tuple[float, float]
 Event = Mapping[str, Any]
@@ -48,7 +48,7 @@ class Dot:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart over epochs; `description` is what a person who cannot see it is told."""
+    """A chart; `description` is for people who cannot see it, `caption` what stands below its legend."""
 
     title: str
     description: str
@@ -56,6 +56,7 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     lines: tuple[Line, ...] = ()
     dots: tuple[Dot, ...] = ()
+    caption: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ class Scale:
         last = math.floor(self.high / self.step + 1e-9)
         values = [number * self.step for number in range(first, last + 1)]
         labels = [f"{value:.{decimals}f}" for value in values]
-        if max(map(len, labels)) > _MOST_LETTERS:
+        if max(map(len, labels)) > _MAX_LABEL_LETTERS:
             labels = ["0" if value == 0 else _in_powers_of_ten(value) for value in values]
         return tuple(Tick(at=self(value), label=label + unit) for value, label in zip(values, labels, strict=True))
 
@@ -90,10 +91,10 @@ def _in_powers_of_ten(value: float) -> str:
     return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
-def round_step(span: float, *, most: int) -> float:
-    """Returns the smallest of 1, 2 and 5 times a power of ten that cuts a span above 0 into `most` parts or fewer."""
-    power = 10 ** math.floor(math.log10(span / most))
-    return next(factor * power for factor in (1, 2, 5, 10, 20) if span / (factor * power) <= most + 1e-9)
+def round_step(span: float, *, max_ticks: int) -> float:
+    """Returns the smallest of 1, 2 and 5 times a power of ten that cuts a span above 0 into so many parts or fewer."""
+    power = 10 ** math.floor(math.log10(span / max_ticks))
+    return next(factor * power for factor in (1, 2, 5, 10, 20) if span / (factor * power) <= max_ticks + 1e-9)
 
 
 def scored_at(event: Event, events: Sequence[Event]) -> float:
@@ -108,18 +109,18 @@ def _last_epoch(events: Sequence[Event]) -> float:
 def epoch_scale(events: Sequence[Event]) -> Scale:
     """Returns the scale from the start to the last epoch, which may be a part of one, with ticks at whole epochs."""
     last = _last_epoch(events)
-    step = round_step(last, most=6)
+    step = round_step(last, max_ticks=6)
     return Scale(low=0, high=last, start=LEFT, end=RIGHT, step=max(1.0, step) if last >= 1 else step)
 
 
-def value_scale(values: Sequence[float], *, least: float, most: float = math.inf) -> Scale:
-    """Returns a scale over values, with room around them: at least `least` high, not below 0, not above `most`."""
+def value_scale(values: Sequence[float], *, min_height: float, max_value: float = math.inf) -> Scale:
+    """Returns a scale over values with room around them: `min_height` high or more, from 0 to `max_value` at most."""
     low, high = min(values), max(values)
-    missing = max(0.0, least - (high - low)) / 2
-    low, high = max(0.0, low - missing), min(most, high + missing)
-    step = round_step(high - low, most=5)
+    missing = max(0.0, min_height - (high - low)) / 2
+    low, high = max(0.0, low - missing), min(max_value, high + missing)
+    step = round_step(high - low, max_ticks=5)
     low = 0.0 if low < 0.3 * high else math.floor(low / step + 1e-9) * step
-    return Scale(low=low, high=min(most, math.ceil(high / step - 1e-9) * step), start=BOTTOM, end=TOP, step=step)
+    return Scale(low=low, high=min(max_value, math.ceil(high / step - 1e-9) * step), start=BOTTOM, end=TOP, step=step)
 
 
 def polyline(points: Sequence[Point], *, x: Scale, y: Scale) -> str:

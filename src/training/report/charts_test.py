@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.training.evaluation.class_metrics import wilson_interval
+from src.training.problems.classification.charts import accuracy_chart
 from src.training.report import chart_geometry as geometry
-from src.training.report import charts
+from src.training.report.charts import loss_chart
 from src.training.testing.example_run import evaluation_event, example_run, step_event
 
 RUN = example_run()
@@ -18,15 +18,15 @@ def numbers(points: str) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize(
-    ("span", "most", "step"), [(1, 5, 0.2), (0.9, 5, 0.2), (10, 5, 2), (3, 6, 0.5), (7, 6, 2), (0.004, 5, 0.001)]
+    ("span", "max_ticks", "step"), [(1, 5, 0.2), (0.9, 5, 0.2), (10, 5, 2), (3, 6, 0.5), (7, 6, 2), (0.004, 5, 0.001)]
 )
-def test_steps_are_round(span: float, most: int, step: float) -> None:
-    assert geometry.round_step(span, most=most) == pytest.approx(step)
+def test_steps_are_round(span: float, max_ticks: int, step: float) -> None:
+    assert geometry.round_step(span, max_ticks=max_ticks) == pytest.approx(step)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 7, 40, 1000])
 def test_epochs_are_marked_by_whole_numbers_from_left_to_right(epochs: int) -> None:
-    chart = charts.loss_chart(example_run(epochs=epochs).events, split="validation")
+    chart = loss_chart(example_run(epochs=epochs).events, split="validation")
     assert chart is not None
     assert 2 <= len(chart.x_ticks) <= 7
     assert all(tick.label.isdigit() for tick in chart.x_ticks)
@@ -37,10 +37,7 @@ def test_epochs_are_marked_by_whole_numbers_from_left_to_right(epochs: int) -> N
 def test_every_point_lies_within_the_frame() -> None:
     wild = [step_event(step, epoch=step / 50, loss=float(10 ** (step % 7 - 3))) for step in range(1, 51)]
     for events in (RUN.events, (*wild, evaluation_event(1, accuracy=1.0, loss=0.0))):
-        for chart in (
-            charts.loss_chart(events, split="test"),
-            charts.accuracy_chart(events, split="test", rows=10, kept_epoch=1),
-        ):
+        for chart in (loss_chart(events, split="test"), accuracy_chart(events, split="test", rows=10, kept_epoch=1)):
             assert chart is not None
             points = [point for line in chart.lines for point in numbers(line.points)]
             points += [(dot.x, end) for dot in chart.dots for end in (dot.y, dot.low, dot.high)]
@@ -49,7 +46,7 @@ def test_every_point_lies_within_the_frame() -> None:
 
 
 def test_a_smaller_loss_lies_lower_and_the_smooth_line_has_less_noise() -> None:
-    chart = charts.loss_chart(RUN.events, split="validation")
+    chart = loss_chart(RUN.events, split="validation")
     assert chart is not None
     raw, smooth, _ = ([y for _, y in numbers(line.points)] for line in chart.lines)
     assert raw[-1] > raw[0]
@@ -59,45 +56,17 @@ def test_a_smaller_loss_lies_lower_and_the_smooth_line_has_less_noise() -> None:
 
 def test_few_points_are_drawn_as_they_are() -> None:
     events = [step_event(step, epoch=step / 3, loss=1.0) for step in (1, 2, 3)]
-    chart = charts.loss_chart(events, split="validation")
+    chart = loss_chart(events, split="validation")
     assert chart is not None
     assert [(line.kind, line.name) for line in chart.lines] == [("smooth", "train")]
 
 
-def test_accuracy_has_wilsons_interval_and_says_which_epoch_is_kept() -> None:
-    chart = charts.accuracy_chart(RUN.events, split="validation", rows=800, kept_epoch=2)
-    assert chart is not None
-    low, high = wilson_interval(512, 800)
-    assert chart.dots[1].label == f"epoch 2: 64.0% of validation (95 % interval {low:.1%} to {high:.1%})"
-    assert [dot.kept for dot in chart.dots] == [False, True, False]
-    assert all(dot.high < dot.y < dot.low for dot in chart.dots)
-
-
-def test_a_last_epoch_that_is_a_part_of_one_is_drawn_where_it_ended() -> None:
-    events = [
-        step_event(1, epoch=1.0, loss=1.0),
-        evaluation_event(1, accuracy=0.5, loss=1.0),
-        step_event(2, epoch=1.5, loss=1.0),
-        evaluation_event(2, accuracy=0.5, loss=1.0),
-    ]
-    chart = charts.accuracy_chart(events, split="validation", rows=10, kept_epoch=2)
-    assert chart is not None
-    assert chart.dots[1].x == geometry.RIGHT
-
-
 def test_there_is_no_chart_of_nothing() -> None:
-    assert charts.loss_chart([], split="validation") is None
-    assert charts.accuracy_chart([], split="validation", rows=10, kept_epoch=0) is None
-
-
-def test_before_and_after_lie_on_one_scale() -> None:
-    chart = charts.before_and_after(RUN.before.class_metrics, RUN.after.class_metrics)
-    before, after = chart.dots
-    assert before.low < before.x < before.high < after.low < after.x < after.high
-    assert "before 50.0%, 95 % interval 46.9% to 53.1%; after 87.5%" in chart.description
+    assert loss_chart([], split="validation") is None
+    assert accuracy_chart([], split="validation", rows=10, kept_epoch=0) is None
 
 
 @pytest.mark.parametrize(("high", "last"), [(1.0, "1.0"), (5000.0, "5000"), (5e9, "5e9"), (5e-7, "5e-7")])
 def test_a_tick_is_no_longer_than_there_is_room(high: float, last: str) -> None:
-    scale = geometry.value_scale([high / 2, high], least=0.0)
+    scale = geometry.value_scale([high / 2, high], min_height=0.0)
     assert scale.ticks()[-1].label == last

@@ -1,4 +1,4 @@
-"""What a user asked for: flags -> a recipe and run options, with every mistake told at once.
+"""What a user asked for: flags -> a recipe and run options, with every mistake reported at once.
 
 Nothing heavy is imported here: a wrong request is answered before torch would have loaded.
 """
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
-from src.cli.parser import RefusingParser
+from src.cli.parser import RefusingParser, did_you_mean
 from src.cli.working_folder import working_folder
 from src.training.data.saved_dataset import saved_dataset_fault, saved_dataset_folder, saved_dataset_mistakes
 from src.training.embedded import locate
-from src.training.recipes import files as recipe_files
 from src.training.recipes import recipe as recipes
+from src.training.recipes.files import read_recipe, shipped_recipes
 from src.training.recipes.recipe import FIELDS, Recipe
-from src.training.run.options import OPTIONS, SWITCHES, RunOptions, parse_options
+from src.training.recipes.settings import setting
+from src.training.run.options import OPTIONS, RunOptions, parse_options
 
 FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz")
 _DATA_FILES = ("train_file", "validation_file", "test_file")
@@ -32,47 +33,61 @@ Fine-tunes a text classifier on CPUs.
   --train_file my.csv --validation_file dev.csv    rows of your own
   --model_name_or_path embedded:minilm-l6          another base model
 
-Exit codes: 0 done; 2 the request was wrong; 3 stopped with a checkpoint, the same command goes on; 1 anything else."""
+Exit codes: 0 done; 2 invalid request; 3 stopped with a checkpoint (rerun the command to resume); 1 any other error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A checked request. `defaulted` tells what the user left open, for the line that says so."""
+    """A checked request."""
 
     recipe_name: str
     recipe: Recipe
     options: RunOptions
-    defaulted: bool
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows no brackets around a needed value, which argparse takes for optional (see _add_flag)."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        text = super()._format_args(action, default_metavar)
+        return text if action.const else text.strip("[]")
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Returns the parser behind --help. Values stay strings: they are judged with those of the recipe file."""
+    """Returns the parser behind --help. Values stay strings: they are checked with those of the recipe file."""
     parser = RefusingParser(
         prog="train_model",
         usage="bazel run //src/training:train_model -- [--recipe NAME] [--FLAG VALUE ...]",
         allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         description=_DESCRIPTION,
     )
-    options = parser.add_argument_group("options")
-    for name, doc in OPTIONS.items():
-        _add_flag(options, name, doc=doc, switch=name in SWITCHES)
-    fields = parser.add_argument_group("recipe")
+    groups = {title: parser.add_argument_group(title) for title in recipes.GROUPS.values()}
+    title = "recipe"
+    recipe = setting(None, f"recipe to start from: {', '.join(shipped_recipes())}, or the path of a .yaml file")
+    _add_flag(groups[title], "recipe", recipe)
     for name, field in FIELDS.items():
-        doc = field.metadata["doc"] + ("" if field.default in (None, "") else f" (default: {field.default})")
-        _add_flag(fields, name, doc=doc.replace("%", "%%"), switch=field.type == "bool")
+        title = recipes.GROUPS.get(name, title)
+        _add_flag(groups[title], name, field)
+    options = parser.add_argument_group("run (does not change the model)")
+    for name, field in OPTIONS.items():
+        _add_flag(options, name, field)
     return parser
 
 
-def _add_flag(group: argparse._ArgumentGroup, name: str, *, doc: str, switch: bool) -> None:
-    # Optional values: a flag without one is told along with the other mistakes.
+def _add_flag(group: argparse._ArgumentGroup, name: str, field: dataclasses.Field[Any]) -> None:
+    choices, is_switch = field.metadata["choices"], field.type == "bool"
+    kinds = {"int": "N", "float": "X", "bool": "true|false"}
+    metavar = kinds.get(str(field.type).removesuffix(" | None"), name.rpartition("_")[2].upper())
+    default = "" if field.default in (None, "") else f" (default: {str(field.default).lower()})"
+    # Optional values: a flag without its value is reported with the other mistakes.
     group.add_argument(
         f"--{name}",
         nargs="?",
-        const="true" if switch else None,
+        const="true" if is_switch else None,
         default=argparse.SUPPRESS,
-        metavar="true|false" if switch else "VALUE",
-        help=doc,
+        metavar=f"{{{','.join(choices)}}}" if choices else metavar,
+        help=(field.metadata["doc"] + default).replace("%", "%%"),
     )
 
 
@@ -81,72 +96,71 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
 
     Args:
         arguments: the command line without the program's name.
-        default_recipe: names the recipe to start from when none is given; asked only then.
+        default_recipe: names the recipe to start from when none is given; called only then.
 
     Raises:
         RequestError: one sentence that names every mistake.
     """
     given, unknown = argument_parser().parse_known_args(arguments)
-    flags = vars(given)
     mistakes = [_unknown_argument(argument) for argument in _without_values(unknown)]
-    options, option_mistakes = parse_options({key: flags.pop(key) for key in list(flags) if key in OPTIONS})
-    mistakes += option_mistakes
-    overrides, override_mistakes = recipes.parse_fields(flags)
-    mistakes += override_mistakes
-    mistakes += file_mistakes(overrides)
-    name = options.pop("recipe", None)
-    if name is None and mistakes:
-        # Which recipe would be the default is asked of the hub, and may take seconds.
-        raise _told(mistakes)
+    mistakes += [f"--{name} needs a value" for name, value in vars(given).items() if value is None]
+    flags = {name: value for name, value in vars(given).items() if value is not None}
+    recipe_name = flags.pop("recipe", None)
+    options, option_mistakes = parse_options({name: flags.pop(name) for name in list(flags) if name in OPTIONS})
+    overrides, override_mistakes = recipes.parse_fields(flags, prefix="--")
+    mistakes += option_mistakes + override_mistakes + file_mistakes(overrides)
+    if recipe_name is None and mistakes:
+        # Which recipe is the default is asked of the hub, and may take seconds.
+        raise _refusal(mistakes)
     try:
-        recipe_name, raw, defaulted = _base_recipe(name, overrides, default_recipe)
+        recipe_name, raw = _base_recipe(recipe_name, overrides, default_recipe)
     except RequestError as error:
-        raise _told([*mistakes, str(error)]) if mistakes else error from error
+        raise _refusal([*mistakes, str(error)]) from error
     values, recipe_mistakes = recipes.parse_fields(raw)
     recipe = Recipe(**recipes.merge(values, overrides))
     mistakes += recipe_mistakes + cross_field_mistakes(recipe)
     if mistakes:
-        raise _told(mistakes)
-    return Request(recipe_name=recipe_name, recipe=recipe, options=RunOptions(**options), defaulted=defaulted)
+        raise _refusal(mistakes)
+    return Request(recipe_name=recipe_name, recipe=recipe, options=RunOptions(**options))
 
 
 def _base_recipe(
     name: str | None, overrides: Mapping[str, Any], default_recipe: Callable[[], str]
-) -> tuple[str, dict[str, Any], bool]:
-    """Returns the recipe's name, its raw fields, and whether it was chosen for want of a word from the user."""
+) -> tuple[str, dict[str, Any]]:
+    """Returns the name and the raw fields of the recipe to start from."""
     if name is not None:
-        return Path(name).stem, recipe_files.read_recipe(name, folder=working_folder()), False
+        return Path(name).stem, read_recipe(name, folder=working_folder())
     model, data = overrides.get("model_name_or_path"), overrides.get("dataset_name") or overrides.get("train_file")
     if model and data:
-        return "custom", {}, False
+        return "custom", {}
     named = model or overrides.get("dataset_name")
     if named is not None and (model or saved_dataset_folder(named, folder=working_folder()) is None):
-        # What was named must be had. The other half goes with it: embedded with embedded, hub with hub.
+        # What was named must be loaded. The other half goes with it: embedded with embedded, hub with hub.
         base = "embedded" if named.startswith(locate.PREFIX) else "sst2_bert_tiny"
-        return "custom", recipe_files.read_recipe(base, folder=working_folder()), False
+        return "custom", read_recipe(base, folder=working_folder())
     base = default_recipe()
-    return "custom" if data else base, recipe_files.read_recipe(base, folder=working_folder()), True
+    return "custom" if data else base, read_recipe(base, folder=working_folder())
 
 
 def cross_field_mistakes(recipe: Recipe) -> list[str]:
-    """Returns one phrase for each thing that fields say wrongly together, or of files that are not there."""
+    """Returns one phrase for each contradiction between fields, and for each missing file."""
     mistakes = []
     if not recipe.model_name_or_path:
         mistakes.append("model_name_or_path is missing")
     if recipe.dataset_name and recipe.train_file:
-        mistakes.append("dataset_name and train_file exclude each other")
+        mistakes.append("dataset_name and train_file are mutually exclusive")
     if not recipe.dataset_name and not recipe.train_file:
         mistakes.append("the rows to train on are missing (give train_file or dataset_name)")
     for key in _DATA_FILES[1:]:
         if getattr(recipe, key) is not None and not recipe.train_file:
-            mistakes.append(f"{key} goes with train_file")
+            mistakes.append(f"{key} needs train_file")
     if recipe.early_stopping_threshold and recipe.early_stopping_patience is None:
-        mistakes.append("early_stopping_threshold goes with early_stopping_patience")
+        mistakes.append("early_stopping_threshold needs early_stopping_patience")
     return mistakes + file_mistakes(dataclasses.asdict(recipe))
 
 
 def file_mistakes(values: Mapping[str, Any]) -> list[str]:
-    """Returns one phrase for each named file that cannot be read from, and each unknown embedded name."""
+    """Returns one phrase for each file that cannot be read, and each unknown embedded name."""
     mistakes = []
     for key in _DATA_FILES:
         value = values.get(key)
@@ -164,16 +178,16 @@ def file_mistakes(values: Mapping[str, Any]) -> list[str]:
         value = values.get(key) or ""
         if value.startswith(locate.PREFIX) and value.removeprefix(locate.PREFIX) not in valid:
             names = [locate.PREFIX + name for name in valid]
-            near = recipes.did_you_mean(value, names)
-            mistakes.append(f"{key} {value} is unknown{near}: {', '.join(names)} are there")
+            near = did_you_mean(value, names)
+            mistakes.append(f"{key} {value} is unknown{near}: choose one of {', '.join(names)}")
     return mistakes
 
 
-def _told(mistakes: list[str]) -> RequestError:
+def _refusal(mistakes: list[str]) -> RequestError:
     """Returns the error that names every mistake once."""
-    told = list(dict.fromkeys(mistakes))
-    head = f"{len(told)} mistakes in the request: " if len(told) > 1 else ""
-    return RequestError(head + "; ".join(told))
+    mistakes = list(dict.fromkeys(mistakes))
+    head = f"{len(mistakes)} mistakes in the request: " if len(mistakes) > 1 else ""
+    return RequestError(head + "; ".join(mistakes))
 
 
 def _without_values(unknown: list[str]) -> list[str]:
@@ -183,7 +197,7 @@ def _without_values(unknown: list[str]) -> list[str]:
 
 def _unknown_argument(argument: str) -> str:
     if not argument.startswith("-"):
-        return f"{argument!r} stands alone: every argument is a --flag with its value"
+        return f"unexpected argument {argument!r}: every argument is a --flag with its value"
     flag = argument.partition("=")[0]
-    near = recipes.did_you_mean(flag.lstrip("-").replace("-", "_"), [*FIELDS, *OPTIONS])
+    near = did_you_mean(flag.lstrip("-").replace("-", "_"), [*FIELDS, *OPTIONS, "recipe"])
     return f"{flag} is not a flag{near}"

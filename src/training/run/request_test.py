@@ -46,14 +46,14 @@ def refusal(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "phrase"),
     [
         (["--recipe", "sst2_bert_tin"], "no recipe 'sst2_bert_tin' (did you mean sst2_bert_tiny?)"),
         (["--recipe", "nowhere.yaml"], "nowhere.yaml cannot be read (No such file or directory)"),
         (["--recipe", "embedded", "--learning_rat", "1"], "--learning_rat is not a flag (did you mean learning_rate?)"),
         (["--recipe", "embedded", "--learning_rat=1"], "--learning_rat is not a flag (did you mean learning_rate?)"),
         (["--recipe", "embedded", "--ouput_dir", "x"], "--ouput_dir is not a flag (did you mean output_dir?)"),
-        (["--recipe", "embedded", "stray"], "'stray' stands alone"),
+        (["--recipe", "embedded", "stray"], "unexpected argument 'stray'"),
         (["--recipe", "embedded", "--seed"], "seed needs a value"),
         (["--recipe", "embedded", "--output_dir"], "--output_dir needs a value"),
         (["--recipe"], "--recipe needs a value"),
@@ -61,18 +61,27 @@ def refusal(*arguments: str) -> str:
         (["--recipe", "embedded", "--seed", "1.5"], "seed must be a whole number from 0 to 4294967295, not '1.5'"),
         (["--recipe", "embedded", "--learning_rate", "fast"], "learning_rate must lie between 0 and 1, not 'fast'"),
         (["--recipe", "embedded", "--threads", "0"], "threads must be a whole number above 0, not '0'"),
-        (["--recipe", "embedded", "--lr_scheduler_type", "cubic"], "must be linear or cosine or constant, not 'cubic'"),
+        (["--recipe", "embedded", "--lr_scheduler_type", "cubic"], "must be linear, cosine or constant, not 'cubic'"),
         (["--recipe", "embedded", "--deadline_seconds", "soon"], "must be a number of seconds, 0 or more, not 'soon'"),
         (["--recipe", "embedded", "--debug", "maybe"], "--debug must be true or false, not 'maybe'"),
         (["--recipe", "embedded", "--resume_from_checkpoint", "yes"], "must be auto, true or false, not 'yes'"),
         ([*OWN_MODEL, "--train_file", "no.csv"], "train_file no.csv does not exist"),
         ([*OWN_MODEL, "--train_file", "train.xlsx"], "train_file must end in .csv, .tsv, .json, .jsonl, .parquet"),
-        ([*OWN_MODEL, "--train_file", "."], "train_file . is no folder that datasets has saved"),
-        ([*OWN_MODEL, *OWN_DATA, "--test_file", "half"], "test_file half is no whole dataset (dataset_info.json is"),
-        ([*OWN_MODEL, "--dataset_name", "./half"], "dataset_name ./half is no whole dataset (dataset_info.json is"),
+        ([*OWN_MODEL, "--train_file", "."], "train_file . is not a folder saved by datasets"),
+        (
+            [*OWN_MODEL, *OWN_DATA, "--test_file", "half"],
+            "test_file half is not a complete dataset (dataset_info.json is",
+        ),
+        (
+            [*OWN_MODEL, "--dataset_name", "./half"],
+            "dataset_name ./half is not a complete dataset (dataset_info.json is",
+        ),
         ([*OWN_MODEL, *OWN_DATA, "--validation_file", "no.csv"], "validation_file no.csv does not exist"),
-        (["--recipe", "embedded", "--test_file", "dev.csv"], "test_file goes with train_file"),
-        ([*OWN_MODEL, *OWN_DATA, "--dataset_name", "nyu-mll/glue"], "dataset_name and train_file exclude each other"),
+        (["--recipe", "embedded", "--test_file", "dev.csv"], "test_file needs train_file"),
+        (
+            [*OWN_MODEL, *OWN_DATA, "--dataset_name", "nyu-mll/glue"],
+            "dataset_name and train_file are mutually exclusive",
+        ),
         (
             ["--model_name_or_path", "embedded:minilm"],
             "model_name_or_path embedded:minilm is unknown (did you mean embedded:minilm-l6?)",
@@ -80,14 +89,14 @@ def refusal(*arguments: str) -> str:
         (["--dataset_name", "embedded:reviews"], "dataset_name embedded:reviews is unknown"),
     ],
 )
-def test_a_wrong_request_is_refused_and_says_what_is_wrong(arguments: list[str], told: str) -> None:
+def test_a_wrong_request_is_refused_and_says_what_is_wrong(arguments: list[str], phrase: str) -> None:
     message = refusal(*arguments)
-    assert told in message
+    assert phrase in message
     assert "mistakes in the request" not in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "phrases"),
     [
         (["--recipe", "embedded", "--sed", "1", "--epochs", "2"], ["--sed is not a flag", "--epochs is not a flag"]),
         (["--recipe", "embedded", "--sed", "1", "--seed", "x"], ["--sed is not a flag", "seed must be"]),
@@ -100,20 +109,20 @@ def test_a_wrong_request_is_refused_and_says_what_is_wrong(arguments: list[str],
         ),
     ],
 )
-def test_mistakes_are_told_together(arguments: list[str], told: list[str]) -> None:
+def test_mistakes_are_reported_together(arguments: list[str], phrases: list[str]) -> None:
     message = refusal(*arguments)
-    assert [phrase for phrase in told if phrase not in message] == []
-    if len(told) > 1:
-        assert message.startswith(f"{len(told)} mistakes in the request: ")
+    assert [phrase for phrase in phrases if phrase not in message] == []
+    if len(phrases) > 1:
+        assert message.startswith(f"{len(phrases)} mistakes in the request: ")
 
 
-def test_a_wrong_flag_and_a_missing_file_are_told_together() -> None:
+def test_a_wrong_flag_and_a_missing_file_are_reported_together() -> None:
     message = refusal(*OWN_MODEL, "--train_file", "no.csv", "--seed", "x")
     assert "seed must be" in message
     assert "no.csv does not exist" in message
 
 
-def test_a_flag_with_hyphens_is_told_as_it_was_typed() -> None:
+def test_a_flag_with_hyphens_is_named_as_it_was_typed() -> None:
     assert "--train-file is not a flag (did you mean train_file?)" in refusal(*OWN_MODEL, "--train-file", "train.csv")
 
 
@@ -130,15 +139,15 @@ def test_a_saved_dataset_needs_no_model_named_as_a_file_needs_none(here: Path) -
     for flag, name in (("--dataset_name", "./saved"), ("--train_file", "saved")):
         request = parse_request([flag, name], default_recipe=lambda: "embedded")
         assert getattr(request.recipe, flag[2:]) == name
-        assert (request.recipe_name, request.defaulted) == ("custom", True)
+        assert request.recipe_name == "custom"
         assert request.recipe.model_name_or_path == "embedded:bert_tiny_minilm"
 
 
-def test_a_missing_file_is_told_before_the_hub_is_asked() -> None:
+def test_a_missing_file_is_reported_before_the_hub_is_asked() -> None:
     assert "no.csv does not exist" in refusal("--train_file", "no.csv")
 
 
-def test_a_mistake_in_a_recipe_file_and_one_in_a_flag_are_told_together(here: Path) -> None:
+def test_a_mistake_in_a_recipe_file_and_one_in_a_flag_are_reported_together(here: Path) -> None:
     (here / "mine.yaml").write_text("train_file: train.csv\nmodel_name_or_path: bert\nsed: 1\n")
     message = refusal("--recipe", "mine.yaml", "--threads", "many")
     assert "threads must be a whole number above 0, not 'many'" in message
@@ -154,13 +163,14 @@ def test_a_recipe_file_without_model_or_rows_is_refused(here: Path) -> None:
 
 def test_the_default_recipe_is_asked_for_only_when_nothing_is_named() -> None:
     asked = parse_request([], default_recipe=lambda: "embedded")
-    assert (asked.recipe_name, asked.defaulted) == ("embedded", True)
+    assert asked.recipe_name == "embedded"
     assert asked.recipe.dataset_name == "embedded:movie_reviews"
     for named in (["--recipe", "embedded"], [*OWN_MODEL], [*OWN_MODEL, *OWN_DATA], ["--dataset_name", "imdb"]):
-        assert not parse(*named).defaulted
+        # It refuses to name a default.
+        parse(*named)
 
 
-def test_mistakes_in_flags_are_told_without_asking_for_the_default_recipe() -> None:
+def test_mistakes_in_flags_are_reported_without_asking_for_the_default_recipe() -> None:
     assert "seed must be" in refusal("--seed", "x")
 
 
@@ -222,7 +232,17 @@ def test_help_names_every_recipe_and_shows_defaults() -> None:
     text = " ".join(argument_parser().format_help().split())
     assert all(name in text for name in shipped_recipes())
     assert "(default: 5e-05)" in text
-    assert "85 % of its time limit" in text
+    assert "85 % of the time limit" in text
+
+
+def test_help_has_groups_and_lists_choices() -> None:
+    text = argument_parser().format_help()
+    groups = ["recipe:", "base model:", "data:", "training:", "reproducibility:", "run (does not change the model):"]
+    lines = text.splitlines()
+    assert [line for line in lines if line in groups] == groups
+    assert "--lr_scheduler_type {linear,cosine,constant}" in text
+    assert "--seed N " in text
+    assert "--debug [true|false]" in text
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--recipe", "nosuch"], [*OWN_MODEL, "--train_file", "no.csv"]])

@@ -14,11 +14,13 @@ from typing import Any
 
 from src.training.data.parts import Task, load_task
 from src.training.environment.cores import resolve_threads
+from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, find_base_model
+from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import Recipe
 from src.training.run.settings import early_stopping
 
-SCHEMA = 1
+SCHEMA = 2
 
 # Settings that decide the weights. Names and places of inputs do not: their content does; and of the problem's type,
 # what the labels turn out to be.
@@ -40,13 +42,19 @@ class ResolvedRun:
     recipe: Recipe
     base: BaseModel
     task: Task
+    problem: Problem
     threads: int
     document: dict[str, Any]
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides the weights and the numbers: settings and the content of inputs."""
+        """Hash of `deciding`."""
         return str(self.document["fingerprint"])
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the weights and the numbers: settings and the content of inputs."""
+        return _deciding(self.recipe, inputs=self.document["inputs"], task=self.task, threads=self.threads)
 
 
 def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
@@ -63,22 +71,17 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
     early_stopping(recipe).check(selects_epoch=task.selects_epoch)
+    problem = problem_of(task.labels, task.train.labels, recipe.class_weights)
     base = find_base_model(recipe, folder=folder)
     document = _document(recipe, base=base, task=task, threads=threads)
-    return ResolvedRun(recipe=recipe, base=base, task=task, threads=threads, document=document)
+    return ResolvedRun(recipe=recipe, base=base, task=task, problem=problem, threads=threads, document=document)
 
 
 def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> dict[str, Any]:
     """Returns the content of recipe.json. It is the same on every machine that runs the same recipe."""
-    data = {**task.content(), "class_names": list(task.class_names), "problem_type": task.problem_type}
+    data = {**task.content(), "class_names": list(task.labels.class_names), "problem_type": task.labels.problem_type}
     inputs = {"model": base.content, "data": data}
-    deciding = {
-        "settings": {name: getattr(recipe, name) for name in _DECIDING},
-        "threads": threads,
-        "selects_epoch": task.selects_epoch,
-        "model": base.content["sha256"],
-        "data": inputs["data"],
-    }
+    deciding = _deciding(recipe, inputs=inputs, task=task, threads=threads)
     canonical = json.dumps(deciding, sort_keys=True, ensure_ascii=False)
     return {
         "schema": SCHEMA,
@@ -86,4 +89,15 @@ def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> d
         "inputs": inputs,
         "threads": threads,
         "fingerprint": hashlib.sha256(canonical.encode()).hexdigest(),
+    }
+
+
+def _deciding(recipe: Recipe, *, inputs: dict[str, Any], task: Task, threads: int) -> dict[str, Any]:
+    return {
+        "settings": {name: getattr(recipe, name) for name in _DECIDING},
+        "threads": threads,
+        "selects_epoch": task.selects_epoch,
+        # Its content alone: the same bits under another name or commit are the same model.
+        "model": inputs["model"]["sha256"],
+        "data": inputs["data"],
     }

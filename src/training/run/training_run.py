@@ -20,13 +20,10 @@ from src.training.engine.trainer import Trainer
 from src.training.environment.description import describe_environment
 from src.training.environment.determinism import configure_torch
 from src.training.environment.stop_signal import StopSignal
-from src.training.evaluation.mcnemar import compare
-from src.training.evaluation.scoring import Scored
-from src.training.evaluation.wilcoxon import compare_errors
+from src.training.evaluation.problem import Scored
+from src.training.evaluation.result import FinishedRun
 from src.training.model.base_model import build_model
 from src.training.model.inputs import reads_token_types
-from src.training.model.objective import Objective
-from src.training.report.result import FinishedRun
 from src.training.run import artifact
 from src.training.run.console import configure_logging, section, show_comparison, show_metrics
 from src.training.run.events import EventLog, read_events
@@ -52,7 +49,8 @@ class TrainingRun:
         """
         configure_logging()
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
-        self.resolved, self.recipe, self.task = resolved, resolved.recipe, resolved.task
+        self.resolved, self.recipe = resolved, resolved.recipe
+        self.task, self.problem = resolved.task, resolved.problem
         self.folders = open_run_folders(self.options, recipe_name=self.name, fingerprint=resolved.fingerprint)
         self.output, self.checkpoints = self.folders.output, self.folders.checkpoints
 
@@ -74,10 +72,10 @@ class TrainingRun:
         check_model_fits(self.resolved.base.folder)
         model, tokenizer = build_model(
             self.resolved.base,
-            class_names=self.task.class_names or (self.recipe.label_column_name,),
+            output_names=self.problem.output_names,
             seed=self.recipe.seed,
             max_seq_length=self.recipe.max_seq_length,
-            problem_type=self.task.problem_type,
+            problem_type=self.problem.config_problem_type,
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
@@ -119,8 +117,8 @@ class TrainingRun:
 
     @property
     def _sample(self) -> dict[str, Any]:
-        """What the sample is to be read and told by."""
-        return {"class_names": self.task.class_names, "pair": self.task.test.text_pairs is not None}
+        """What predicting the sample needs to know."""
+        return {"problem": self.problem, "pair": self.task.test.text_pairs is not None}
 
     def _splits(self) -> tuple[Examples, Examples, Examples]:
         return self.task.train, self.task.validation, self.task.test
@@ -139,7 +137,7 @@ class TrainingRun:
             f"{len(self.task.test):,}",
             self.task.test.split,
         )
-        for line in self.task.labels_in_words():
+        for line in (self.task.labels.describe(self.task.train.labels), *self.problem.settings_lines()):
             log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
@@ -163,12 +161,12 @@ class TrainingRun:
             model,
             training_settings(self.recipe),
             splits=splits,
-            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            problem=self.problem,
             threads=self.resolved.threads,
         )
 
     def _measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
-        scored = data_parallel.score(TEST, name=self.task.test.split, class_names=self.task.class_names, check=check)
+        scored = data_parallel.score(TEST, name=self.task.test.split, check=check)
         show_metrics(scored.metrics)
         return scored
 
@@ -177,7 +175,6 @@ class TrainingRun:
             data_parallel=data_parallel,
             early_stopping=early_stopping(self.recipe),
             scored_split=self.task.validation.split,
-            class_names=self.task.class_names,
             selects_epoch=self.task.selects_epoch,
             checkpoints=self.checkpoints,
             stop=self.stop,
@@ -219,12 +216,14 @@ class TrainingRun:
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.test.labels)}
-        comparison = compare(**said) if self.task.class_names else compare_errors(**said)
+        comparison = self.problem.compare(
+            before=before.predicted, after=after.predicted, true=np.array(self.task.test.labels)
+        )
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
             resolved=self.resolved.document,
+            problem=self.problem,
             test=self.task.test,
             before=before,
             after=after,

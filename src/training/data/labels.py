@@ -1,0 +1,60 @@
+"""What rows are labelled with. Each kind of labels is a class that answers to `Labels`; rows.KINDS lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+from src.training.data.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """The rows of a table whose labels are known, and the label of each: a class index, or a value."""
+
+    rows: Sequence[int]
+    labels: tuple[int | float, ...]
+
+
+class Labels(Protocol):
+    """One kind of labels, and what is known of a data set's: such as the names of its classes."""
+
+    problem_type: ClassVar[str]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By index; none where the labels are not classes."""
+
+    @classmethod
+    def claims(cls, table: Table, column: str, *, problem_type: str | None) -> bool:
+        """Whether a column holds labels of this kind.
+
+        Args:
+            table: the train rows.
+            column: with the labels.
+            problem_type: the recipe's; None where it leaves that open.
+
+        Raises:
+            RequestError: the labels contradict the recipe, or only the user can say what they are.
+        """
+
+    @classmethod
+    def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
+        """Reads the labels of every split; a split whose source hides all of them is left out.
+
+        Raises:
+            RequestError: a label is missing or wrong, or there is nothing to learn from them.
+        """
+
+    def parse(self, label: Any) -> int | float | None:
+        """Returns a label as a file holds it as Examples do; None where it is not one."""
+
+    def text(self, label: int | float) -> str:
+        """Returns what stands for a label in the hash of the rows: it does not depend on the order of classes."""
+
+    def can_learn_from(self, labels: Sequence[int | float]) -> bool:
+        """Whether rows with these labels can teach a model anything."""
+
+    def describe(self, train: Sequence[int | float]) -> str:
+        """Returns one line about the labels for the console."""
