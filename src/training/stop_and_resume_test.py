@@ -226,7 +226,7 @@ def test_with_every_checkpoint_damaged_the_run_is_refused_until_it_is_to_start_a
     assert main([*ARGUMENTS]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "state.json cannot be read" in told
-    assert "start anew with --resume_from_checkpoint false" in told
+    assert "start over with --resume_from_checkpoint false" in told
     assert checkpoint.exists()
     assert main([*ARGUMENTS, "--resume_from_checkpoint", "false"]) == 0
     assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted

@@ -40,8 +40,8 @@ _LOOPS = {loop.name: loop for loop in (TUTORIAL, TRANSFORMERS_BEST, TUTORIAL_UNP
 _FAST: dict[str, Any] = {"per_device_train_batch_size": 64, "learning_rate": 5e-4, "num_train_epochs": 1}
 
 
-def _forget(event: dict[str, Any]) -> None:
-    """Takes the place of an event log."""
+def _discard_event(event: dict[str, Any]) -> None:
+    """Stands in for the event log."""
     del event
 
 
@@ -163,7 +163,7 @@ class Contest:
     def _ours(self, data_parallel: DataParallel, *, stop: StopSignal) -> Trainer:
         return Trainer(
             data_parallel=data_parallel, scored_split=self.task.validation.split,
-            selects_epoch=self.task.selects_epoch, stop=stop, record=_forget,
+            selects_epoch=self.task.selects_epoch, stop=stop, record=_discard_event,
             checkpoints=Checkpoints(self.scratch / "checkpoints", fingerprint="benchmark"),
         )  # fmt: skip
 
@@ -192,7 +192,7 @@ class Contest:
         trainer.predict(test)
         trainer.train()
         trainer.model.save_pretrained(self.scratch / loop.name / "model")
-        # With the labels that come back: group_by_length reorders the rows of a prediction too.
+        # By the labels that predict returns: group_by_length reorders the rows of a prediction, too.
         scored = trainer.predict(test)
         return float(np.mean(scored.predictions.argmax(axis=1) == scored.label_ids))
 

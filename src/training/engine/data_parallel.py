@@ -1,4 +1,4 @@
-"""A model in training, in as many processes as pay."""
+"""A model trained by several processes, each with a share of every batch and of the weights."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from src.training.optimizer.shared_memory import shared_zeros
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 # A stop is noticed between calls.
-_BATCHES_A_CALL = 8
+_BATCHES_PER_CALL = 8
 
 
 class DataParallel:
     """The model, its optimizer and the processes that train it.
 
     Processes instead of threads: bert-tiny's matrices are too small to be divided (with 16 rows a step two threads
-    take as long as one), its batches are not. The weights are there once, in shared memory.
+    take as long as one), its batches are not. The weights exist once, in shared memory.
     """
 
     def __init__(
@@ -108,22 +108,22 @@ class DataParallel:
         return loss, rate
 
     def catch_up_all(self, *, done: int) -> None:
-        """Brings all weights up to now, after so many steps: before they are scored, or anybody else's."""
+        """Brings all weights up to date, after so many steps: before anything but a step reads them."""
         self._group.call("catch_up_all", done)
 
     def score(self, split: str, *, name: str, check: Callable[[], None] = lambda: None) -> Scored:
         """Scores the model on rows.
 
         Args:
-            split: which ones.
-            name: what the scores call them.
-            check: called now and then; may raise to end it.
+            split: key of the rows.
+            name: of the rows, in the scores.
+            check: called every few batches; may raise to stop.
         """
         rows = self.splits[split]
         batches = math.ceil(len(rows) / self._eval_batch_size)
-        for first in range(0, batches, _BATCHES_A_CALL * self.processes):
+        for first in range(0, batches, _BATCHES_PER_CALL * self.processes):
             check()
-            self._group.call("score", split, first, first + _BATCHES_A_CALL * self.processes)
+            self._group.call("score", split, first, first + _BATCHES_PER_CALL * self.processes)
         return self.problem.score(self._outputs[split].numpy(), rows.labels, split=name)
 
     def size(self, step: int) -> tuple[int, int]:
@@ -132,13 +132,13 @@ class DataParallel:
         return len(rows), int(self.splits[TRAIN].lengths[rows].sum())
 
     def load_state_dict(self, weights: Mapping[str, torch.Tensor], optimizer: dict[str, Any]) -> None:
-        """Goes back to weights and to an optimizer's state."""
+        """Restores weights and an optimizer's state."""
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(optimizer)
         self._prepared = -1
 
     def close(self) -> None:
-        """Ends the processes and gives the model weights of its own. Once: a second call does nothing."""
+        """Ends the processes and gives the model its own copy of the weights. A second call does nothing."""
         if self._group.is_closed:
             return
         self._group.close()
@@ -189,7 +189,7 @@ class Rank:
             eval_batch_size: rows scored at once by each process.
             seed: decides the order of rows and dropout.
             splits: encoded rows; those named TRAIN are trained on.
-            outputs: shared, float32 [rows, outputs] by split: where `score` leaves the logits.
+            outputs: shared, float32 [rows, outputs] by split: where `score` writes the logits.
         """
         torch.set_num_threads(threads)
         optimizer.take_rank(rank)
@@ -220,14 +220,14 @@ class Rank:
         self._optimizer.catch_up(self._token_ids, step=step)
 
     def gradients(self, step: int) -> float:
-        """Goes forward and back with this process's rows; returns their part of the batch's loss."""
+        """Runs the forward and backward pass of this process's rows; returns their part of the batch's loss."""
         if not self._model.training:
             self._model.train()
         rows, train = self.rows(step), self._splits[TRAIN]
         mass = self._problem.mass(torch.from_numpy(train.labels[rows]))
-        # Rows stand by length: every n-th gives each process as many tokens as the others.
+        # Rows are ordered by length: taking every n-th gives each process as many tokens as the others.
         own = rows[self._rank :: self._of]
-        # The last batch of an epoch may have fewer rows than there are processes.
+        # The last batch of an epoch may have fewer rows than processes.
         loss, gradient = self._backward(train.batch(own), step=step, mass=mass) if len(own) else (0.0, None)
         self._optimizer.publish_gradients(self._token_ids, gradient)
         return loss
@@ -270,7 +270,7 @@ class Rank:
         self._optimizer.catch_up_all(done=done)
 
     def score(self, split: str, first: int, last: int) -> None:
-        """Leaves the logits of this process's share of a split's batches from `first` to before `last`."""
+        """Writes the logits of this process's share of a split's batches from `first` to before `last`."""
         self._model.eval()
         rows, output = self._splits[split], self._outputs[split]
         if split not in self._scoring:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.cli.formats import show_size
 from src.training.data.batches import EncodedExamples
 from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
@@ -228,14 +229,10 @@ def check_memory(need: Need, *, load: Load, available: int) -> None:
     """
     if need.total * _REFUSED_SHARE <= available:
         return
-    total, weights, batch, free = map(_format_bytes, (need.total, need.weights, need.batch, available))
+    total, weights, batch, free = map(show_size, (need.total, need.weights, need.batch, available))
     raise RequestError(
         f"training needs about {total} of memory ({weights} for weights, gradients and optimizer, {batch} for batches "
         f"of {load.batch[0]} rows of up to {load.batch[1]} tokens, scored {load.scored[0]} at once) and {free} are "
         "available: lower --per_device_train_batch_size, --per_device_eval_batch_size or --max_seq_length, or choose a "
         "smaller model"
     )
-
-
-def _format_bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 5e8 else f"{size / 1e6:.0f} MB"

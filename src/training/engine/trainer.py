@@ -19,14 +19,14 @@ from src.training.engine.settings import CHECKPOINT_SECONDS
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.problem import Metrics
 
-_EVENTS_A_RUN = 200
+_EVENTS_PER_RUN = 200
 
 log = logging.getLogger("finetune")
 
 
 @dataclass(kw_only=True)
 class TrainerState:
-    """How far a run has come; what a checkpoint holds besides weights."""
+    """The progress of a run: what a checkpoint holds besides weights."""
 
     step: int = 0
     seconds: float = 0.0
@@ -70,8 +70,8 @@ class Trainer:
         self._loss_sum, self._loss_count = 0.0, 0
         self._started = self._saved = self._rate = 0.0
 
-    def fit(self, show: Callable[[TrainerState, float], None] = lambda _progress, _loss: None) -> None:
-        """Trains from where `state` stands to the end.
+    def fit(self, show: Callable[[TrainerState, float], None] = lambda _state, _loss: None) -> None:
+        """Trains from `state` to the end.
 
         Args:
             show: called with the state and the loss after each step.
@@ -83,7 +83,7 @@ class Trainer:
         self._started = self._saved - self.state.seconds
         with self.stop.deferred():
             try:
-                while self._goes_on():
+                while self._continues():
                     self._train_epoch(self.state.epochs_scored, show)
                     self._end_epoch(self.state.epochs_scored + 1)
             except StopRequested:
@@ -92,17 +92,17 @@ class Trainer:
             self._keep_best()
             self.is_done = True
 
-    def _goes_on(self) -> bool:
-        """Whether there is another epoch to train and to score."""
+    def _continues(self) -> bool:
+        """Whether another epoch is trained and scored."""
         now = self.state
         if now.epochs_scored == math.ceil(self.steps / self.steps_an_epoch):
             return False
         return not self.early_stopping.is_out_of_patience(now.epochs_without_progress)
 
     def _train_epoch(self, epoch: int, show: Callable[[TrainerState, float], None]) -> None:
-        """Takes the steps of an epoch that are not taken yet."""
+        """Takes the remaining steps of an epoch."""
         last = min((epoch + 1) * self.steps_an_epoch, self.steps)
-        # A resumed run may stand between an epoch's last step and its scores.
+        # A resumed run may be between an epoch's last step and its scores.
         for step in range(self.state.step, last):
             self.stop.check()
             rows, tokens = self.data_parallel.size(step)
@@ -120,11 +120,11 @@ class Trainer:
         self.state.seconds = time.monotonic() - self._started
 
     def _report(self, loss: float) -> None:
-        """Records every so many steps."""
+        """Records the mean loss since the last record, some 200 times a run."""
         now, step = self.state, self.state.step
         self._loss_sum += loss
         self._loss_count += 1
-        if step % max(1, self.steps // _EVENTS_A_RUN) and step != self.steps:
+        if step % max(1, self.steps // _EVENTS_PER_RUN) and step != self.steps:
             return
         mean = self._loss_sum / self._loss_count
         self._loss_sum, self._loss_count = 0.0, 0
@@ -169,7 +169,7 @@ class Trainer:
         now.epochs_without_progress = self.early_stopping.epochs_without_progress(
             so_far=now.epochs_without_progress, better=better, gain=gain
         )
-        if now.step < self.steps and not self._goes_on():
+        if now.step < self.steps and not self._continues():
             self.record(early_stop(step=now.step, epoch=epoch, epochs_without_progress=now.epochs_without_progress))
 
     def _keep_best(self) -> None:
@@ -190,7 +190,7 @@ class Trainer:
         log.info("saved %s", path)
 
     def resume(self, path: Any) -> None:
-        """Goes back to where a checkpoint was saved."""
+        """Restores a checkpoint."""
         weights, optimizer, saved = self.checkpoints.load(path)
         self.data_parallel.load_state_dict(weights["model"], optimizer)
         self._best = weights.get("best", {})

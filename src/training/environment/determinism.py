@@ -11,7 +11,7 @@ from src.cli.errors import RequestError
 _PORTABLE_ENVIRONMENT = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # Not AVX2: on other makers' CPUs MKL takes that for AUTO, without a word, and only this gives the same bits on all
+    # Not AVX2: on other makers' CPUs MKL silently takes that for AUTO, and only this gives the same bits on all
     # (oneMKL Developer Guide, "Specifying Code Branches"). Its SSE2 products cost a fifth to a third of a step.
     "MKL_CBWR": "COMPATIBLE",
     # numpy's: with this, OpenBLAS runs the same kernels on every CPU that has AVX2, at full speed.
@@ -26,7 +26,7 @@ _THREADS_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"}
 def prepare_environment(reproducible: str) -> None:
     """Sets what torch's libraries read once, when they are loaded: to be called before that.
 
-    For `portable` that is the instruction set; for any run, how long threads spin. A user's own value stands.
+    For `portable` that is the instruction set; for any run, how long threads spin. A user's own value is kept.
 
     Raises:
         RequestError: numpy or torch is loaded already, with another instruction set.
@@ -45,7 +45,7 @@ def prepare_environment(reproducible: str) -> None:
 
 
 def configure_torch(reproducible: str) -> None:
-    """Sets one thread, as forked processes need it, and, unless `reproducible` is off, deterministic algorithms."""
+    """Sets one thread, as forking requires, and, unless `reproducible` is off, deterministic algorithms."""
     import torch
 
     torch.set_num_threads(1)

@@ -95,15 +95,20 @@ class FusedEncoder:
         return hidden
 
     def _apply(
-        self, layer: LayerParts, hidden: torch.Tensor, asked: int, bias: torch.Tensor | None, masks: DropoutMasks | None
+        self,
+        layer: LayerParts,
+        hidden: torch.Tensor,
+        queries: int,
+        bias: torch.Tensor | None,
+        masks: DropoutMasks | None,
     ) -> torch.Tensor:
         rows, tokens, width = hidden.shape
         shape = layer.shape(self._parts.heads)
-        shapes = ((rows, shape.heads, asked, tokens), (rows * asked, width), (rows * asked, width))
+        shapes = ((rows, shape.heads, queries, tokens), (rows * queries, width), (rows * queries, width))
         drawn = [masks and masks.draw(size, p) for size, p in zip(shapes, layer.dropout, strict=True)]
-        attended = Attention.apply(hidden, asked, bias, (drawn[0], drawn[1]), shape, *_weights(layer.attention))
+        attended = Attention.apply(hidden, queries, bias, (drawn[0], drawn[1]), shape, *_weights(layer.attention))
         out: torch.Tensor = FeedForward.apply(attended, drawn[2], shape, *_weights(layer.feed_forward))
-        return out.view(rows, asked, width)
+        return out.view(rows, queries, width)
 
 
 def _weights(modules: tuple[Any, ...]) -> list[torch.Tensor]:

@@ -1,7 +1,7 @@
 """An encoder's embeddings and the two halves of its layers, each one autograd function with its gradient written out.
 
 Same mathematics as transformers' modules (layers_test compares values and gradients), less work: the last layer
-computes the first token alone, which is all that is read of it, and there are fewer operations to call.
+computes the first token alone, which is all that is read of it, and fewer operations are called.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ class Embedding(torch.autograd.Function):
 
 
 class Attention(torch.autograd.Function):
-    """LayerNorm(x + dropout(attention(x))) of the first `asked` tokens of each row (Vaswani et al. 2017)."""
+    """LayerNorm(x + dropout(attention(x))) of the first `queries` tokens of each row (Vaswani et al. 2017)."""
 
     @staticmethod
     def forward(
         ctx: Any,
         inputs: torch.Tensor,
-        asked: int,
+        queries: int,
         bias: torch.Tensor | None,
         masks: tuple[Mask, Mask],
         shape: Shape,
@@ -120,20 +120,21 @@ class Attention(torch.autograd.Function):
         Args:
             ctx: autograd's.
             inputs: [rows, tokens, width].
-            asked: tokens of each row whose output is wanted.
+            queries: tokens of each row whose output is wanted.
             bias: [rows, 1, 1, tokens], added to the scores: very negative where a token is padding.
-            masks: dropout's for the probabilities [rows, heads, asked, tokens] and the output [rows * asked, width].
+            masks: dropout's, for the probabilities [rows, heads, queries, tokens] and the output [rows * queries,
+                width].
             shape: of the layer.
             *weights: weight and bias of query, key, value and output; scale and shift of the normalisation.
 
         Returns:
-            [rows * asked, width].
+            [rows * queries, width].
         """
         wq, bq, wk, bk, wv, bv, wo, bo, scale, shift = weights
         rows, tokens, width = inputs.shape
         flat = inputs.view(-1, width)
-        asking = flat if asked == tokens else inputs[:, :asked].reshape(-1, width)
-        query = linear(asking, wq, bq).mul_((width // shape.heads) ** -0.5)
+        query_inputs = flat if queries == tokens else inputs[:, :queries].reshape(-1, width)
+        query = linear(query_inputs, wq, bq).mul_((width // shape.heads) ** -0.5)
         key, value = linear(flat, wk, bk), linear(flat, wv, bv)
         q, k, v = (by_head(part, rows=rows, heads=shape.heads) for part in (query, key, value))
         scores = torch.from_numpy(np.matmul(q, k.swapaxes(2, 3)))
@@ -142,17 +143,19 @@ class Attention(torch.autograd.Function):
         probabilities = _ops._softmax(scores, -1, False)
         used = masked(probabilities, masks[0])
         mixed = merged(array(used), v)
-        summed = masked(linear(mixed, wo, bo), masks[1]).add_(asking)
+        summed = masked(linear(mixed, wo, bo), masks[1]).add_(query_inputs)
         out, mean, rate = normalise(summed, scale, shift, shape.eps)
         ctx.heads, ctx.size, ctx.masks = shape.heads, inputs.shape, masks
-        saved = (flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate)
+        saved = (flat, query_inputs, query, key, value, probabilities, used, mixed, summed, mean, rate)
         ctx.save_for_backward(*saved, wq, wk, wv, wo, scale, shift)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         """Returns gradients of inputs and weights."""
-        flat, asking, query, key, value, probabilities, used, mixed, summed, mean, rate, *weights = ctx.saved_tensors
+        flat, query_inputs, query, key, value, probabilities, used, mixed, summed, mean, rate, *weights = (
+            ctx.saved_tensors
+        )
         wq, wk, wv, wo, scale, shift = weights
         rows, tokens, width = ctx.size
         d_sum, d_scale, d_shift = normalise_backward(gradient.contiguous(), summed, mean, rate, scale, shift)
@@ -164,11 +167,11 @@ class Attention(torch.autograd.Function):
         d_value = merged(array(used).swapaxes(2, 3), d_m)
         d_key = merged(d_scores.swapaxes(2, 3), q)
         d_query = merged(d_scores, k).mul_((width // ctx.heads) ** -0.5)
-        d_asking = product(d_query, wq).add_(d_sum)
+        d_query_inputs = product(d_query, wq).add_(d_sum)
         d_inputs = product(d_key, wk).add_(product(d_value, wv)).view(rows, tokens, width)
-        d_inputs[:, : len(asking) // rows] += d_asking.view(rows, -1, width)
+        d_inputs[:, : len(query_inputs) // rows] += d_query_inputs.view(rows, -1, width)
         of_weights: list[torch.Tensor] = []
-        for by, inputs in ((d_query, asking), (d_key, flat), (d_value, flat), (d_out, mixed)):
+        for by, inputs in ((d_query, query_inputs), (d_key, flat), (d_value, flat), (d_out, mixed)):
             of_weights += [product(by.t(), inputs), by.sum(0)]
         return d_inputs, None, None, None, None, *of_weights, d_scale, d_shift
 

@@ -17,8 +17,8 @@ from src.training.optimizer.shared_memory import shared_zeros
 class Optimizer:
     """AdamW (Loshchilov and Hutter 2019): fused where every weight has a gradient, deferred for the word embedding.
 
-    Each process collects the gradients of its rows, sums those of all processes for its share of the weights, and
-    updates that share (ZeRO, Rajbhandari et al. 2020, in shared memory): no weight, moment or update is there twice.
+    Each process publishes the gradients of its rows, reduces those of all processes for its share of the weights, and
+    updates that share (ZeRO, Rajbhandari et al. 2020, in shared memory): no weight, moment or update is stored twice.
     Sums are in the order of the processes, so equal runs have equal bits.
     """
 
@@ -32,7 +32,7 @@ class Optimizer:
         processes: int = 1,
         max_token_ids: int = 0,
     ) -> None:
-        """Takes a model's weights, which move to shared memory.
+        """Moves a model's weights to shared memory.
 
         Args:
             model: a model of transformers.
@@ -40,7 +40,7 @@ class Optimizer:
             weight_decay: of what decays, at every step.
             max_grad_norm: the whole gradient is scaled down to this norm; 0 disables clipping.
             processes: that share the work.
-            max_token_ids: distinct token ids that a batch can have, at the most.
+            max_token_ids: maximum number of distinct token ids in a batch.
         """
         self._schedule, self._processes = schedule, processes
         self._weight_decay, self._max_grad_norm = weight_decay, max_grad_norm
@@ -66,7 +66,7 @@ class Optimizer:
         )
 
     def take_rank(self, rank: int) -> None:
-        """Says which share is this process's."""
+        """Makes this process work on a rank's share."""
         self._rank = rank
         self._share = self.flat.share(rank, of=self._processes)
         self._own_rows = np.empty(0, np.int64)
@@ -112,7 +112,7 @@ class Optimizer:
             self.embedding.weight.grad = None
 
     def reduce_gradients(self, token_ids: np.ndarray) -> None:
-        """Sums the gradients of this process's share of the weights, once all processes have collected theirs."""
+        """Sums the gradients of this process's share of the weights, once all processes have published theirs."""
         first, *others = self.flat.gradients[:, self._share]
         for other in others:
             first += other
@@ -127,7 +127,7 @@ class Optimizer:
         self._norms[self._rank] = squares
 
     def step(self, step: int) -> float:
-        """Updates this process's share, once all processes have added up; returns the learning rate.
+        """Updates this process's share, once all processes have reduced; returns the learning rate.
 
         Args:
             step: number of the step, from 0.
@@ -174,7 +174,7 @@ class Optimizer:
             self.embedding.catch_up(torch.arange(self._rank, len(self.embedding.weight), self._processes), done=done)
 
     def release(self) -> None:
-        """Gives the model weights of its own again."""
+        """Gives the model its own copy of the weights."""
         self.flat.release()
         if self.embedding is not None:
             self.embedding.weight.data = self.embedding.weight.data.clone()
@@ -185,7 +185,7 @@ class Optimizer:
         return {"mean": self._mean, "square": self._square, "embedding": token_ids}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
         if self.embedding is not None:
