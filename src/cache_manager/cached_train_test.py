@@ -40,7 +40,7 @@ def ask(root: Path, *flags: str, limit: int | None = None) -> tuple[Path, bool]:
     return cached_train(request, store=Store(root, limit=limit), stop=StopSignal(deadline_seconds=None))
 
 
-def _ask_and_tell(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bool]]) -> None:
+def _ask_and_report(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bool]]) -> None:
     folder, hit = ask(root)
     answers.put((str(folder), hit))
 
@@ -48,14 +48,14 @@ def _ask_and_tell(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bo
 def test_eight_at_once_train_once(inputs: Path) -> None:
     context = multiprocessing.get_context("fork")
     answers: multiprocessing.SimpleQueue[tuple[str, bool]] = context.SimpleQueue()
-    askers = [context.Process(target=_ask_and_tell, args=(inputs / "cache", answers)) for _ in range(_ASKERS)]
+    askers = [context.Process(target=_ask_and_report, args=(inputs / "cache", answers)) for _ in range(_ASKERS)]
     for asker in askers:
         asker.start()
-    told = [answers.get() for _ in askers]
+    received = [answers.get() for _ in askers]
     for asker in askers:
         asker.join()
-    assert sorted(hit for _, hit in told) == [False] + [True] * (_ASKERS - 1)
-    (folder,) = {folder for folder, _ in told}
+    assert sorted(hit for _, hit in received) == [False] + [True] * (_ASKERS - 1)
+    (folder,) = {folder for folder, _ in received}
     assert inspect(Store(inputs / "cache").layout, Path(folder).name, every_byte=True).state == "ok"
 
 
@@ -102,7 +102,7 @@ def test_what_cannot_fit_is_refused_before_it_is_trained(inputs: Path, monkeypat
         ask(inputs / "cache", limit=1000)
 
 
-def test_where_locks_hold_nobody_off_each_trains_in_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_without_working_locks_each_process_trains_in_its_own_folder(tmp_path: Path) -> None:
     layout = Store(tmp_path).layout
     with claimed_training_folder(layout, "k") as first:
         with claimed_training_folder(layout, "k") as second:
@@ -113,7 +113,7 @@ def test_where_locks_hold_nobody_off_each_trains_in_a_folder_of_its_own(tmp_path
         assert again == first
 
 
-def test_gc_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
+def test_gc_leaves_a_running_training(tmp_path: Path) -> None:
     from src.cache_manager.store.sweep import remove_old_trainings, sweep
 
     store, key = Store(tmp_path), "a" * 64

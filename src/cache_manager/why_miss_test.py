@@ -38,10 +38,10 @@ def commit(store: Store, key: Key, tmp_path: Path) -> None:
 
 
 def test_the_fields_of_the_key_are_those_that_the_trainer_hashes(asked: Request, tmp_path: Path) -> None:
-    """If this fails, the trainer's fingerprint has got an ingredient that why-miss does not tell of."""
+    """If this fails, the trainer's fingerprint has an ingredient that why-miss does not show."""
     run = run_key(resolved(asked, tmp_path)).document["run"]
-    told = {name: run[name] for name in ("settings", "threads", "selects_epoch", "model", "data")}
-    canonical = json.dumps(told, sort_keys=True, ensure_ascii=False)
+    deciding = {name: run[name] for name in ("settings", "threads", "selects_epoch", "model", "data")}
+    canonical = json.dumps(deciding, sort_keys=True, ensure_ascii=False)
     assert hashlib.sha256(canonical.encode()).hexdigest() == run["fingerprint"]
 
 
@@ -72,7 +72,7 @@ def test_the_code_that_trains_counts_and_other_programs_do_not() -> None:
     assert not {"training/predict.py", "training/benchmark.py", "training/engine/trainer_test.py"} & code.keys()
 
 
-def test_a_miss_is_told_field_by_field(asked: Request, tmp_path: Path) -> None:
+def test_a_miss_is_explained_field_by_field(asked: Request, tmp_path: Path) -> None:
     store = Store(tmp_path / "cache")
     wanted = run_key(resolved(asked, tmp_path))
     assert explain(store, wanted).nearest is None
@@ -86,7 +86,7 @@ def test_a_miss_is_told_field_by_field(asked: Request, tmp_path: Path) -> None:
     assert explain(store, wanted).hit
 
 
-def test_an_eviction_is_told(asked: Request, tmp_path: Path) -> None:
+def test_an_eviction_is_reported(asked: Request, tmp_path: Path) -> None:
     from src.cache_manager.store.evict import remove
 
     store, wanted = Store(tmp_path / "cache"), run_key(resolved(asked, tmp_path))

@@ -60,7 +60,7 @@ def test_info_and_path_take_a_prefix(store: Store, capsys: pytest.CaptureFixture
     assert found["document"]["seed"] == 1 and {file["name"] for file in found["files"]} > {"config.json"}
 
 
-def test_verify_tells_states_and_fails(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_reports_states_and_fails(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "verify") == {
         "ok": True,
         "entries": [{"key": key, "state": "ok", "problems": []} for key in sorted((FIRST, SECOND))],
@@ -125,7 +125,7 @@ def test_the_hub_s_cache_may_be_empty(store: Store, capsys: pytest.CaptureFixtur
         (["info", "zz"], "no entry"),
         (["ls", "more"], "unexpected argument 'more'"),
         (["rm", ""], "no entry"),
-        (["import", "missing"], "no folder"),
+        (["import", "missing"], "not a folder"),
         (["pull", "abc", "s3://bucket"], "s3fs"),
         (["why-miss", "--sed", "1"], "did you mean seed"),
         (["demo", "--recipe", "embedded", "--output_dir", "x"], "cannot be given here"),
@@ -138,7 +138,7 @@ def test_a_wrong_request_is_one_sentence(
     assert expected in refusal(capsys, *arguments)
 
 
-def test_a_wrong_limit_is_told(
+def test_a_wrong_limit_is_refused(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del store

@@ -88,10 +88,10 @@ def test_what_was_damaged_in_the_shared_cache_is_not_kept(mine: Store, url: str,
 def test_a_manifest_of_the_shared_cache_cannot_lead_out(mine: Store, url: str, tmp_path: Path, name: str) -> None:
     SharedCache(url).push(mine, KEY)
     manifest = tmp_path / "shared" / "v2" / KEY / "manifest.json"
-    document = json.loads(manifest.read_bytes())
-    del document["seal"]
-    document["files"][name] = document["files"].pop("config.json")
-    manifest.write_bytes(seal_manifest(document))
+    fields = json.loads(manifest.read_bytes())
+    del fields["seal"]
+    fields["files"][name] = fields["files"].pop("config.json")
+    manifest.write_bytes(seal_manifest(fields))
     with pytest.raises(RequestError, match="not allowed"):
         SharedCache(url).pull(Store(tmp_path / "theirs"), KEY)
     assert not list(tmp_path.rglob("escaped"))

@@ -1,4 +1,4 @@
-"""States of entries: what is told without reading every byte, and what only reading tells."""
+"""States of entries: what is seen without reading every byte, and what only reading shows."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_a_missing_file_is_incomplete_and_a_missing_manifest_too(store: Store) -
 
 
 def test_a_key_that_is_not_the_hash_of_its_document_is_corrupt(store: Store) -> None:
-    document = json.loads((store.path(KEY) / MANIFEST).read_bytes())
-    del document["seal"]
-    document["key"] = other = "0" * 64
+    fields = json.loads((store.path(KEY) / MANIFEST).read_bytes())
+    del fields["seal"]
+    fields["key"] = other = "0" * 64
     store.path(KEY).rename(store.path(other))
     manifest = store.path(other) / MANIFEST
     manifest.chmod(0o644)
-    manifest.write_bytes(seal_manifest(document))
+    manifest.write_bytes(seal_manifest(fields))
     assert "document" in inspect(store.layout, other, every_byte=True).problems[0]
 
 

@@ -1,4 +1,4 @@
-"""Small entries for tests and the benchmark, made in a moment, without torch."""
+"""Small entries for tests and the benchmark, created without torch."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def many_samples(store: Store, folder: Path, *, count: int) -> None:
 
 
 def bytes_on_disk(root: Path) -> int:
-    """Returns what the files of a cache have, each once however many names it has, its list of evictions aside."""
+    """Returns the bytes of a cache's files, hard links counted once, without the list of evictions."""
     sizes = _sizes(root)
-    # While others write, a walk is no instant: it may see a file that then goes, and later one that took its place.
+    # A walk takes time: while others write, it may count a file that is then replaced, and its replacement.
     while (again := _sizes(root)) != sizes:
         sizes = again
     return sum(sizes.values())
