@@ -80,7 +80,12 @@ class Contest:
         if not self.task.class_names:
             raise RequestError("the benchmark compares classifiers, and these labels are numbers: name other rows")
         self.model, self.tokenizer = build_model(
-            find_base_model(recipe, folder=data_folder),
+            find_base_model(
+                recipe.model_name_or_path,
+                folder=data_folder,
+                revision=recipe.model_revision,
+                weights_sha256=recipe.model_weights_sha256,
+            ),
             class_names=self.task.class_names,
             seed=recipe.seed,
             max_seq_length=recipe.max_seq_length,

@@ -63,7 +63,12 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
     check_early_stopping(recipe, selects_epoch=task.selects_epoch)
-    base = find_base_model(recipe, folder=folder)
+    base = find_base_model(
+        recipe.model_name_or_path,
+        folder=folder,
+        revision=recipe.model_revision,
+        weights_sha256=recipe.model_weights_sha256,
+    )
     document = _document(recipe, base=base, task=task, threads=threads)
     return ResolvedRun(recipe=recipe, base=base, task=task, threads=threads, document=document)
 
