@@ -72,7 +72,12 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     task = load_task(recipe, folder=folder)
     early_stopping(recipe).check(selects_epoch=task.selects_epoch)
     problem = problem_of(task.labels, task.train.labels, recipe.class_weights)
-    base = find_base_model(recipe, folder=folder)
+    base = find_base_model(
+        recipe.model_name_or_path,
+        folder=folder,
+        revision=recipe.model_revision,
+        weights_sha256=recipe.model_weights_sha256,
+    )
     document = _document(recipe, base=base, task=task, threads=threads)
     return ResolvedRun(recipe=recipe, base=base, task=task, problem=problem, threads=threads, document=document)
 
