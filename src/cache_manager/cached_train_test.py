@@ -1,4 +1,4 @@
-"""A model is trained once, however many ask for it, and whoever is killed."""
+"""A model is trained once, however many processes ask for it and whichever is killed."""
 
 from __future__ import annotations
 

@@ -135,8 +135,8 @@ def lost(place: Place, whole: set[str]) -> set[str]:
         until = min((end for end in ends if end > eviction["time"] + 0.001), default=max(ends))
         evicted_until[eviction["key"]] = max(evicted_until.get(eviction["key"], 0.0), until)
     bad = {record.key for record in records(store) if record.state != "ok"}
-    aside = {path.name.partition("+")[0] for path in leftovers(store.layout.quarantine)}
-    gone = set(begun) - whole - bad - aside
+    quarantined = {path.name.partition("+")[0] for path in leftovers(store.layout.quarantine)}
+    gone = set(begun) - whole - bad - quarantined
     return {key for key in gone if evicted_until.get(key, 0.0) < begun[key]}
 
 
