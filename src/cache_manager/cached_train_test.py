@@ -1,4 +1,4 @@
-"""A model is trained once, however many ask for it, and whoever is killed."""
+"""A model is trained once, however many processes ask for it and whichever is killed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from src.cache_manager.cached_train import cached_train
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.training_folder import claimed_training_folder
 from src.cache_manager.store.verify import inspect
+from src.cache_manager.testing.run_inputs import RUN_FLAGS, write_run_inputs
 from src.cli.errors import RequestError
 from src.disk.owner import unique_name
 from src.training.environment.stop_signal import StopSignal
 from src.training.run.request import parse_request
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
-_FLAGS = ("--model_name_or_path", "base", "--train_file", "rows.csv", "--threads", "1", "--max_seq_length", "32")
 _ASKERS = 8
 
 
@@ -30,13 +29,12 @@ _ASKERS = 8
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("FINETUNE_CACHE_MAX_SIZE", raising=False)
-    build_tiny_model(tmp_path / "base")
-    write_sentences(tmp_path / "rows.csv", rows=200, seed=0)
+    write_run_inputs(tmp_path, rows=200)
     return tmp_path
 
 
 def ask(root: Path, *flags: str, limit: int | None = None) -> tuple[Path, bool]:
-    request = parse_request([*_FLAGS, *flags], default_recipe=lambda: "embedded")
+    request = parse_request([*RUN_FLAGS, *flags], default_recipe=lambda: "embedded")
     return cached_train(request, store=Store(root, limit=limit), stop=StopSignal(deadline_seconds=None))
 
 

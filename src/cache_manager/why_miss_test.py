@@ -13,19 +13,18 @@ import pytest
 from src.cache_manager.keys import code_version, machine
 from src.cache_manager.keys.key import Key, run_key
 from src.cache_manager.store.store import Store
+from src.cache_manager.testing.run_inputs import RUN_FLAGS, write_run_inputs
 from src.cache_manager.why_miss import explain
 from src.training.run.request import Request, parse_request
 from src.training.run.resolved_run import ResolvedRun, resolve_run
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.tiny_model import write_sentences
 
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
-    build_tiny_model(tmp_path / "base")
-    write_sentences(tmp_path / "rows.csv", rows=40, seed=0)
-    flags = "--model_name_or_path base --train_file rows.csv --threads 1 --max_seq_length 32"
-    return parse_request(flags.split(), default_recipe=lambda: "embedded")
+    write_run_inputs(tmp_path, rows=40)
+    return parse_request(RUN_FLAGS, default_recipe=lambda: "embedded")
 
 
 def resolved(asked: Request, tmp_path: Path, **changes: Any) -> ResolvedRun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from src.cache_manager.commands.program import build_parser, run_command
 from src.cache_manager.store.store import Store
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key, write_model_folder
+from src.cache_manager.testing.sample_entries import sample_key, sample_store, write_model_folder
 
 FIRST, SECOND = sample_key(1), sample_key(2)
 
@@ -22,11 +21,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.delenv("FINETUNE_CACHE_MAX_SIZE", raising=False)
-    store = Store(tmp_path / "cache")
-    for seed in (1, 2):
-        commit_sample(store, tmp_path / f"model-{seed}", seed=seed)
-        time.sleep(0.01)
-    return store
+    return sample_store(tmp_path, seeds=[1, 2])
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:

@@ -11,7 +11,7 @@ from src.cache_manager.sharing.shared_cache import SharedCache
 from src.cache_manager.store.manifest import seal_manifest
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key, write_model_folder
+from src.cache_manager.testing.sample_entries import commit_sample, sample_key, sample_store, write_model_folder
 from src.cli.errors import RequestError
 
 KEY = sample_key(1)
@@ -24,9 +24,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "mine")
-    commit_sample(store, tmp_path / "model", seed=1)
-    return store
+    return sample_store(tmp_path, seeds=[1])
 
 
 def blobs(tmp_path: Path) -> list[Path]:

@@ -11,16 +11,14 @@ from src.cache_manager.store.manifest import MANIFEST
 from src.cache_manager.store.repair import repair
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key
+from src.cache_manager.testing.sample_entries import sample_key, sample_store
 
 KEY = sample_key(0)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "cache")
-    commit_sample(store, tmp_path / "model", seed=0)
-    return store
+    return sample_store(tmp_path, seeds=[0])
 
 
 def overwrite(path: Path, data: bytes) -> None:

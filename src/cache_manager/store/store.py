@@ -64,16 +64,16 @@ class Store(Entries):
             "; ".join(finding.problems[:3]),
             self.layout.quarantine,
         )
-        aside = self.layout.quarantine / f"{finding.key}+{unique_name()}"
+        quarantined = self.layout.quarantine / f"{finding.key}+{unique_name()}"
         try:
             self.layout.quarantine.mkdir(parents=True, exist_ok=True)
-            self.path(finding.key).rename(aside)
+            self.path(finding.key).rename(quarantined)
         except OSError as error:
             # Gone already, or a cache that may only be read.
             log.debug("cache: %s stays where it is (%s)", finding.key, error)
             return
-        if inspect(self.layout, finding.key, every_byte=True, folder=aside).state == OK:
-            self._place(aside, finding.key)
+        if inspect(self.layout, finding.key, every_byte=True, folder=quarantined).state == OK:
+            self._place(quarantined, finding.key)
 
     def commit(
         self,

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import struct
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,16 @@ def commit_sample(store: Store, folder: Path, *, seed: int, size: int = 4096) ->
     write_model_folder(folder, seed=seed, size=size)
     files = {path.name: path for path in folder.iterdir()}
     return store.commit(files, document=sample_document(seed), model_name=f"sample-{seed}", revision="r").name
+
+
+def sample_store(folder: Path, *, seeds: Iterable[int], limit: int | None = None) -> Store:
+    """Returns the cache `folder/cache` with samples, last used in the order of `seeds`."""
+    store = Store(folder / "cache", limit=limit)
+    for seed in seeds:
+        commit_sample(store, folder / f"model-{seed}", seed=seed)
+        # Their last uses differ by more than a file system's clock tick.
+        time.sleep(0.01)
+    return store
 
 
 def many_samples(store: Store, folder: Path, *, count: int) -> None:
