@@ -70,9 +70,7 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
     return TrainedModel(
         folder=folder,
         class_names=class_names,
-        max_seq_length=max_seq_length
-        or recipe.get("recipe", {}).get("max_seq_length")
-        or min(limits, default=_DEFAULT_TOKENS),
+        max_seq_length=max_seq_length,
         fingerprint=recipe.get("fingerprint"),
         weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         text_pair_column=recipe.get("recipe", {}).get("text_pair_column_name"),
