@@ -15,7 +15,7 @@ EXIT_STOPPED = 3
 
 
 class RequestError(Exception):
-    """The request is wrong: a flag, a recipe, data, or something that cannot be had offline.
+    """The request is invalid: a flag, a recipe, data, or something that is not available offline.
 
     The message is one sentence that says what is wrong and what to do.
     """
@@ -28,32 +28,28 @@ class StopRequested(BaseException):
     """
 
 
-def exit_code_of(
-    program: str, work: Callable[[], int], *, debug: bool, again: str = "run the same command again"
-) -> int:
-    """Runs a program's work and returns its exit code.
-
-    An error is one sentence on standard error that says what is wrong and what to do.
+def exit_code_of(program: str, work: Callable[[], int], *, debug: bool, retry: str = "rerun the command") -> int:
+    """Runs a program's work and returns its exit code; prints an error as one sentence on standard error.
 
     Args:
-        program: its name, which the sentence begins with.
+        program: its name, with which the sentence begins.
         work: the program; returns its exit code.
         debug: whether an error's traceback is shown too.
-        again: what to do once there is room on the disk.
+        retry: what to do once there is space on the disk.
     """
     try:
         return work()
     except RequestError as error:
         code, message = EXIT_WRONG_REQUEST, str(error)
     except (StopRequested, KeyboardInterrupt) as stopped:
-        code, message = EXIT_STOPPED, f"stopped ({stopped}): run the same command again to go on"
+        code, message = EXIT_STOPPED, f"stopped ({stopped}): rerun the command to resume"
     except OSError as error:
         code, message = EXIT_FAILED, str(error)
     except Exception as error:
         code, message = EXIT_FAILED, f"{type(error).__name__}: {error} (--debug shows where)"
     # Libraries wrap it in errors of their own.
     if code == EXIT_FAILED and os.strerror(errno.ENOSPC) in message:
-        message = f"the disk is full: free some space, and {again}"
+        message = f"the disk is full: free some space, and {retry}"
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"{program}: {' '.join(message.split())}\n")

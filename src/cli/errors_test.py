@@ -19,28 +19,28 @@ def end(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "message"),
     [
         (RequestError("wrong\nhere"), 2, "prog: wrong here\n"),
-        (StopRequested("interrupted"), 3, "prog: stopped (interrupted): run the same command again to go on\n"),
+        (StopRequested("interrupted"), 3, "prog: stopped (interrupted): rerun the command to resume\n"),
         (KeyboardInterrupt(), 3, "prog: stopped"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "prog: [Errno 13] Permission denied: '/x'"),
         (ZeroDivisionError("by zero"), 1, "prog: ZeroDivisionError: by zero (--debug shows where)\n"),
     ],
 )
-def test_an_error_is_told_in_one_line(
-    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str]
+def test_an_error_is_one_line(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, text = end(error, capsys)
-    assert found == code and text.startswith(told) and text.count("\n") == 1
+    assert found == code and text.startswith(message) and text.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", [OSError, RuntimeError])
-def test_a_full_disk_is_told_as_such_whoever_found_it(
+def test_a_full_disk_is_reported_as_such_by_any_library(
     kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, text = end(kind(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"), capsys)
     assert (code, text) == (
         1,
-        "prog: the disk is full: free some space, and run the same command again\n",
+        "prog: the disk is full: free some space, and rerun the command\n",
     )

@@ -1,4 +1,4 @@
-"""Times, sizes and numbers as people read and write them: 3 min 20 s, 5GB, 512MiB, 30d."""
+"""Durations, sizes and numbers as people read and write them: 3 min 20 s, 5GB, 512MiB, 30d."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def parse_size(text: str, *, name: str) -> int:
     """Returns bytes.
 
     Args:
-        text: a number with B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB or nothing behind it.
+        text: a number, alone or followed by B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB or TiB.
         name: of the flag or variable, for the error.
 
     Raises:
-        RequestError: it is no size.
+        RequestError: it is not a size.
     """
     return int(_parse(text, units=_SIZES, must=f"{name} must be a size such as 5GB or 512MiB, not {text!r}"))
 
@@ -31,7 +31,7 @@ def parse_age(text: str, *, name: str) -> float:
     """Returns seconds; the unit is s, m, h, d or w.
 
     Raises:
-        RequestError: it is no age.
+        RequestError: it is not an age.
     """
     return _parse(text, units=_AGES, must=f"{name} must be an age such as 30d or 12h, not {text!r}")
 
@@ -44,7 +44,7 @@ def _parse(text: str, *, units: dict[str, int], must: str) -> float:
 
 
 def show_size(size: float) -> str:
-    """Returns a size for people, in powers of 1000 as disks are sold."""
+    """Formats a size, in powers of 1000 as disks are sold: 512 B, 1.5 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -53,7 +53,7 @@ def show_size(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns, say, 0.4 s, 12 s, 3 min 20 s or 2 h 5 min."""
+    """Formats a duration: 0.4 s, 12 s, 3 min 20 s or 2 h 5 min."""
     if seconds < 10:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     minutes, rest = divmod(round(seconds), 60)
@@ -64,5 +64,5 @@ def duration(seconds: float) -> str:
 
 
 def number_or_dash(value: float | None) -> str:
-    """Returns a score with four decimals, or a dash for one that is not defined or no number."""
+    """Formats a score with four decimals; a dash if it is undefined or not finite."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.4f}"

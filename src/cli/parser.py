@@ -11,7 +11,7 @@ from src.cli.errors import RequestError
 
 
 class RefusingParser(argparse.ArgumentParser):
-    """An argument parser that raises RequestError where argparse's own prints its usage and leaves the program."""
+    """An argument parser that raises RequestError where argparse's own prints its usage and exits."""
 
     def error(self, message: str) -> NoReturn:
         """Raises RequestError."""
@@ -19,6 +19,6 @@ class RefusingParser(argparse.ArgumentParser):
 
 
 def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
-    """Returns ` (did you mean X?)`, or the empty string where nothing is near."""
+    """Returns ` (did you mean X?)`, or the empty string if nothing is close."""
     near = difflib.get_close_matches(wrong, list(valid), n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else ""

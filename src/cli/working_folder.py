@@ -1,4 +1,4 @@
-"""Where a program was called: `bazel run` starts it in its runfiles, and says in the environment where the user is."""
+"""Where a program was called: `bazel run` starts it in its runfiles, and gives the user's folder in the environment."""
 
 from __future__ import annotations
 

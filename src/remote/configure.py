@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None, *, environment: Mapping[str, st
         except (OSError, UnicodeDecodeError) as error:
             raise OSError(f"{error}: {_UNCHANGED}") from error
 
-    return exit_code_of("configure", work, debug="--debug" in flags, again=f"run configure again: {_UNCHANGED}")
+    return exit_code_of("configure", work, debug="--debug" in flags, retry=f"run configure again: {_UNCHANGED}")
 
 
 if __name__ == "__main__":

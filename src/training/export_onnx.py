@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.cli.formats import show_size
 from src.cli.working_folder import working_folder
 from src.disk.durable import flush_folder, write_json
 from src.training.data.files import FILE_KINDS
@@ -22,6 +23,7 @@ _PROGRAM = "export_onnx"
 _MIN_AGREEMENT = 0.99
 # protobuf's limit for one file, less what is not weights.
 _MAX_WEIGHT_BYTES = 2_000_000_000
+_GROUPS = ("output", "rows to compare on")
 _DESCRIPTION = f"""\
 Exports a trained model to ONNX and compares the two on real rows.
 
@@ -45,9 +47,9 @@ def argument_parser() -> Parser:
         _PROGRAM,
         usage="--model DIR --output FILE.onnx [--FLAG VALUE ...]",
         description=_DESCRIPTION,
-        groups=["output", "rows"],
+        groups=_GROUPS,
     )
-    output, rows = parser.groups["output"], parser.groups["rows"]
+    output, rows = (parser.groups[title] for title in _GROUPS)
     output.add_argument("--output", metavar="FILE.onnx", help="file to write")
     output.add_argument("--int8", action="store_true", help="store weights in 8 bits: a quarter of the size")
     output.add_argument(
@@ -56,9 +58,7 @@ def argument_parser() -> Parser:
         type=fraction,
         help=f"minimum fraction of equal predictions with --int8 (default: {_MIN_AGREEMENT})",
     )
-    rows.add_argument(
-        "--check_file", metavar="FILE", help="file with rows to compare on (default: 1,057 movie reviews)"
-    )
+    rows.add_argument("--check_file", metavar="FILE", help="file with the rows (default: 1,057 movie reviews)")
     rows.add_argument("--text_column_name", metavar="NAME", help="column with the text (default: the only one)")
     rows.add_argument(
         "--text_pair_column_name",
@@ -156,7 +156,7 @@ def _show(report: dict[str, Any], output: Path) -> None:
     check, size = report["check"], report["bytes"]
     lines = [
         f"{check['rows']:,} rows of {check['rows_of']}: {_difference(check)}",
-        f"size      {size['original'] / 1e6:.1f} MB -> {size['onnx'] / 1e6:.1f} MB ({report['weights']})",
+        f"size      {show_size(size['original'])} -> {show_size(size['onnx'])} ({report['weights']})",
         f"a row     {check['seconds_a_row']['original'] * 1e3:.2f} ms -> {check['seconds_a_row']['onnx'] * 1e3:.2f} ms "
         "(alone, 1 thread, median)",
     ]

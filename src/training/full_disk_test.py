@@ -95,7 +95,9 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on_once_there_is_
     # A checkpoint takes 72 KB, the model 80: too little for the first checkpoint; for one beside it, twice, so that the
     # second run goes on from the first one's; for the model beside a checkpoint.
     told = run(namespace, inputs, (40, always), (100, always), (130, always), (140, []), (65536, []))
-    sentence = "train_model: the disk is full: free some space, and the same command goes on from the last checkpoint"
+    sentence = (
+        "train_model: the disk is full: free some space, and rerun the command to resume from the last checkpoint"
+    )
     for full in told[:-1]:
         assert (full["code"], full["sha256"]) == (1, None)
         assert [line.startswith(sentence) for line in full["errors"]] == [True], full["errors"]

@@ -49,19 +49,18 @@ def main(arguments: list[str]) -> int:
 def argument_parser() -> Parser:
     """Returns the parser behind --help."""
     parser = Parser(_PROGRAM, usage='--model DIR ["text" ...]', description=_DESCRIPTION, groups=["texts"])
-    parser.groups["texts"].add_argument(
+    texts, run = parser.groups["texts"], parser.groups["run"]
+    texts.add_argument(
         "--pairs", action="store_true", help="texts are pairs (default: if the recipe of the model says so)"
     )
-    parser.groups["run"].add_argument(
+    run.add_argument(
         "--batch_size",
         metavar="N",
         type=positive_integer,
         default=_BATCH_SIZE,
         help=f"texts per batch (default: {_BATCH_SIZE})",
     )
-    parser.groups["run"].add_argument(
-        "--threads", metavar="N", type=positive_integer, help="CPU threads (default: every core)"
-    )
+    run.add_argument("--threads", metavar="N", type=positive_integer, help="CPU threads (default: every core)")
     return parser
 
 

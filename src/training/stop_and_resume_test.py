@@ -107,7 +107,7 @@ def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: subprocess.P
     program.send_signal(signal.SIGINT)
     _, told = program.communicate(timeout=30)
     assert (program.returncode, time.monotonic() - started < 10) == (3, True)
-    assert "run the same command again to go on" in told
+    assert "rerun the command to resume" in told
     assert "Traceback" not in told
     assert {path.name for path in user_folder.iterdir()} == {*INPUTS, "out.checkpoint"}
     metrics = _metrics(user_folder / "out.checkpoint")

@@ -27,8 +27,8 @@ _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
-    again = "the same command goes on from the last checkpoint there is"
-    return exit_code_of("train_model", lambda: _train(arguments), debug="--debug" in arguments, again=again)
+    retry = "rerun the command to resume from the last checkpoint"
+    return exit_code_of("train_model", lambda: _train(arguments), debug="--debug" in arguments, retry=retry)
 
 
 def _train(arguments: list[str]) -> int:
@@ -41,28 +41,28 @@ def _train(arguments: list[str]) -> int:
 
 
 def choose_default_recipe() -> str:
-    """Returns the tutorial's recipe if the hub or its cache can serve it, else the embedded one."""
+    """Returns the tutorial's recipe if the hub or its cache has it, else the embedded one."""
     from src.training.environment.hub import hub_has
 
     if hub_has(read_recipe(_DEFAULT, folder=working_folder())):
         return _DEFAULT
     sys.stdout.write(
-        f"*** The hub does not answer and its cache does not hold {_DEFAULT}: starting from the recipe "
-        f"{_OFFLINE_DEFAULT}, whose model and sentences come with the packages. ***\n"
+        f"*** The hub is not reachable and its cache lacks {_DEFAULT}: using the recipe {_OFFLINE_DEFAULT}, "
+        "whose model and sentences come with the packages. ***\n"
     )
     return _OFFLINE_DEFAULT
 
 
 def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = None) -> Path:
-    """Trains what was asked for; returns the artifact folder.
+    """Trains a model; returns its folder.
 
     Args:
-        request: what was asked for.
+        request: the checked command line.
         stop: ends the run early.
-        resolved: the request's inputs, where the caller has found and hashed them already.
+        resolved: the request's inputs, if the caller has found and hashed them already.
 
     Raises:
-        RequestError: the request turns out to be wrong.
+        RequestError: the request turns out to be invalid.
         StopRequested: a signal or the deadline came.
     """
     # What follows loads numpy and torch, which read the environment once.
@@ -95,14 +95,14 @@ def train_classifier(
         model_name: base model: a hub name, a folder, or embedded:NAME.
         dataset_name: hub dataset, or embedded:NAME. `glue` with `sst2` is the tutorial's job, pinned to commits.
         dataset_config: configuration of the hub dataset; by default `sst2` for `glue`.
-        output_dir: where the model goes; by default a folder in finetuned/ named after the run.
-        batch_size: rows a step.
+        output_dir: folder for the model; by default one in finetuned/ named after the run.
+        batch_size: rows per training step.
         learning_rate: peak learning rate.
         epochs: passes over the train rows.
         **fields: any other field of a recipe, such as `train_file`, `seed` or `max_train_samples`.
 
     Raises:
-        RequestError: the arguments are wrong, or something cannot be had.
+        RequestError: the arguments are invalid, or something is not available.
     """
     pinned = read_recipe(_DEFAULT, folder=working_folder())
     raw: dict[str, Any] = {"model_name_or_path": model_name}
@@ -140,14 +140,14 @@ def print_model_performance(
 
     Args:
         model: a classifier of transformers.
-        trainer: not needed; stands here for the tutorial's callers. May be None.
+        trainer: ignored; for the tutorial's callers. May be None.
         tokenizer: the model's tokenizer.
         test_dataset: rows, such as a datasets.Dataset, with a text column and a column of class indices, or of values
-            where the model is a regression.
+            if the model is a regression.
         text_column_name: the column with the text.
-        text_pair_column_name: the column with the second text, where the model reads pairs.
+        text_pair_column_name: the column with the second text, if the model reads pairs.
         label_column_name: the column with the label.
-        max_seq_length: tokens a text is cut to.
+        max_seq_length: maximum tokens of a text; longer ones are truncated.
     """
     del trainer
     from src.training.run.performance import print_performance

@@ -14,7 +14,7 @@ from src.training.data.labels import LabelledRows
 from src.training.data.tables import Table
 from src.training.recipes.recipe import CLASSIFICATION
 
-# More classes than this, most of them on few rows: numbers to predict, not names of classes.
+# More classes than this, most of them with few rows, are numbers to predict, not names of classes.
 _MAX_CLASSES = 1000
 
 log = logging.getLogger(__name__)

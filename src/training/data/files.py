@@ -1,4 +1,4 @@
-"""Files of rows as named columns: csv, tsv, json lines and parquet, every value as it was written."""
+"""Reads csv, tsv, JSON lines and parquet files as named columns, every value as written."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from src.cli.errors import RequestError
 from src.training.data.tables import Table
 
 _GZIPPED = ".gz"
-# A row has to lie in two blocks at the most; pyarrow's own blocks of 1 MB are less than a long document.
+# pyarrow needs each row within two blocks; its default blocks of 1 MB are less than a long document.
 _BLOCK_BYTES = 64 << 20
 
 
 def read_file(path: Path) -> Table:
-    """Reads a .csv, .tsv, .json, .jsonl or .parquet file; text may be gzip'ed, with .gz at the end of the name.
+    """Reads a .csv, .tsv, .json, .jsonl or .parquet file; text may be gzipped, with .gz at the end of the name.
 
     Raises:
-        RequestError: the file cannot be read, or what is in it is not what its name says.
+        RequestError: the file cannot be read, or is not of the kind that its name says.
     """
     import pyarrow as pa
 
@@ -31,7 +31,7 @@ def read_file(path: Path) -> Table:
     except (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error) or _is_utf16(path):
             raise RequestError(
-                f"{path.name} is not UTF-8 text: save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`, or the name of its own "
+                f"{path.name} is not UTF-8 text: save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`, with the name of its "
                 "encoding in place of LATIN1)"
             ) from error
         words = " ".join(str(error).split())
@@ -60,7 +60,7 @@ def _read_json(path: Path) -> dict[str, list[Any]]:
     if text.lstrip().startswith("["):
         rows = json.loads(text, object_pairs_hook=_unique)
     else:
-        # Not by splitlines(): it also splits at U+2028 and its like, which may stand in a string as they are.
+        # Not by splitlines(): it also splits at U+2028 and its like, which may occur in a string as they are.
         rows = [_json_line(line, at) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("every row must be an object with a value for each column")
@@ -79,15 +79,15 @@ def _json_line(line: str, at: int) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes an object of its members; without this the last of two with one name would stand for both."""
+    """Makes an object of its members; json alone would silently keep the last of two with the same name."""
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError(f"two values have one name in {', '.join(name for name, _ in pairs)}")
+        raise ValueError(f"two values have the same name in {', '.join(name for name, _ in pairs)}")
     return members
 
 
 def _require_characters(name: str, values: list[Any]) -> None:
-    """Refuses halves of surrogate pairs: JSON can spell them, but they are no characters and no UTF-8."""
+    """Refuses halves of surrogate pairs: JSON can spell them, but they are not characters, and not UTF-8."""
     for row, value in enumerate(values, 1):
         if isinstance(value, str) and not value.isascii():
             try:
@@ -106,7 +106,7 @@ def _read_parquet(path: Path) -> dict[str, list[Any]]:
 
 def _require_unique(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
-        raise ValueError(f"two columns have one name in {', '.join(names)}")
+        raise ValueError(f"two columns have the same name in {', '.join(names)}")
 
 
 def _read_csv(path: Path) -> dict[str, list[Any]]:
@@ -118,14 +118,14 @@ def _read_csv(path: Path) -> dict[str, list[Any]]:
     with _opened(path) as file, csv.open_csv(file, read_options=read, parse_options=parse) as reader:
         names = reader.schema.names
     _require_unique(names)
-    # Every value stays as written: guessing would turn the text `1999` into a number and `NA` into nothing.
+    # Every value stays as written: type inference would turn the text `1999` into a number and `NA` into null.
     convert = csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
     with _opened(path) as file:
         return csv.read_csv(file, read_options=read, parse_options=parse, convert_options=convert).to_pydict()
 
 
 def _opened(path: Path) -> Any:
-    """Opens a file for pyarrow, which knows a gzip'ed one by its name only if that is in small letters."""
+    """Opens a file for pyarrow, which detects gzip by the name only in lower case."""
     import pyarrow as pa
 
     return pa.input_stream(path, compression="gzip" if path.name.lower().endswith(_GZIPPED) else None)

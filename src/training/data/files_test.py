@@ -1,4 +1,4 @@
-"""Files as users write them, and what is said of those that cannot be read."""
+"""Files as users write them, and the refusal of those that cannot be read."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_json_lines_may_have_a_byte_order_mark_windows_line_ends_and_empty_lines
 
 
 def test_a_line_separator_inside_a_json_string_ends_no_line(tmp_path: Path) -> None:
-    # str.splitlines() takes these for line ends; JSON lets them stand in a string as they are.
+    # str.splitlines() takes these for line ends; JSON allows them in a string as they are.
     text = "a\u2028b\u2029c\x85d"
     assert columns(tmp_path, "a.jsonl", json.dumps({"text": text}, ensure_ascii=False))["text"] == [text]
 
@@ -137,7 +137,11 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         ("a.csv", b"text,label\n", "a.csv has no rows: it must have a header and at least one row"),
         ("a.jsonl", b'{"text": "a"}\n{"text": "b"', "a.jsonl cannot be read as jsonl: line 2: Expecting"),
         ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud83d b"}', "a.jsonl cannot be read as jsonl: row 2: text holds half"),
-        ("a.jsonl", b'{"text": "a", "text": "b"}', "a.jsonl cannot be read as jsonl: line 1: two values have one name"),
+        (
+            "a.jsonl",
+            b'{"text": "a", "text": "b"}',
+            "a.jsonl cannot be read as jsonl: line 1: two values have the same name",
+        ),
         ("a.json", b"[" * 100_000, "a.json cannot be read as json: maximum recursion depth"),
         ("a.jsonl", b'["a film", 1]', "a.jsonl cannot be read as jsonl: every row must be an object"),
         ("a.parquet", b"text,label\na film,1\n", "a.parquet cannot be read as parquet"),
@@ -158,7 +162,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     arrays = [pa.array(["a film"]), pa.array(["b"]), pa.array([1])]
     parquet.write_table(pa.Table.from_arrays(arrays, names=["text", "text", "label"]), tmp_path / "a.parquet")
     for name, content in (("a.csv", b"text,text,label\na film,b,1\n"), ("a.parquet", None)):
-        with pytest.raises(RequestError, match="two columns have one name in text, text, label"):
+        with pytest.raises(RequestError, match="two columns have the same name in text, text, label"):
             columns(tmp_path, name, content or (tmp_path / name).read_bytes())
 
 

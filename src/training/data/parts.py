@@ -1,4 +1,4 @@
-"""Which rows train, which are scored after each epoch, and which give the final numbers."""
+"""Which rows are trained on, which are scored after each epoch, and which give the final scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Task:
         labels: what the rows are labelled with.
         train: rows to train on.
         validation: rows scored after each epoch.
-        test: rows for the final numbers, which took no part in training or in choosing the epoch.
+        test: rows for the final scores, which took no part in training or in choosing the epoch.
         selects_epoch: whether `validation` may choose the epoch that is kept: it may not where it is `test`.
     """
 
@@ -36,7 +36,7 @@ class Task:
     selects_epoch: bool
 
     def content(self) -> dict[str, dict[str, Any]]:
-        """Row counts and hashes by role, for recipe.json."""
+        """Row counts and hashes of the three parts, for recipe.json."""
         return {
             role: {"split": rows.split, "rows": len(rows), "sha256": rows.sha256(self.labels)}
             for role, rows in (("train", self.train), ("validation", self.validation), ("test", self.test))
@@ -63,10 +63,10 @@ def load_task(recipe: Recipe, *, folder: Path) -> Task:
 
 
 def _assign(splits: dict[str, Examples], labels: Labels, recipe: Recipe) -> Task:
-    """Decides which rows train, which are scored after each epoch, and which give the final numbers.
+    """Assigns the splits to training, validation and test.
 
-    Where only validation rows are given they give the final numbers, and so cannot choose the epoch;
-    `validation_fraction` then sets train rows aside to choose by.
+    If only validation rows are given, they give the final scores, and so cannot choose the epoch;
+    `validation_fraction` then sets train rows aside to choose it.
     """
     test = splits.get("test") or splits.get("validation")
     validation = splits.get("validation") if "test" in splits else None
@@ -89,7 +89,7 @@ def _assign(splits: dict[str, Examples], labels: Labels, recipe: Recipe) -> Task
 
 
 def _carve(rows: Examples, labels: Labels, recipe: Recipe, *, fraction: float) -> tuple[Examples, Examples]:
-    """Returns the rows to train on and the rows set aside, of which there may be none."""
+    """Returns the rows to train on and the rows set aside, which may be none."""
     if fraction == 0.0 and recipe.train_fraction == 1.0:
         return rows, rows.select([])
     groups = (sentence_groups if recipe.split_unit == "sentence" else row_groups)(rows.whole_texts)

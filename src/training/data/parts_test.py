@@ -16,7 +16,7 @@ ROWS = {"train": 100, "validation": 30, "test": 20}
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A folder with a file a split; every text says which split it stands in."""
+    """A folder with a file per split; every text begins with its split."""
     for split, rows in ROWS.items():
         lines = (f"{split} film {row},{'good' if row % 2 else 'bad'}\n" for row in range(rows))
         (tmp_path / f"{split}.csv").write_text("text,label\n" + "".join(lines))

@@ -29,7 +29,7 @@ class Examples:
 
     Attributes:
         labels: class indices, or the values of a regression.
-        text_pairs: the second text of each row; None where the rows are single texts.
+        text_pairs: the second text of each row; None if the rows are single texts.
     """
 
     split: str
@@ -47,11 +47,11 @@ class Examples:
 
     @property
     def whole_texts(self) -> tuple[str, ...]:
-        """What makes a row the same as another: its text, or both texts of a pair, whichever stands first."""
+        """What makes a row the same as another: its text, or both texts of a pair in either order."""
         if self.text_pairs is None:
             return self.texts
         both = (sorted(pair, key=str.lower) for pair in zip(self.texts, self.text_pairs, strict=True))
-        # The mark between them is a word that no text has: "a b" with "c" is not "a" with "b c".
+        # The separator is a word that no text has: "a b" with "c" is not "a" with "b c".
         return tuple(f"{first} \0 {second}" for first, second in both)
 
     def select(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Examples:
@@ -64,7 +64,7 @@ class Examples:
         )
 
     def sha256(self, labels: Labels) -> str:
-        """Hash of texts and class names, or values, in order; every part goes in with its length before it."""
+        """Hash of texts and class names, or values, in order; every part is preceded by its length."""
         named = list(map(labels.text, self.labels))
         columns = (self.texts, named) if self.text_pairs is None else (self.texts, self.text_pairs, named)
         digest = hashlib.sha256()
@@ -133,7 +133,7 @@ def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     for split, path in files.items():
         found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path)}
-        # The train file comes first, and brings its other splits; a file named for one of them takes its place.
+        # The train file comes first, with all its splits; a file named for one of them replaces it.
         tables |= found if split == "train" else {split: found[split]}
     return tables
 

@@ -1,4 +1,4 @@
-"""Which rows stand on which side: a pure function of the seed, and never parts of one sentence on both."""
+"""Splits rows, by groups that stay together: a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def row_groups(texts: Sequence[str]) -> np.ndarray:
-    """Groups rows whose text is the same but for case and white space. Returns one group number a row, int64 [n]."""
+    """Groups rows whose text is the same up to case and white space. Returns one group number per row, int64 [n]."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(" ".join(text.lower().split()), len(numbers)) for text in texts], np.int64)
 
@@ -17,16 +17,16 @@ def sentence_groups(texts: Sequence[str]) -> np.ndarray:
     """Groups each phrase with the longest row that contains it as a run of words.
 
     SST-2's train rows are the constituents of 6,920 sentences (Socher et al. 2013), so a random row
-    split puts parts of one sentence on both sides. A phrase that several sentences share goes with
-    the longest of them; that leaks single words and idioms, no sentences.
+    split puts parts of one sentence on both sides. A phrase that several sentences share joins the
+    longest of them; that leaks single words and idioms, but no sentences.
 
     Returns:
-        One group number a row, int64 [n].
+        One group number per row, int64 [n].
     """
     words = [tuple(text.lower().split()) for text in texts]
     group_of: dict[tuple[str, ...], int] = {}
     groups = np.empty(len(words), np.int64)
-    # Longest first: whatever is not yet a known run of words starts a group of its own.
+    # Longest first: a row that is not yet a known run of words starts a group of its own.
     for row in sorted(range(len(words)), key=lambda at: (-len(words[at]), words[at])):
         run = words[row]
         known = group_of.get(run)
@@ -40,11 +40,11 @@ def sentence_groups(texts: Sequence[str]) -> np.ndarray:
 
 
 def set_aside(groups: np.ndarray, *, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
-    """Deals whole groups out to parts in random order, each part until it has its size.
+    """Fills parts with whole groups in random order, each up to its size.
 
     Args:
-        groups: one group number a row, int64 [n].
-        sizes: rows wanted for each part; the last part takes what is left, up to its size.
+        groups: one group number per row, int64 [n].
+        sizes: rows wanted for each part.
         seed: decides the order of groups.
 
     Returns:
@@ -59,7 +59,7 @@ def set_aside(groups: np.ndarray, *, sizes: Sequence[int], seed: int) -> list[np
     parts: list[np.ndarray] = []
     at = 0
     for size in sizes:
-        # A part ends at the last whole group that fits, so that no group stands in two parts.
+        # A part ends at the last whole group that fits, so that no group is in two parts.
         fits = starts[(starts > at) & (starts <= at + size)]
         end = len(dealt) if at + size >= len(dealt) else int(fits[-1]) if len(fits) else at
         parts.append(np.sort(dealt[at:end]))

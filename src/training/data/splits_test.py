@@ -1,4 +1,4 @@
-"""Rows that stand together, and parts that share none of them."""
+"""Groups stay together, and parts share none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as named columns: of hub datasets, and which columns are the text and the label."""
+"""Named columns of rows, those of hub datasets, and which of them are the text and the label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
 from src.training.environment.hub import go_offline_unless_reachable
 
-# Split names that hub datasets use for the same thing.
+# Names of the same split in hub datasets.
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
 
 
@@ -19,9 +19,9 @@ class Table:
     """Columns of one split.
 
     Attributes:
-        origin: how a message names it, such as a file's name.
+        origin: its name in messages, such as a file's name.
         columns: values by column name, all of one length.
-        class_names: names behind whole-number labels by column, where the source knows them.
+        class_names: names of integer labels by column, if the source has them.
     """
 
     origin: str
@@ -64,7 +64,7 @@ def dataset_tables(loaded: Mapping[str, Any], *, origin: str) -> dict[str, Table
 
     Args:
         loaded: datasets.Dataset by name of split.
-        origin: how a message names the dataset.
+        origin: name of the dataset in messages.
     """
     tables = {}
     for split, names in _SPLIT_NAMES.items():
@@ -76,7 +76,7 @@ def dataset_tables(loaded: Mapping[str, Any], *, origin: str) -> dict[str, Table
 
 def _dataset_table(origin: str, split: Any) -> Table:
     names = {key: tuple(value.names) for key, value in split.features.items() if hasattr(value, "names")}
-    # As stored: a format that the dataset was saved with would make tensors of the columns, or leave some out.
+    # As stored: the format that a dataset was saved with may make tensors of the columns, or omit some.
     columns = split.with_format("arrow")[:].to_pydict()
     return Table(origin=origin, columns=columns, class_names=names)
 
@@ -88,7 +88,7 @@ def choose_columns(table: Table, *, text: str | None, label: str, pair: str | No
         table: the rows.
         text: the text column; None: the only other one.
         label: the label column.
-        pair: the column with the second text of a pair; None where the rows are single texts.
+        pair: the column with the second text of a pair; None if the rows are single texts.
 
     Raises:
         RequestError: a column is missing or named twice, or the text could be in more than one.
@@ -120,6 +120,6 @@ def choose_columns(table: Table, *, text: str | None, label: str, pair: str | No
 
 
 def _is_text(values: Sequence[Any]) -> bool:
-    """Whether a column holds text: strings, more than one word in some."""
+    """Whether a column holds text: strings, some with more than one word."""
     head = values[:1000]
     return all(isinstance(value, str) for value in head) and any(" " in value.strip() for value in head)

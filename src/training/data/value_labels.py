@@ -21,7 +21,7 @@ from src.training.recipes.recipe import REGRESSION
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # So few different numbers may as well be names, as of versions.
 _MIN_VALUES = 3
-# What GLUE writes where it hides the labels of test rows, of STS-B too, whose labels are from 0 to 5.
+# GLUE's label of test rows whose labels it hides, in STS-B too, whose labels are from 0 to 5.
 _HIDDEN = -1.0
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class ValueLabels:
     def claims(cls, table: Table, column: str, *, problem_type: str | None) -> bool:
         """See Labels.claims.
 
-        Labels are numbers to predict where the recipe says so; and where it says nothing, if some of them are not whole
-        numbers. Numbers that are all whole stay classes, also where they are stored as floats, as pandas does as soon
-        as one row lacks its label.
+        Labels are numbers to predict if the recipe says so, or if it says nothing and some of them are not whole
+        numbers. Numbers that are all whole are classes, even if they are stored as floats, as pandas does as soon as
+        one row lacks its label.
         """
         names = table.class_names.get(column)
         if problem_type == cls.problem_type and names is not None:
@@ -149,7 +149,7 @@ def _values(table: Table, column: str) -> tuple[float, ...]:
 
 
 def _are_hidden(values: Sequence[float], *, train: Sequence[float]) -> bool:
-    """Whether a split's labels stand for none: all -1, where those to learn from are never below 0."""
+    """Whether the labels of a split are hidden: all are -1, and the train rows have none below 0."""
     return all(value == _HIDDEN for value in values) and min(train) >= 0
 
 

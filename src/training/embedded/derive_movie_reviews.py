@@ -6,8 +6,8 @@ ICWSM 2014. Movie reviews become train, validation and test rows; Amazon reviews
 of other domains. Columns: `text` as published, `label` (`negative` or `positive`, the sign of the mean rating) and
 `rating` (the mean rating as published). Rows with a mean of exactly 0 have no label and are left out.
 
-The movie reviews once more, as `ratings_*.csv`, for a model that says how positive a sentence is: columns `text` and
-`label`, which is the mean rating; rows with a mean of 0 among them.
+The movie reviews again, as `ratings_*.csv`, for a model that predicts how positive a sentence is: columns `text` and
+`label`, which is the mean rating; rows with a mean of 0 included.
 
 Of near-duplicates (near_duplicates.py) the first row stays; if they are of different classes none stays. Which split a
 row belongs to, and its place in the file, follow from the SHA-256 of its normalised text alone.
@@ -55,7 +55,7 @@ class Row(NamedTuple):
 def read_members(sdist: Path) -> dict[str, str]:
     """Text of the rated-sentence files in the sdist, by file name; nothing is unpacked to disk.
 
-    Raises PinMismatchError when the file is not the pinned sdist, FileNotFoundError when it is not there.
+    Raises PinMismatchError when the file is not the pinned sdist, FileNotFoundError when it is missing.
     """
     content = sdist.read_bytes()
     pins.check_bytes(str(sdist), content, pins.SDIST_SHA256)
@@ -67,7 +67,7 @@ def read_members(sdist: Path) -> dict[str, str]:
 def _member(archive: bytes, name: str) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         opened = tar.extractfile(name)
-        assert opened is not None, f"{name} is no regular file"
+        assert opened is not None, f"{name} is not a regular file"
         return opened.read()
 
 
@@ -119,7 +119,7 @@ def _order(text: str) -> str:
 def to_csv(rows: Iterable[Row] | Iterable[Rating], *, columns: Sequence[str] = COLUMNS) -> bytes:
     """UTF-8 CSV with a header line and LF line ends.
 
-    Rows stand in the order of their hashes: the published order has all positive reviews first, which would make any
+    Rows are in the order of their hashes: the published order has all positive reviews first, which would make any
     "first N rows" one-sided.
     """
     out = io.StringIO(newline="")

@@ -1,6 +1,6 @@
-"""Where the embedded model and data sets lie: real weights and sentences that come with the locked packages.
+"""Locates the embedded model and data sets: real weights and sentences that come with the locked packages.
 
-Under Bazel the derived files are outputs that stand beside this module in the runfiles. Without Bazel they are derived
+Under Bazel the derived files are outputs beside this module in the runfiles. Without Bazel they are derived
 on first use into `$XDG_CACHE_HOME/finetune-repo/embedded` (default `~/.cache`). Either way every file's SHA-256 is
 checked, once a process. Importing this module is cheap: nothing heavy is loaded before something has to be derived.
 """
@@ -55,7 +55,7 @@ def embedded_dataset(name: str) -> dict[str, Path]:
 
     Raises:
         ValueError: there is no such data set, or its files are not the pinned ones (PinMismatchError).
-        FileNotFoundError: the source distribution that carries the sentences is not there.
+        FileNotFoundError: the source distribution with the sentences is missing.
     """
     if name not in DATASETS:
         raise ValueError(f"There is no embedded data set {name!r}; valid names: {', '.join(DATASETS)}.")
@@ -83,7 +83,7 @@ def _derived(name: str, pinned: Mapping[str, str], derive: Callable[[Path], None
 
 
 def _derive_into(target: Path, pinned: Mapping[str, str], derive: Callable[[Path], None]) -> Path:
-    """Derives in a folder of its own and renames it, so that no reader ever meets half of the files."""
+    """Derives in a folder of its own and renames it, so that no reader ever sees half of the files."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -95,7 +95,7 @@ def _derive_into(target: Path, pinned: Mapping[str, str], derive: Callable[[Path
         except OSError:
             if not target.is_dir():
                 raise
-            # Another process was first; what it made is as good, if it is whole.
+            # Another process was first; its files are as good, if they are complete.
             pins.check_folder(target, pinned)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

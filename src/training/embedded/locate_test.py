@@ -1,4 +1,4 @@
-"""Where the material is found, when it is derived, and what is said when it cannot be."""
+"""Where the material is found, when it is derived, and the error when it cannot be."""
 
 import hashlib
 import subprocess

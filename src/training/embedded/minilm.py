@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 (Apache-2.0) as it lies in an installed PyPI package, found without importing that package."""
+"""all-MiniLM-L6-v2 (Apache-2.0) in an installed PyPI package, found without importing that package."""
 
 import functools
 import importlib.util

@@ -1,11 +1,11 @@
-"""Sentences that say the same in nearly the same words, found by rules that give one answer on every machine.
+"""Near-duplicate sentences, found by rules that give the same answer on every machine.
 
-A sentence that stands in training and, slightly altered, in the test rows makes the test measure memory. Two texts
+A sentence that is in the train rows and, slightly altered, in the test rows makes the test measure memory. Two texts
 count as near-duplicates when, after `normalise`, one of these holds:
 
 - they consist of the same set of words;
 - the Jaccard index of their three-word shingles is at least `MIN_JACCARD`;
-- the shorter has at least `MIN_CONTAINED_SHINGLES` shingles and `MIN_CONTAINMENT` of them stand in the longer one.
+- the shorter has at least `MIN_CONTAINED_SHINGLES` shingles and `MIN_CONTAINMENT` of them are in the longer one.
 
 Short idioms ("been there, done that") are below the third rule's size on purpose: a review that uses one is not a copy
 of another. Shingling and both measures: Broder, "On the resemblance and containment of documents" (1997).

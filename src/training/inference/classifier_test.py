@@ -23,13 +23,13 @@ def _load(folder: Path) -> Classifier:
 
 
 def _pipeline_scores(folder: Path, texts: tuple[str, ...]) -> np.ndarray:
-    """What the pipeline says of one text at a time, float [texts, classes]."""
+    """Scores of the pipeline, one text at a time, float [texts, classes]."""
     classify: Any = pipeline("text-classification", model=str(folder), device="cpu")
     names = find_trained_model(folder).class_names
     rows = []
     for text in texts:
-        said = {row["label"]: row["score"] for row in classify(text, top_k=None, truncation=True)}
-        rows.append([said[name] for name in names])
+        scores = {row["label"]: row["score"] for row in classify(text, top_k=None, truncation=True)}
+        rows.append([scores[name] for name in names])
     return np.array(rows)
 
 
