@@ -87,8 +87,12 @@ def test_another_model_is_never_written(
     (user_folder / "out" / "tiny.onnx").write_text("an older model")
     arguments = [*ARGUMENTS, "--int8", "--min_agreement", "1"] if step == "quantise" else [*ARGUMENTS]
     assert main(arguments) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("export_onnx: the ") and told.endswith(": nothing was written\n") and told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert (
+        errors.startswith("export_onnx: the ")
+        and errors.endswith(": nothing was written\n")
+        and errors.count("\n") == 1
+    )
     assert [path.name for path in (user_folder / "out").iterdir()] == ["tiny.onnx"]
     assert (user_folder / "out" / "tiny.onnx").read_text() == "an older model"
 
@@ -122,8 +126,8 @@ def test_a_wrong_request_is_refused(
     flags = {**dict(zip(ARGUMENTS[::2], ARGUMENTS[1::2], strict=True)), **changed}
     arguments = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
     assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert words in told and told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert words in errors and errors.count("\n") == 1
     assert not (user_folder / "out").exists()
 
 

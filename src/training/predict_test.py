@@ -64,9 +64,9 @@ def test_lines_come_back_in_order_with_the_pipelines_scores(user_folder: Path, t
     rows = _rows(done.stdout)
     assert [row["text"] for row in rows] == texts
     classify: Any = pipeline("text-classification", model=str(user_folder / "model"), device="cpu")
-    for row, said in zip(rows, classify(texts), strict=True):
-        assert row["score"] == pytest.approx(said["score"], abs=1e-6)
-        assert row["label"] == said["label"] or row["score"] == pytest.approx(0.5, abs=1e-6)
+    for row, answer in zip(rows, classify(texts), strict=True):
+        assert row["score"] == pytest.approx(answer["score"], abs=1e-6)
+        assert row["label"] == answer["label"] or row["score"] == pytest.approx(0.5, abs=1e-6)
         assert row["scores"][row["label"]] == row["score"] == max(row["scores"].values())
         assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-6)
 

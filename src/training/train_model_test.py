@@ -75,8 +75,8 @@ def test_the_artifact_loads_and_knows_its_label_names(finished: Path) -> None:
     from transformers import pipeline
 
     classify = pipeline("text-classification", model=str(finished))
-    told = classify(["the film was great", "the film was very awful"])
-    assert [answer["label"] for answer in told] == ["positive", "negative"]
+    answers = classify(["the film was great", "the film was very awful"])
+    assert [answer["label"] for answer in answers] == ["positive", "negative"]
 
 
 def test_metrics_have_the_documented_schema(finished: Path) -> None:
