@@ -1,4 +1,4 @@
-"""Training that is done once: a hit is opened, a miss trains, commits and is opened then."""
+"""Training that is done once: a miss trains and commits, a hit returns the entry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
     Raises:
         RequestError: the request is wrong.
         CacheError: the disk is full.
-        StopRequested: a signal or the deadline came; the next call goes on from the checkpoint.
+        StopRequested: a signal or the deadline came; the next call resumes from the checkpoint.
     """
     # numpy and torch, which read the environment once, are loaded by what is imported here.
     prepare_environment(request.recipe.reproducible)
@@ -50,12 +50,12 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
 
     resolved = resolve_run(request.recipe, folder=working_folder())
     key = run_key(resolved)
-    # Before the lookup: whoever evicts looks for this mark after the entry has lost its name.
+    # Before the lookup: an eviction checks for leases again after its rename.
     store.usage.hold(key.digest)
     if (hit := store.lookup(key.digest)) is not None:
         return hit, True
     _check_room(store, resolved)
-    with _alone(store, key.digest, stop=stop):
+    with _training_lock(store, key.digest, stop=stop):
         if (hit := store.lookup(key.digest)) is not None:
             return hit, True
         with claimed_training_folder(store.layout, key.digest) as training_folder:
@@ -74,20 +74,20 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
 
 
 def _check_room(store: Store, resolved: ResolvedRun) -> None:
-    """Refuses a training whose model cannot fit into the cache: it has at least the weights it starts from."""
+    """Refuses a training whose model cannot fit: it is at least as large as the base weights."""
     if store.budget.limit is None:
         return
     folder = resolved.base.folder
     weights = sum(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern))
     if weights > store.budget.limit:
         raise RequestError(
-            f"the cache may hold {show_size(store.budget.limit)}, and the weights alone have {show_size(weights)}: "
+            f"the cache may hold {show_size(store.budget.limit)}, and the weights alone take {show_size(weights)}: "
             "raise FINETUNE_CACHE_MAX_SIZE"
         )
 
 
 def _is_finished(training_folder: Path, resolved: ResolvedRun) -> bool:
-    """Whether a training ended here and was killed before its commit."""
+    """Whether a training finished here and was killed before its commit."""
     if not is_artifact(training_folder):
         return False
     recipe = json.loads((training_folder / RECIPE_FILE).read_text(encoding="utf-8"))
@@ -95,21 +95,21 @@ def _is_finished(training_folder: Path, resolved: ResolvedRun) -> bool:
 
 
 @contextmanager
-def _alone(store: Store, key: str, *, stop: StopSignal) -> Iterator[None]:
-    """Waits until no other process trains the model, or goes on where the file system keeps no locks."""
+def _training_lock(store: Store, key: str, *, stop: StopSignal) -> Iterator[None]:
+    """Waits until no other process trains the model; proceeds without a lock where the file system has none."""
     lock = store.lock(key)
-    told = False
+    announced = False
     while True:
         stop.check()
         try:
             lock.acquire(timeout=1.0, poll_interval=0.05)
             break
         except Timeout:
-            if not told:
+            if not announced:
                 log.info("Another process trains this model: waiting for it")
-            told = True
+            announced = True
         except (OSError, NotImplementedError) as error:
-            log.warning("cache: no lock can be had (%s): another process may do the same work", error)
+            log.warning("cache: cannot lock (%s): another process may do the same work", error)
             break
     try:
         yield

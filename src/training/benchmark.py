@@ -26,7 +26,6 @@ from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.recipes.recipe import Recipe
 from src.training.run.request import cross_field_mistakes
-from src.training.run.settings import training_settings
 
 _WARM_UP_STEPS = 5
 # A step's time is from its start to the next one's.
@@ -95,7 +94,7 @@ def _run(arguments: list[str]) -> int:
         def make(seed: int) -> Contest:
             resolved = resolve_run(dataclasses.replace(recipe, seed=seed), folder=working_folder())
             return Contest(
-                training_settings(resolved.recipe),
+                resolved.training_settings,
                 task=resolved.task,
                 problem=resolved.problem,
                 base=resolved.base,

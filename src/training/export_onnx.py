@@ -1,4 +1,4 @@
-"""Exports a trained classifier to ONNX, checked on real rows: bazel run //src/training:export_onnx -- --help"""
+"""Exports a trained classifier to ONNX and compares the two: bazel run //src/training:export_onnx -- --help"""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 from src.cli.working_folder import working_folder
 from src.disk.durable import flush_folder, write_json
+from src.training.data.files import FILE_KINDS
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
-from src.training.inference.arguments import Parser, share
+from src.training.inference.arguments import Parser, fraction
 from src.training.inference.model_folder import TrainedModel, find_trained_model
-from src.training.run.request import FILE_KINDS
 
 _PROGRAM = "export_onnx"
 _MIN_AGREEMENT = 0.99
-# protobuf's limit for one file, less what is no weight.
-_MOST_WEIGHT_BYTES = 2_000_000_000
+# protobuf's limit for one file, less what is not weights.
+_MAX_WEIGHT_BYTES = 2_000_000_000
 _DESCRIPTION = f"""\
 Exports a trained model to ONNX and compares the two on real rows.
 
   --model finetuned/embedded-1a2b3c4d --output film.onnx --check_file my_rows.csv
 
-Written are film.onnx and, beside it, film.onnx.json with what the comparison found; a file there is replaced.
-Nothing is written if one prediction or score differs, or, with --int8, more than {1 - _MIN_AGREEMENT:.0%} of the
-predictions.
+Writes film.onnx and, beside it, film.onnx.json with the result of the comparison; existing files are replaced.
+Writes nothing if a prediction or a score differs, or, with --int8, more than {1 - _MIN_AGREEMENT:.0%} of
+the predictions.
 
-Exit codes: 0 done; 2 the request was wrong; 1 the models differ, or anything else."""
+Exit codes: 0 done; 2 invalid request; 1 the models differ, or any other error."""
 
 
 def main(arguments: list[str]) -> int:
@@ -41,22 +41,32 @@ def main(arguments: list[str]) -> int:
 
 def argument_parser() -> Parser:
     """Returns the parser behind --help."""
-    parser = Parser(_PROGRAM, usage="--model DIR --output FILE.onnx [--FLAG VALUE ...]", description=_DESCRIPTION)
-    parser.add_argument("--output", metavar="FILE.onnx", help="the file to write")
-    parser.add_argument("--int8", action="store_true", help="store weights in 8 bits: a quarter of the size")
-    parser.add_argument("--check_file", metavar="FILE", help="rows to compare on (default: 1,057 movie reviews)")
-    parser.add_argument("--text_column_name", metavar="NAME", help="its text column (default: the only one with text)")
-    parser.add_argument(
+    parser = Parser(
+        _PROGRAM,
+        usage="--model DIR --output FILE.onnx [--FLAG VALUE ...]",
+        description=_DESCRIPTION,
+        groups=["output", "rows"],
+    )
+    output, rows = parser.groups["output"], parser.groups["rows"]
+    output.add_argument("--output", metavar="FILE.onnx", help="file to write")
+    output.add_argument("--int8", action="store_true", help="store weights in 8 bits: a quarter of the size")
+    output.add_argument(
+        "--min_agreement",
+        metavar="X",
+        type=fraction,
+        help=f"minimum fraction of equal predictions with --int8 (default: {_MIN_AGREEMENT})",
+    )
+    rows.add_argument(
+        "--check_file", metavar="FILE", help="file with rows to compare on (default: 1,057 movie reviews)"
+    )
+    rows.add_argument("--text_column_name", metavar="NAME", help="column with the text (default: the only one)")
+    rows.add_argument(
         "--text_pair_column_name",
         metavar="NAME",
-        help="its column with the second text of a pair (default: as in training)",
+        help="column with the second text of a pair (default: as in training)",
     )
-    parser.add_argument("--label_column_name", metavar="NAME", help="its label column (default: label, if there)")
-    parser.add_argument(
-        "--min_agreement",
-        metavar="SHARE",
-        type=share,
-        help=f"share of predictions that must be the same with --int8 ({_MIN_AGREEMENT})",
+    rows.add_argument(
+        "--label_column_name", metavar="NAME", help="column with the label (default: label, if it exists)"
     )
     return parser
 
@@ -83,16 +93,18 @@ def _export(arguments: list[str]) -> int:
         label=given.label_column_name,
         labels=ValueLabels(source.class_names[0]) if source.is_regression else ClassLabels(source.class_names),
     )
-    least = _MIN_AGREEMENT if given.min_agreement is None else given.min_agreement
+    min_agreement = _MIN_AGREEMENT if given.min_agreement is None else given.min_agreement
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.partial-", dir=output.parent) as folder:
             staged = Path(folder) / output.name
-            report = export_checked(staged, source=source, rows=rows, int8_agreement=least if given.int8 else None)
+            report = export_checked(
+                staged, source=source, rows=rows, min_int8_agreement=min_agreement if given.int8 else None
+            )
             write_json(_report_file(staged), report)
             flush_folder(staged.parent)
             staged.replace(output)
-            # Last: it tells the hash of the model it belongs to.
+            # Last: it holds the hash of the model.
             _report_file(staged).replace(_report_file(output))
     except Disagreement as error:
         sys.stderr.write(f"{_PROGRAM}: {error}: nothing was written\n")
@@ -121,18 +133,18 @@ def _check_options(given: argparse.Namespace, source: TrainedModel) -> None:
     if given.check_file is None:
         for flag in ("text_column_name", "text_pair_column_name", "label_column_name"):
             if getattr(given, flag) is not None:
-                raise RequestError(f"--{flag} goes with --check_file")
+                raise RequestError(f"--{flag} needs --check_file")
         if source.text_pair_column is not None:
-            raise RequestError("--check_file is missing: the model reads pairs of texts, name a file with some")
+            raise RequestError("--check_file is missing: the model reads pairs of texts, name a file with pairs")
     elif not given.check_file.lower().endswith(FILE_KINDS):
         raise RequestError(f"--check_file must end in {', '.join(FILE_KINDS)}, not {given.check_file!r}")
     elif not (working_folder() / Path(given.check_file).expanduser()).is_file():
         raise RequestError(f"--check_file {given.check_file} does not exist")
     if given.min_agreement is not None and not given.int8:
-        raise RequestError("--min_agreement goes with --int8: without it the models must agree")
+        raise RequestError("--min_agreement needs --int8: without it all predictions must be equal")
     if given.int8 and not source.is_classifier:
-        raise RequestError("--int8 is judged by the classes it predicts, and this model predicts none: leave it out")
-    if source.weight_bytes > _MOST_WEIGHT_BYTES:
+        raise RequestError("--int8 is checked by the predicted classes, and this model predicts none: leave it out")
+    if source.weight_bytes > _MAX_WEIGHT_BYTES:
         raise RequestError(f"{source.folder} has {source.weight_bytes:,} bytes of weights: an ONNX file holds 2 GB")
 
 
@@ -143,7 +155,7 @@ def _report_file(path: Path) -> Path:
 def _show(report: dict[str, Any], output: Path) -> None:
     check, size = report["check"], report["bytes"]
     lines = [
-        f"{check['rows']:,} rows of {check['rows_of']}: {_nearness(check)}",
+        f"{check['rows']:,} rows of {check['rows_of']}: {_difference(check)}",
         f"size      {size['original'] / 1e6:.1f} MB -> {size['onnx'] / 1e6:.1f} MB ({report['weights']})",
         f"a row     {check['seconds_a_row']['original'] * 1e3:.2f} ms -> {check['seconds_a_row']['onnx'] * 1e3:.2f} ms "
         "(alone, 1 thread, median)",
@@ -153,15 +165,15 @@ def _show(report: dict[str, Any], output: Path) -> None:
         lines.append(f"accuracy  {before:.2%} -> {after:.2%} ({check['labelled_rows']:,} labelled rows)")
     if check["mean_absolute_error"] is not None:
         before, after = check["mean_absolute_error"]["original"], check["mean_absolute_error"]["onnx"]
-        lines.append(f"off by    {before:.4f} -> {after:.4f} (on average, {check['labelled_rows']:,} labelled rows)")
+        lines.append(f"error     {before:.4f} -> {after:.4f} (mean absolute, {check['labelled_rows']:,} labelled rows)")
     sys.stdout.write("\n".join([*lines, f"Model exported to {output}\n"]))
 
 
-def _nearness(check: dict[str, Any]) -> str:
-    off = f"off by at most {check['max_score_difference']:.1e}"
+def _difference(check: dict[str, Any]) -> str:
+    difference = f"differ by at most {check['max_score_difference']:.1e}"
     if check["same_predictions"] is None:
-        return f"values {off}"
-    return f"{check['same_predictions']:.2%} predicted the same, scores {off}"
+        return f"values {difference}"
+    return f"{check['same_predictions']:.2%} equal predictions, scores {difference}"
 
 
 if __name__ == "__main__":

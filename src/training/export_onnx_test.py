@@ -45,7 +45,9 @@ def _another_model(user_folder: Path) -> Any:
     return lambda _source, path: write_onnx(other, path)
 
 
-def test_the_file_and_what_was_found_stand_side_by_side(user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_and_the_report_are_written_side_by_side(
+    user_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*ARGUMENTS]) == 0
     assert sorted(path.name for path in (user_folder / "out").iterdir()) == ["tiny.onnx", "tiny.onnx.json"]
     report, content = _report(user_folder), (user_folder / "out" / "tiny.onnx").read_bytes()
@@ -55,10 +57,10 @@ def test_the_file_and_what_was_found_stand_side_by_side(user_folder: Path, capsy
     check = report["check"]
     assert (check["rows_of"], check["rows"], check["same_predictions"]) == ("rows.csv", 40, 1.0)
     assert check["max_score_difference"] < 1e-5
-    assert "40 rows of rows.csv: 100.00% predicted the same" in capsys.readouterr().out
+    assert "40 rows of rows.csv: 100.00% equal predictions" in capsys.readouterr().out
 
 
-def test_accuracy_is_told_where_the_classes_are_the_models(user_folder: Path) -> None:
+def test_accuracy_is_reported_where_the_classes_are_the_models(user_folder: Path) -> None:
     config = user_folder / "model" / "config.json"
     names = {"id2label": {"0": "negative", "1": "positive"}, "label2id": {"negative": 0, "positive": 1}}
     config.write_text(json.dumps({**json.loads(config.read_text()), **names}))
@@ -77,7 +79,7 @@ def test_int8_is_exported_if_it_agrees_enough(user_folder: Path) -> None:
     np.testing.assert_allclose(exported.score_batch(batch), original.score_batch(batch), atol=0.02)
 
 
-@pytest.mark.parametrize("step", ["write_onnx", "quantise"])
+@pytest.mark.parametrize("step", ["write_onnx", "quantize"])
 def test_another_model_is_never_written(
     user_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
@@ -85,13 +87,13 @@ def test_another_model_is_never_written(
     monkeypatch.setattr(checked_export, step, _another_model(user_folder))
     (user_folder / "out").mkdir()
     (user_folder / "out" / "tiny.onnx").write_text("an older model")
-    arguments = [*ARGUMENTS, "--int8", "--min_agreement", "1"] if step == "quantise" else [*ARGUMENTS]
+    arguments = [*ARGUMENTS, "--int8", "--min_agreement", "1"] if step == "quantize" else [*ARGUMENTS]
     assert main(arguments) == 1
-    errors = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert (
-        errors.startswith("export_onnx: the ")
-        and errors.endswith(": nothing was written\n")
-        and errors.count("\n") == 1
+        message.startswith("export_onnx: the ")
+        and message.endswith(": nothing was written\n")
+        and message.count("\n") == 1
     )
     assert [path.name for path in (user_folder / "out").iterdir()] == ["tiny.onnx"]
     assert (user_folder / "out" / "tiny.onnx").read_text() == "an older model"
@@ -115,8 +117,8 @@ def test_an_interrupted_export_leaves_nothing(user_folder: Path, monkeypatch: py
         ({"--model": "nowhere"}, "nowhere does not exist"),
         ({"--check_file": "none.csv"}, "--check_file none.csv does not exist"),
         ({"--check_file": "rows.txt"}, "--check_file must end in .csv"),
-        ({"--check_file": None, "--text_column_name": "text"}, "--text_column_name goes with --check_file"),
-        ({"--min_agreement": "0.9"}, "--min_agreement goes with --int8"),
+        ({"--check_file": None, "--text_column_name": "text"}, "--text_column_name needs --check_file"),
+        ({"--min_agreement": "0.9"}, "--min_agreement needs --int8"),
         ({"--text_column_name": "body"}, "rows.csv has no column 'body'"),
     ],
 )
@@ -126,8 +128,8 @@ def test_a_wrong_request_is_refused(
     flags = {**dict(zip(ARGUMENTS[::2], ARGUMENTS[1::2], strict=True)), **changed}
     arguments = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
     assert main(arguments) == 2
-    errors = capsys.readouterr().err
-    assert words in errors and errors.count("\n") == 1
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1
     assert not (user_folder / "out").exists()
 
 
@@ -137,5 +139,5 @@ def test_int8_is_refused_where_there_are_no_classes_to_compare(
     shutil.rmtree(user_folder / "model")
     build_tiny_model(user_folder / "model", head=1)
     assert main([*ARGUMENTS, "--int8"]) == 2
-    assert "--int8 is judged by the classes it predicts" in capsys.readouterr().err
+    assert "--int8 is checked by the predicted classes" in capsys.readouterr().err
     assert main([*ARGUMENTS]) == 0

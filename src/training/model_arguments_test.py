@@ -1,4 +1,4 @@
-"""Flags of predict and export_onnx: what is refused, and in which words."""
+"""Flags of predict and export_onnx, and the refusal of invalid ones."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_a_wrong_flag_is_one_sentence(arguments: list[str], words: str) -> None:
         (["--model", "m", "-5 stars"], ["-5 stars"]),
     ],
 )
-def test_texts_may_stand_anywhere_and_begin_with_a_dash(arguments: list[str], texts: list[str]) -> None:
+def test_texts_may_be_anywhere_and_begin_with_a_dash(arguments: list[str], texts: list[str]) -> None:
     given, words = predict_parser().parse(arguments, takes_texts=True)
     assert (given.model, words) == ("m", texts)
 
 
-def test_export_takes_no_texts_and_shares_only_from_0_to_1() -> None:
-    with pytest.raises(RequestError, match="'a text' stands alone"):
+def test_export_takes_no_texts_and_fractions_only_from_0_to_1() -> None:
+    with pytest.raises(RequestError, match="unexpected argument 'a text'"):
         export_parser().parse(["--model", "m", "a text"])
     for wrong in ("1.1", "nan", "most"):
         with pytest.raises(RequestError, match="--min_agreement: must be a number from 0 to 1"):

@@ -1,4 +1,4 @@
-"""Says what a trained model makes of texts: bazel run //src/training:predict -- --help"""
+"""Predicts the class or the number of texts with a trained model: bazel run //src/training:predict -- --help"""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
 from src.cli.working_folder import working_folder
 from src.training.environment.cores import available_cores
 from src.training.environment.determinism import prepare_environment
-from src.training.inference.arguments import Parser, whole_number
-from src.training.inference.lines import as_it_is, text_windows
+from src.training.inference.arguments import Parser, positive_integer
+from src.training.inference.lines import as_text, text_windows
 from src.training.inference.model_folder import TrainedModel, find_trained_model
 from src.training.inference.pairs import Text, expects_pairs, pair_arguments, parse_pair
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 _PROGRAM = "predict"
 _BATCH_SIZE = 64
-# Texts that are sorted by length together: enough for little padding, few enough to answer soon.
+# Texts sorted by length together: enough for little padding, few enough to answer soon.
 _BATCHES_A_WINDOW = 16
 _DESCRIPTION = """\
-Says which class, or which number, a trained model gives to each text, as JSON lines:
+Predicts the class, or the number, of each text with a trained model, and prints JSON lines:
 
   --model finetuned/embedded-1a2b3c4d "a fine film" "a dull film"
   --model finetuned/embedded-1a2b3c4d < texts.txt            one text a line
   --model finetuned/embedded-1a2b3c4d -- "-3 of 10"          texts that begin with a dash
 
 {"text": ..., "label": the class with the highest score, "score": its score, "scores": {class: score}}
-{"text": ..., "value": the number}                           of a regression
+{"text": ..., "value": the number}                           for a regression
 
-A model of pairs takes two arguments for each pair, or lines {"text": ..., "text_pair": ...}.
+A model of pairs takes two arguments per pair, or lines {"text": ..., "text_pair": ...}.
 
-Exit codes: 0 done; 2 the request was wrong; 1 anything else."""
+Exit codes: 0 done; 2 invalid request; 1 any other error."""
 
 
 def main(arguments: list[str]) -> int:
@@ -48,14 +48,20 @@ def main(arguments: list[str]) -> int:
 
 def argument_parser() -> Parser:
     """Returns the parser behind --help."""
-    parser = Parser(_PROGRAM, usage='--model DIR ["text" ...]', description=_DESCRIPTION)
-    parser.add_argument(
-        "--batch_size", metavar="N", type=whole_number, default=_BATCH_SIZE, help=f"texts at once ({_BATCH_SIZE})"
+    parser = Parser(_PROGRAM, usage='--model DIR ["text" ...]', description=_DESCRIPTION, groups=["texts"])
+    parser.groups["texts"].add_argument(
+        "--pairs", action="store_true", help="texts are pairs (default: if the recipe of the model says so)"
     )
-    parser.add_argument(
-        "--pairs", action="store_true", help="texts are pairs (default: if the model was trained here on pairs)"
+    parser.groups["run"].add_argument(
+        "--batch_size",
+        metavar="N",
+        type=positive_integer,
+        default=_BATCH_SIZE,
+        help=f"texts per batch (default: {_BATCH_SIZE})",
     )
-    parser.add_argument("--threads", metavar="N", type=whole_number, help="CPU threads (default: every core)")
+    parser.groups["run"].add_argument(
+        "--threads", metavar="N", type=positive_integer, help="CPU threads (default: every core)"
+    )
     return parser
 
 
@@ -65,17 +71,17 @@ def _predict(arguments: list[str]) -> int:
     for at, text in enumerate(texts, 1):
         if not text.strip():
             raise RequestError(f"text {at} is empty: leave it out")
-    pairs = expects_pairs(source, asked=given.pairs)
+    pairs = expects_pairs(source, flag=given.pairs)
     given_texts: list[Text] = [*pair_arguments(texts)] if pairs else [*texts]
     if not texts and sys.stdin.isatty():
-        sys.stderr.write(f"{_PROGRAM}: reading {'pairs' if pairs else 'texts'}, one a line; Ctrl-D ends them\n")
+        sys.stderr.write(f"{_PROGRAM}: reading {'pairs' if pairs else 'texts'}, one per line; Ctrl-D ends the input\n")
     size = given.batch_size * _BATCHES_A_WINDOW
     try:
         _print_all(
             _windows(given_texts, size, pairs=pairs), source=source, batch_size=given.batch_size, threads=given.threads
         )
     except BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes standard output at the end.
+        # The reader has closed the pipe. Python would fail once more when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_DONE
 
@@ -84,12 +90,12 @@ def _windows(texts: list[Text], size: int, *, pairs: bool) -> Iterator[list[Text
     if texts:
         return (texts[start : start + size] for start in range(0, len(texts), size))
     stdin: BinaryIO = sys.stdin.buffer
-    parse: Callable[[str, int], Text] = parse_pair if pairs else as_it_is
+    parse: Callable[[str, int], Text] = parse_pair if pairs else as_text
     return text_windows(stdin, size=size, parse=parse)
 
 
 def _print_all(windows: Iterator[list[Text]], *, source: TrainedModel, batch_size: int, threads: int | None) -> None:
-    # Before the model is loaded: what is wrong with the first lines is told at once.
+    # Before the model is loaded: mistakes in the first lines are reported at once.
     first = next(windows, None)
     if first is None:
         return
@@ -107,8 +113,8 @@ def _print_all(windows: Iterator[list[Text]], *, source: TrainedModel, batch_siz
 
 def _print_window(texts: list[Text], *, classifier: Classifier, batch_size: int) -> None:
     for text, scores in zip(texts, classifier.scores(texts, batch_size=batch_size).tolist(), strict=True):
-        asked = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
-        line = asked | _answer(scores, source=classifier.source)
+        fields = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
+        line = fields | _answer(scores, source=classifier.source)
         sys.stdout.buffer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     sys.stdout.buffer.flush()
 
@@ -122,6 +128,6 @@ def _answer(scores: list[float], *, source: TrainedModel) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # Nothing is lost by Ctrl-C: end as other filters do, without a word.
+    # Ctrl-C loses nothing: end silently, as other filters do.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main(sys.argv[1:]))

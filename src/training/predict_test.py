@@ -17,8 +17,8 @@ from src.training.data.files import read_file
 from src.training.predict import main
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
-# Runs the program, then tells on standard error what it did not need.
-_TELLS_WHAT_IT_LOADED = """
+# Runs the program, then lists on standard error the heavy modules it loaded.
+_LISTS_WHAT_IT_LOADED = """
 import sys
 from src.training.predict import main
 code = main(sys.argv[1:])
@@ -64,9 +64,9 @@ def test_lines_come_back_in_order_with_the_pipelines_scores(user_folder: Path, t
     rows = _rows(done.stdout)
     assert [row["text"] for row in rows] == texts
     classify: Any = pipeline("text-classification", model=str(user_folder / "model"), device="cpu")
-    for row, answer in zip(rows, classify(texts), strict=True):
-        assert row["score"] == pytest.approx(answer["score"], abs=1e-6)
-        assert row["label"] == answer["label"] or row["score"] == pytest.approx(0.5, abs=1e-6)
+    for row, wanted in zip(rows, classify(texts), strict=True):
+        assert row["score"] == pytest.approx(wanted["score"], abs=1e-6)
+        assert row["label"] == wanted["label"] or row["score"] == pytest.approx(0.5, abs=1e-6)
         assert row["scores"][row["label"]] == row["score"] == max(row["scores"].values())
         assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-6)
 
@@ -89,7 +89,7 @@ def test_texts_may_be_arguments_and_are_not_escaped(user_folder: Path) -> None:
 def test_a_wrong_request_is_one_sentence_before_anything_heavy_is_loaded(
     user_folder: Path, arguments: tuple[str, ...], lines: bytes, words: bytes
 ) -> None:
-    done = _run(user_folder, *arguments, lines=lines, code=_TELLS_WHAT_IT_LOADED)
+    done = _run(user_folder, *arguments, lines=lines, code=_LISTS_WHAT_IT_LOADED)
     assert (done.returncode, done.stdout) == (2, b"")
     sentence, loaded = done.stderr.splitlines()
     assert words in sentence

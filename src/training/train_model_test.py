@@ -44,7 +44,7 @@ def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=120,
     )
     assert (done.returncode, done.stderr.count("train_model:")) == (0, 0), done.stderr
-    assert "more than noise (McNemar's test, p " in done.stdout
+    assert "more than noise (McNemar's exact test, p " in done.stdout
     assert done.stdout.rstrip().endswith(f"Model saved to {folder / 'out'}")
     return folder / "out"
 

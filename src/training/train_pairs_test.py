@@ -67,9 +67,9 @@ def test_pairs_are_predicted_from_arguments_and_lines_as_the_pipeline_does(
 @pytest.mark.parametrize(
     ("texts", "lines", "words"),
     [
-        (("a", "b", "c"), "", "the model reads pairs of texts, and 3 texts are no pairs"),
-        ((), "a film\n", "line 1 is no JSON object, and the model reads pairs of texts"),
-        ((), '["a", "b"]\n', "line 1 is no JSON object"),
+        (("a", "b", "c"), "", "the model reads pairs of texts, but 3 texts were given"),
+        ((), "a film\n", "line 1 is not a JSON object: the model reads pairs of texts"),
+        ((), '["a", "b"]\n', "line 1 is not a JSON object"),
         ((), '{"text": "a"}\n', "line 1 has no text_pair: every line must be like"),
         ((), '{"text": " ", "text_pair": "b"}\n', "line 1 has no text: every line"),
         ((), '{"text": "a", "text_pair": 3}\n', "line 1 has no text_pair"),

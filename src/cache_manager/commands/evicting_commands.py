@@ -39,7 +39,7 @@ def add_commands(commands: Commands) -> None:
 def _gc(store: Store, options: argparse.Namespace) -> Answer:
     max_size = store.budget.limit if options.max_size is None else parse_size(options.max_size, name="--max_size")
     max_age = None if options.max_age is None else parse_age(options.max_age, name="--max_age")
-    # What dead processes left belongs to nobody and counts for nothing: it needs no plan.
+    # Leftovers of dead processes are removed without a plan: no entry needs them.
     swept = sweep(store)
     store.blobs.sweep()
     if options.yes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from src.cache_manager.commands.program import build_parser, run_command
 from src.cache_manager.store.store import Store
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key, write_model_folder
+from src.cache_manager.testing.sample_entries import sample_key, sample_store, write_model_folder
 
 FIRST, SECOND = sample_key(1), sample_key(2)
 
@@ -22,11 +21,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.delenv("FINETUNE_CACHE_MAX_SIZE", raising=False)
-    store = Store(tmp_path / "cache")
-    for seed in (1, 2):
-        commit_sample(store, tmp_path / f"model-{seed}", seed=seed)
-        time.sleep(0.01)
-    return store
+    return sample_store(tmp_path, seeds=[1, 2])
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
@@ -60,7 +55,7 @@ def test_info_and_path_take_a_prefix(store: Store, capsys: pytest.CaptureFixture
     assert found["document"]["seed"] == 1 and {file["name"] for file in found["files"]} > {"config.json"}
 
 
-def test_verify_tells_states_and_fails(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_reports_states_and_fails(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "verify") == {
         "ok": True,
         "entries": [{"key": key, "state": "ok", "problems": []} for key in sorted((FIRST, SECOND))],
@@ -125,7 +120,7 @@ def test_the_hub_s_cache_may_be_empty(store: Store, capsys: pytest.CaptureFixtur
         (["info", "zz"], "no entry"),
         (["ls", "more"], "unexpected argument 'more'"),
         (["rm", ""], "no entry"),
-        (["import", "missing"], "no folder"),
+        (["import", "missing"], "not a folder"),
         (["pull", "abc", "s3://bucket"], "s3fs"),
         (["why-miss", "--sed", "1"], "did you mean seed"),
         (["demo", "--recipe", "embedded", "--output_dir", "x"], "cannot be given here"),
@@ -138,7 +133,7 @@ def test_a_wrong_request_is_one_sentence(
     assert expected in refusal(capsys, *arguments)
 
 
-def test_a_wrong_limit_is_told(
+def test_a_wrong_limit_is_refused(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del store

@@ -70,12 +70,12 @@ class SharedCache:
         """Returns the key of the shared cache that begins with a prefix.
 
         Raises:
-            RequestError: none does, or several do.
+            RequestError: no key does, or several do.
         """
-        found = [key for key in self.keys() if prefix and key.startswith(prefix.lower())]
-        if len(found) != 1:
-            raise RequestError(f"{len(found)} keys at {self.url} begin with {prefix!r}: give the digits of one")
-        return found[0]
+        keys = [key for key in self.keys() if prefix and key.startswith(prefix.lower())]
+        if len(keys) != 1:
+            raise RequestError(f"{len(keys)} keys at {self.url} begin with {prefix!r}: give the digits of one")
+        return keys[0]
 
     def keys(self) -> list[str]:
         """Returns the keys of the shared cache."""
@@ -123,7 +123,7 @@ class SharedCache:
             missing = {
                 name: file
                 for name, file in manifest.files.items()
-                if not store.blobs.give(file.sha256, staging.path(name))
+                if not store.blobs.link(file.sha256, staging.path(name))
             }
             size = sum(file.size for file in missing.values())
             store.reserve(staging, size + manifest_room(manifest, manifest.files))

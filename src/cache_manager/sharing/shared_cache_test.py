@@ -11,7 +11,7 @@ from src.cache_manager.sharing.shared_cache import SharedCache
 from src.cache_manager.store.manifest import seal_manifest
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key, write_model_folder
+from src.cache_manager.testing.sample_entries import commit_sample, sample_key, sample_store, write_model_folder
 from src.cli.errors import RequestError
 
 KEY = sample_key(1)
@@ -24,9 +24,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "mine")
-    commit_sample(store, tmp_path / "model", seed=1)
-    return store
+    return sample_store(tmp_path, seeds=[1])
 
 
 def blobs(tmp_path: Path) -> list[Path]:
@@ -88,10 +86,10 @@ def test_what_was_damaged_in_the_shared_cache_is_not_kept(mine: Store, url: str,
 def test_a_manifest_of_the_shared_cache_cannot_lead_out(mine: Store, url: str, tmp_path: Path, name: str) -> None:
     SharedCache(url).push(mine, KEY)
     manifest = tmp_path / "shared" / "v2" / KEY / "manifest.json"
-    document = json.loads(manifest.read_bytes())
-    del document["seal"]
-    document["files"][name] = document["files"].pop("config.json")
-    manifest.write_bytes(seal_manifest(document))
+    fields = json.loads(manifest.read_bytes())
+    del fields["seal"]
+    fields["files"][name] = fields["files"].pop("config.json")
+    manifest.write_bytes(seal_manifest(fields))
     with pytest.raises(RequestError, match="not allowed"):
         SharedCache(url).pull(Store(tmp_path / "theirs"), KEY)
     assert not list(tmp_path.rglob("escaped"))

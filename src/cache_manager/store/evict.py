@@ -127,7 +127,7 @@ def remove(entries: Entries, key: str, *, why: str) -> bool:
     # A process that marks an entry as in use looks for it afterwards: one of the two sees the other.
     if not usage.is_evictable(key) and not path.exists():
         trash_path.rename(path)
-        usage.note_eviction(key, why="kept: it was pinned or taken into use meanwhile")
+        usage.note_eviction(key, why="kept: it was pinned or taken into use in the meantime")
         return False
     delete(trash_path)
     usage.forget(key)

@@ -22,13 +22,13 @@ log = logging.getLogger("finetune.cache")
 
 
 class Usage:
-    """Small files beside the entries. Losing any of them loses no model."""
+    """Small files beside the entries. Losing one loses no model."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def note_use(self, key: str) -> None:
-        """Remembers that an entry was used now. A cache that may only be read keeps no such note."""
+        """Notes that an entry was used now, unless the cache is read-only."""
         try:
             self._touch(self._layout.used / key)
         except OSError as error:
@@ -56,7 +56,7 @@ class Usage:
 
     @contextmanager
     def lease(self, key: str) -> Iterator[None]:
-        """Marks an entry as in use for as long as the block lasts."""
+        """Marks an entry as in use during the block."""
         path = self._take_lease(key)
         try:
             yield
@@ -65,13 +65,13 @@ class Usage:
                 path.unlink(missing_ok=True)
 
     def hold(self, key: str) -> None:
-        """Marks an entry as in use until this process ends: its files are mapped into memory."""
+        """Marks an entry as in use until this process ends: its files may be mapped into memory."""
         path = self._take_lease(key)
         if path is not None:
             atexit.register(path.unlink, missing_ok=True)
 
     def in_use(self) -> set[str]:
-        """Returns the keys of entries that a living process uses; what dead ones left is removed."""
+        """Returns the keys of entries that a live process uses; leases of dead processes are removed."""
         keys = set()
         for name, _ in _files(self._layout.leases):
             key, _, owner = name.partition("+")
@@ -103,7 +103,7 @@ class Usage:
                 eviction = json.loads(line)
                 evictions[str(eviction["key"])] = eviction
             except (ValueError, KeyError, TypeError):
-                # The end of a line that a kill cut off, or the beginning of the part that was read.
+                # A line that was cut off by a kill, or by where reading began.
                 continue
         return evictions
 
@@ -140,11 +140,11 @@ class Usage:
 
 def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     try:
-        found = os.scandir(folder)
+        items = os.scandir(folder)
     except FileNotFoundError:
         return
-    with found:
-        for item in found:
+    with items:
+        for item in items:
             try:
                 yield item.name, item.stat(follow_symlinks=False)
             except FileNotFoundError:

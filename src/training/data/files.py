@@ -132,3 +132,5 @@ def _opened(path: Path) -> Any:
 
 
 _READERS = {".csv": _read_csv, ".tsv": _read_csv, ".json": _read_json, ".jsonl": _read_json, ".parquet": _read_parquet}
+# Ends of the names of files that can be read.
+FILE_KINDS = (*_READERS, *(kind + _GZIPPED for kind in _READERS if kind != ".parquet"))

@@ -1,4 +1,4 @@
-"""Whether an exported model says what its original says, on real rows."""
+"""Whether an exported model gives the same predictions and scores as its original, on real rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from src.training.inference.pairs import Text
 if TYPE_CHECKING:
     import torch
 
-# Largest difference of a score between two float32 runtimes, which add in another order.
+# Largest difference of a score between two float32 runtimes, which add in different orders.
 TOLERANCE = 1e-4
 _BATCH_SIZE = 16
 # Rows that are timed one at a time, alternately with both models; the first ones warm up.
@@ -33,16 +33,16 @@ _TIMED, _WARM_UP = 100, 5
 
 
 class Disagreement(Exception):
-    """The exported model does not say what the original says."""
+    """The exported model differs from the original."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRows:
-    """What to compare on.
+    """Rows to compare on.
 
     Attributes:
         texts: single ones, or pairs.
-        labels: class indices, or the values of a regression; None where a row has none that the model can know.
+        labels: class indices, or the values of a regression; None if a row has none that the model predicts.
     """
 
     origin: str
@@ -52,15 +52,15 @@ class CheckRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How near two models are.
+    """How closely two models agree.
 
     Attributes:
         rows: compared.
-        same_predictions: share of rows with the same class; None in a regression, where there are none.
+        same_predictions: fraction of rows with the same class; None in a regression.
         max_score_difference: largest absolute difference of any class's score (a probability), or value, on any row.
         max_score: largest absolute score of the original; above 1 only in a regression.
         labelled_rows: rows whose label is known.
-        accuracy: of `original` and `onnx` on those; None where there are none, and in a regression.
+        accuracy: of `original` and `onnx` on those; None if there are none, and in a regression.
         mean_absolute_error: the same of a regression.
         seconds_a_row: of both, one row at a time on one thread, median.
     """
@@ -76,12 +76,12 @@ class Agreement:
 
     @property
     def in_words(self) -> str:
-        """How near they are, in one clause."""
+        """The agreement, in one clause."""
         if self.same_predictions is None:
-            return f"values of {self.rows:,} rows off by up to {self.max_score_difference:.1e}"
+            return f"values of {self.rows:,} rows differ by up to {self.max_score_difference:.1e}"
         return (
-            f"{self.same_predictions:.2%} of {self.rows:,} rows predicted the same, "
-            f"scores off by up to {self.max_score_difference:.1e}"
+            f"{self.same_predictions:.2%} of {self.rows:,} predictions are equal, "
+            f"scores differ by up to {self.max_score_difference:.1e}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def read_check_rows(
     Args:
         path: a .csv, .tsv, .json, .jsonl or .parquet file; None: the test rows of the embedded movie reviews.
         text: name of the text column (default: the only other column).
-        label: name of the label column (default: `label`, where there is one).
+        label: name of the label column (default: `label`, if it exists).
         labels: what the model predicts.
         pair: name of the column with the second text of a pair; None: the rows are single texts.
 
@@ -151,7 +151,7 @@ def compare(original: Classifier, exported: OnnxClassifier, rows: CheckRows) -> 
 
 
 class _Scores:
-    """What both models said of the same batches, and how long they took."""
+    """Scores of both models for the same batches, and how long they took."""
 
     def __init__(self) -> None:
         self.original: list[np.ndarray] = []
@@ -184,28 +184,28 @@ class _Scores:
         return float(np.abs(np.concatenate(self.original) - np.concatenate(self.onnx)).max())
 
     def accuracy(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
-        """Share of the rows `known` whose class each model found."""
-        return {name: float((said[known] == labels).mean()) for name, said in self.predicted().items()}
+        """Accuracy of each model on the rows `known`."""
+        return {name: float((predicted[known] == labels).mean()) for name, predicted in self.predicted().items()}
 
     def mean_absolute_error(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
-        """How far each model's values are from the labels of the rows `known`, on average."""
+        """Mean absolute error of each model on the rows `known`."""
         values = {"original": np.concatenate(self.original), "onnx": np.concatenate(self.onnx)}
-        return {name: float(np.abs(said[known, 0] - np.array(labels)).mean()) for name, said in values.items()}
+        return {name: float(np.abs(scores[known, 0] - np.array(labels)).mean()) for name, scores in values.items()}
 
 
 def require_same(agreement: Agreement) -> None:
-    """Raises Disagreement unless every prediction is the same and every score nearly so."""
+    """Raises Disagreement unless every prediction is the same, and every score within TOLERANCE."""
     # Written so that NaN fails.
-    near = agreement.max_score_difference <= TOLERANCE * max(1.0, agreement.max_score)
-    if agreement.same_predictions not in (1.0, None) or not near:
+    is_close = agreement.max_score_difference <= TOLERANCE * max(1.0, agreement.max_score)
+    if agreement.same_predictions not in (1.0, None) or not is_close:
         raise Disagreement(f"the exported model differs from the original ({agreement.in_words})")
 
 
-def require_share(agreement: Agreement, *, least: float) -> None:
-    """Raises Disagreement unless at least this share of the predictions is the same; there must be predictions."""
+def require_share(agreement: Agreement, *, min_share: float) -> None:
+    """Raises Disagreement unless at least this fraction of the predictions is the same; not for a regression."""
     assert agreement.same_predictions is not None
-    if not agreement.same_predictions >= least or np.isnan(agreement.max_score_difference):
+    if not agreement.same_predictions >= min_share or np.isnan(agreement.max_score_difference):
         raise Disagreement(
             f"the int8 model predicts {agreement.same_predictions:.2%} of {agreement.rows} rows as the original does, "
-            f"less than {least:.2%}: export without --int8, or allow it with --min_agreement"
+            f"less than {min_share:.2%}: export without --int8, or allow it with --min_agreement"
         )

@@ -1,4 +1,4 @@
-"""What counts as the same model, and the rows it is judged on."""
+"""What counts as the same model, and the rows it is compared on."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def test_values_of_a_regression_are_judged_by_their_size() -> None:
 
 def test_int8_must_agree_on_a_share_of_the_predictions() -> None:
     most = dataclasses.replace(SAME, same_predictions=0.99, max_score_difference=0.2)
-    require_share(most, least=0.99)
+    require_share(most, min_share=0.99)
     with pytest.raises(Disagreement, match="predicts 99.00% of 200 rows as the original does, less than 99.50%"):
-        require_share(most, least=0.995)
+        require_share(most, min_share=0.995)
     with pytest.raises(Disagreement):
-        require_share(dataclasses.replace(SAME, max_score_difference=float("nan")), least=0.0)
+        require_share(dataclasses.replace(SAME, max_score_difference=float("nan")), min_share=0.0)
 
 
 class _Changed:

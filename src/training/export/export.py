@@ -1,4 +1,4 @@
-"""From a trained model to an ONNX file that was compared with it."""
+"""Exports a trained model to an ONNX file and compares the two."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 from src.disk.durable import file_sha256
 from src.training.export.agreement import CheckRows, compare, require_same, require_share
-from src.training.export.onnx_model import OPSET, OUTPUT, OnnxClassifier, quantise, write_onnx
+from src.training.export.onnx_model import OPSET, OUTPUT, OnnxClassifier, quantize, write_onnx
 from src.training.inference.classifier import load_classifier
 from src.training.inference.model_folder import TrainedModel
 
 
 def export_checked(
-    path: Path, *, source: TrainedModel, rows: CheckRows, int8_agreement: float | None
+    path: Path, *, source: TrainedModel, rows: CheckRows, min_int8_agreement: float | None
 ) -> dict[str, Any]:
     """Exports a model and compares it with the original. Sets torch to one thread, so that the times compare.
 
@@ -23,31 +23,31 @@ def export_checked(
         path: of the file to write, in a folder of its own.
         source: the trained model.
         rows: to compare on.
-        int8_agreement: share of the predictions that 8 bits must leave the same; None: no quantisation.
+        min_int8_agreement: minimum fraction of equal predictions after quantization; None: no quantization.
 
     Returns:
         What FILE.onnx.json holds.
 
     Raises:
-        Disagreement: the exported model is another one. The file is there all the same.
+        Disagreement: the exported model differs. The file is written all the same.
     """
     torch.set_num_threads(1)
     write_onnx(load_classifier(source, attention="eager"), path)
-    # As it is used, with the attention that training and prediction have.
+    # With the attention of training and prediction.
     original = load_classifier(source)
     exported = OnnxClassifier(path, original=original)
     agreement = compare(original, exported, rows)
-    # Of int8 as well: what quantisation does is not to be taken for what the exporter did.
+    # For int8 as well: an error of the exporter must not pass for one of quantization.
     require_same(agreement)
-    if int8_agreement is not None:
+    if min_int8_agreement is not None:
         full = path.with_name("float32.onnx")
         path.rename(full)
-        quantise(full, path)
+        quantize(full, path)
         full.unlink()
         exported = OnnxClassifier(path, original=original)
         agreement = compare(original, exported, rows)
-        require_share(agreement, least=int8_agreement)
-    weights = "float32" if int8_agreement is None else "int8"
+        require_share(agreement, min_share=min_int8_agreement)
+    weights = "float32" if min_int8_agreement is None else "int8"
     return _report(path, source=source, exported=exported, weights=weights) | {
         "check": {"rows_of": rows.origin, **agreement.as_json()}
     }

@@ -1,4 +1,4 @@
-"""A classifier as an ONNX file: exported, quantised, and run."""
+"""A classifier as an ONNX file: exported, quantized, and run."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import torch
 
 from src.training.inference.classifier import Classifier, to_scores
 
-# onnxruntime's quantiser and every runtime of the last years know it.
+# Supported by onnxruntime's quantizer and every runtime of recent years.
 OPSET = 17
 OUTPUT = "logits"
-# Of unlike length: from an example without padding the exporter would conclude that there never is any.
+# Of different length: from an example without padding the exporter would conclude that there is never any.
 _EXAMPLE = ("a good film", "a film that is much longer than it is good, and padded for that reason")
 
 
 def write_onnx(classifier: Classifier, path: Path) -> None:
-    """Exports a model with free numbers of texts and tokens.
+    """Exports a model for any number of texts and tokens.
 
     By torch's classic exporter, which traces the model. Its successor (dynamo=True) needs two more packages, took 7 to
     15 times as long for graphs that are larger and no faster, and scored the same on BERT, RoBERTa, DistilBERT,
-    ModernBERT and DeBERTa (torch 2.13, transformers 5.23). What tracing may get wrong, a branch taken once and for
-    all, the check on real rows of many lengths finds.
+    ModernBERT and DeBERTa (torch 2.13, transformers 5.23). What tracing may get wrong, a branch
+    that is fixed for good, the check on real rows of many lengths finds.
 
     Args:
         classifier: loaded with eager attention, which traces to a smaller and faster graph than the fused kind.
         path: of the file.
     """
     names = classifier.input_names
-    # Decoders give back what they would need to go on writing, which no graph can hold.
+    # Decoders return a cache for further tokens, which no graph can hold.
     classifier.model.config.use_cache = False
     example = next(classifier.batches(_EXAMPLE, batch_size=len(_EXAMPLE)))
     with warnings.catch_warnings():
@@ -50,11 +50,11 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
         )
 
 
-def quantise(source: Path, target: Path) -> None:
-    """Stores weights, embeddings among them, in 8 bits; what they are multiplied with is rounded as it comes.
+def quantize(source: Path, target: Path) -> None:
+    """Stores weights, embeddings among them, in 8 bits; activations are quantized at run time.
 
-    In 7 bits, strictly: on x86-64 CPUs without VNNI a sum of two products of 8 bits overflows, and a model that
-    passed its check here would score otherwise there.
+    Strictly in 7 bits: on x86-64 CPUs without VNNI a sum of two products of 8 bits overflows, and a model that
+    passed its check here would score differently there.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -75,7 +75,7 @@ class OnnxClassifier:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # Errors; warnings tell of constants that were folded.
+        # Errors only; warnings are about folded constants.
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._config = original.model.config

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from src.training.export.onnx_model import OnnxClassifier, quantise, write_onnx
+from src.training.export.onnx_model import OnnxClassifier, quantize, write_onnx
 from src.training.inference.classifier import Classifier, load_classifier
 from src.training.inference.model_folder import find_trained_model
 from src.training.testing.tiny_model import POSITIONS, VOCABULARY, build_tiny_model
@@ -85,10 +85,10 @@ def test_an_export_has_the_same_bits_twice_and_leaves_the_model_as_it_was(tmp_pa
     np.testing.assert_array_equal(classifier.scores(TEXTS, batch_size=2), before)
 
 
-def test_quantised_weights_take_a_byte_each(tmp_path: Path) -> None:
+def test_quantized_weights_take_a_byte_each(tmp_path: Path) -> None:
     classifier = _build(tmp_path / "model", Kind("bert", {"vocab_size": 20_000}))
     write_onnx(classifier, tmp_path / "full.onnx")
-    quantise(tmp_path / "full.onnx", tmp_path / "int8.onnx")
+    quantize(tmp_path / "full.onnx", tmp_path / "int8.onnx")
     assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * (tmp_path / "full.onnx").stat().st_size
     exported = OnnxClassifier(tmp_path / "int8.onnx", original=classifier)
     for batch in classifier.batches(TEXTS, batch_size=2):

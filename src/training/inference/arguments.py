@@ -1,4 +1,4 @@
-"""Flags of the programs that use a trained model; a mistake in them is one sentence. Nothing heavy is imported."""
+"""Command lines of the programs that use a trained model. Nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from src.cli.parser import RefusingParser, did_you_mean
 
 
 class Parser(RefusingParser):
-    """What the programs that use a trained model have in common."""
+    """Flags that all of these programs have, and how they report mistakes.
 
-    def __init__(self, program: str, *, usage: str, description: str) -> None:
+    Attributes:
+        groups: of flags, by their titles in --help.
+    """
+
+    def __init__(self, program: str, *, usage: str, description: str, groups: Sequence[str]) -> None:
         super().__init__(
             prog=program,
             usage=f"bazel run //src/training:{program} -- {usage}",
@@ -22,22 +26,29 @@ class Parser(RefusingParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.add_argument("--model", metavar="DIR", help="folder of a trained model")
-        self.add_argument("--max_seq_length", metavar="N", type=whole_number, help="tokens a text is cut to")
-        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        self.groups = {title: self.add_argument_group(title) for title in ("model", *groups, "run")}
+        self.groups["model"].add_argument("--model", metavar="DIR", help="folder of a trained model")
+        self.groups["model"].add_argument(
+            "--max_seq_length",
+            metavar="N",
+            type=positive_integer,
+            help="maximum tokens of a text; longer ones are truncated (default: as in training)",
+        )
+        self.groups["run"].add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def parse(self, arguments: Sequence[str], *, takes_texts: bool = False) -> tuple[argparse.Namespace, list[str]]:
         """Parses a command line.
 
         Args:
             arguments: without the program's name.
-            takes_texts: whether words may stand alone. One that begins with a dash goes after `--`, or has a space.
+            takes_texts: whether there may be arguments without a flag; those with a leading dash and no space go after
+                `--`.
 
         Returns:
-            The flags, and the words that stand alone.
+            The flags, and the arguments without a flag.
 
         Raises:
-            RequestError: a flag is unknown or has a wrong value, or the model is not named.
+            RequestError: a flag is unknown or invalid, or the model is missing.
         """
         # Not by argparse, whose releases up to 3.11 lose a `--` among flags and words.
         end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -47,7 +58,7 @@ class Parser(RefusingParser):
                 raise self._unknown(word, takes_texts=takes_texts)
         words += arguments[end + 1 :]
         if words and not takes_texts:
-            raise RequestError(f"{words[0]!r} stands alone: every argument is a --flag with its value")
+            raise RequestError(f"unexpected argument {words[0]!r}: every argument is a --flag with its value")
         if not given.model:
             raise RequestError("--model is missing: name the folder of a trained model")
         return given, words
@@ -59,12 +70,12 @@ class Parser(RefusingParser):
         return RequestError(f"{flag} is not a flag{did_you_mean(flag, flags) or hint}")
 
 
-def whole_number(value: str) -> int:
+def positive_integer(value: str) -> int:
     """Converts a flag's value to a whole number above 0."""
     return _checked(value, convert=int, must="a whole number above 0", check=lambda number: number > 0)
 
 
-def share(value: str) -> float:
+def fraction(value: str) -> float:
     """Converts a flag's value to a number from 0 to 1."""
     return _checked(value, convert=float, must="a number from 0 to 1", check=lambda number: 0 <= number <= 1)
 

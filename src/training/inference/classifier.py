@@ -1,4 +1,4 @@
-"""A trained classifier at work: texts in, scores out."""
+"""A trained classifier in memory: texts in, scores out."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Classifier:
 
     @property
     def input_names(self) -> list[str]:
-        """What the tokenizer makes and the model reads, in the order of the model's arguments."""
+        """Names of the inputs, in the order of the model's arguments."""
         return input_names(self.model, self.tokenizer)
 
     def scores(self, texts: Sequence[Text], *, batch_size: int) -> np.ndarray:
-        """Scores texts in order of length, so that little is padded.
+        """Scores texts in order of length, so that there is little padding.
 
         Args:
-            texts: any number above 0, single texts or pairs.
-            batch_size: texts at once.
+            texts: at least one; single texts or pairs.
+            batch_size: texts per batch.
 
         Returns:
-            float32 [texts, classes], rows as the texts are ordered.
+            float32 [texts, classes], in the order of the texts.
         """
         import torch
 
@@ -53,7 +53,7 @@ class Classifier:
         return scores
 
     def batches(self, texts: Sequence[Text], *, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
-        """Yields the texts as the model reads them, int64 [texts, tokens] by input name, in the order given."""
+        """Yields the model's inputs by name, int64 [texts, tokens], in the order of the texts."""
         encoded = self.tokenizer(list(texts), truncation=True, max_length=self.source.max_seq_length)
         for start in range(0, len(texts), batch_size):
             yield self._pad(encoded, range(start, min(start + batch_size, len(texts))))
@@ -71,15 +71,15 @@ class Classifier:
 
 
 def to_scores(logits: np.ndarray, config: Any) -> np.ndarray:
-    """Turns a model's outputs into what it says, as transformers' text-classification pipeline does.
+    """Turns a model's outputs into scores, as transformers' text-classification pipeline does.
 
     Args:
         logits: float32 [texts, outputs].
         config: the model's; its problem_type decides.
 
     Returns:
-        float32 [texts, outputs]: probabilities that add up to 1; independent ones of a model with one output or of
-        many labels; or the values themselves of a regression.
+        float32 [texts, outputs]: probabilities that add up to 1; independent ones for a model with one output or with
+        many labels; the outputs themselves for a regression.
     """
     if config.problem_type == "regression":
         return logits
@@ -94,10 +94,10 @@ def load_classifier(source: TrainedModel, *, attention: str = "sdpa") -> Classif
 
     Args:
         source: what `find_trained_model` found.
-        attention: transformers' implementation of attention; a model that lacks it takes its own.
+        attention: transformers' implementation of attention; a model without it uses its own.
 
     Raises:
-        RequestError: the files hold no such model, or lack some of its weights.
+        RequestError: the files are not such a model, or lack some of its weights.
     """
     import torch
     from safetensors import SafetensorError

@@ -1,4 +1,4 @@
-"""Texts out of a stream, one a line, handed on as soon as they are there."""
+"""Texts from a stream, one per line, handed on as soon as they arrive."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import BinaryIO, TypeVar
 
 from src.cli.errors import RequestError
 
-# A pipe hands out at most so much at a time on Linux; a file would hand out everything.
+# A read from a pipe returns at most this much on Linux; one from a file would return everything.
 _CHUNK_BYTES = 1 << 16
 
 _Parsed = TypeVar("_Parsed")
 
 
-def as_it_is(line: str, number: int) -> str:
+def as_text(line: str, number: int) -> str:
     """Returns the line as a text."""
     del number
     return line
 
 
 def text_windows(stream: BinaryIO, *, size: int, parse: Callable[[str, int], _Parsed]) -> Iterator[list[_Parsed]]:
-    """Yields texts in order, as many as have come, at most `size` at a time: a slow writer is answered line by line.
+    """Yields texts in order, as many as have arrived, at most `size` at a time: a slow writer is answered line by line.
 
     Args:
         stream: UTF-8, buffered.
-        size: texts at a time, at most.
-        parse: makes a text, or what else it holds, of a line and its number, or refuses it.
+        size: maximum number of texts at a time.
+        parse: returns the text, or the pair, of a line, given the line and its number; or refuses it.
 
     Raises:
         RequestError: a line is empty, not UTF-8 or refused. The texts before it have been yielded.
@@ -62,7 +62,7 @@ def _text(line: bytes, number: int) -> str:
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Yields numbered lines, and None whenever the next one may take a while to come."""
+    """Yields numbered lines, and None whenever the next one may take a while to arrive."""
     number = 0
     rest = b""
     read = getattr(stream, "read1", stream.read)

@@ -1,4 +1,4 @@
-"""A trained model's folder: whether it is one, and what its files say, read without loading torch."""
+"""The folder of a trained model, read without loading torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.training.model.max_tokens import max_tokens
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 _HEAD = "ForSequenceClassification"
-# Their positions begin after the padding token's: so many fewer tokens than positions can be read.
-_POSITIONS_AFTER_PADDING = (
-    *("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"),
-    *("xlm-roberta-xl", "xmod"),
-)
+# Of a model trained elsewhere that nothing limits.
+_DEFAULT_TOKENS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +23,12 @@ class TrainedModel:
     Attributes:
         folder: its files, as transformers writes them.
         class_names: names by index, as the scores are ordered.
-        max_seq_length: tokens it was trained on at most, or, where no recipe.json tells, as many as it can read.
-        fingerprint: of the recipe; None for a model of other making.
+        max_seq_length: that of its training, or, without a recipe.json, as many tokens as it can read.
+        fingerprint: of the recipe; None for a model trained elsewhere.
         weight_bytes: size of its weights.
-        text_pair_column: the column that the second text of its pairs came from; None: it was trained on single texts,
-            or nothing tells.
-        is_regression: whether its one output is a value.
+        text_pair_column: the column with the second text of its pairs; None: it was trained on single texts, or
+            that is unknown.
+        is_regression: whether its one output is a number.
         is_classifier: whether its outputs compete for one class. Otherwise it has one output, or independent ones.
     """
 
@@ -45,31 +43,34 @@ class TrainedModel:
 
 
 def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> TrainedModel:
-    """Reads what a folder says about the model in it.
+    """Reads the description of the model in a folder.
 
     Args:
         folder: of the model.
-        max_seq_length: tokens to cut a text to, in place of the number the model was trained with.
+        max_seq_length: tokens to truncate texts to, in place of those of the training.
 
     Raises:
-        RequestError: there is no trained classifier in it, or it reads fewer tokens than asked for.
+        RequestError: there is no trained classifier in it, or it reads fewer tokens than max_seq_length.
     """
     _check_folder(folder)
     config = _read_object(folder / "config.json")
     if not any(str(name).endswith(_HEAD) for name in config.get("architectures") or ()):
         raise RequestError(
-            f"{folder} holds a model without a classification head ({_words(config.get('architectures'))}): "
+            f"{folder} has a model without a classification head ({_words(config.get('architectures'))}): "
             "train it first, with --model_name_or_path"
         )
     recipe = _read_object(folder / "recipe.json") if (folder / "recipe.json").is_file() else {}
-    most = _most_tokens(folder, config)
-    if max_seq_length is not None and most is not None and max_seq_length > most:
-        raise RequestError(f"--max_seq_length must be at most {most} for {folder}, not {max_seq_length}")
+    limit = max_tokens(config)
+    if max_seq_length is not None and limit is not None and max_seq_length > limit:
+        raise RequestError(f"--max_seq_length must be at most {limit} for {folder}, not {max_seq_length}")
+    if max_seq_length is None:
+        limits = [number for number in (limit, _tokenizer_max_tokens(folder)) if number is not None]
+        max_seq_length = recipe.get("recipe", {}).get("max_seq_length") or min(limits, default=_DEFAULT_TOKENS)
     class_names = _class_names(config)
     return TrainedModel(
         folder=folder,
         class_names=class_names,
-        max_seq_length=max_seq_length or recipe.get("recipe", {}).get("max_seq_length") or most or 512,
+        max_seq_length=max_seq_length,
         fingerprint=recipe.get("fingerprint"),
         weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         text_pair_column=recipe.get("recipe", {}).get("text_pair_column_name"),
@@ -90,7 +91,7 @@ def _check_folder(folder: Path) -> None:
         ("tokenizer files", any((folder / name).is_file() for name in _TOKENIZER_FILES)),
     ):
         if not found:
-            raise RequestError(f"--model {folder} holds no {what}: name the folder of a trained model")
+            raise RequestError(f"--model {folder} has no {what}: name the folder of a trained model")
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read ({error}): the model is damaged, train it again") from error
     if not isinstance(content, dict):
-        raise RequestError(f"{path} holds no object: the model is damaged, train it again")
+        raise RequestError(f"{path} is not a JSON object: the model is damaged, train it again")
     return content
 
 
@@ -111,17 +112,12 @@ def _class_names(config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(names[key]) for key in sorted(names, key=int))
 
 
-def _most_tokens(folder: Path, config: dict[str, Any]) -> int | None:
-    """Returns how many tokens the model can read; None where its files set no limit."""
-    limits = []
-    if (positions := config.get("max_position_embeddings")) is not None:
-        after = config.get("pad_token_id", 1) + 1 if config.get("model_type") in _POSITIONS_AFTER_PADDING else 0
-        limits.append(positions - after)
-    if (folder / "tokenizer_config.json").is_file():
-        # A tokenizer without a limit of its own says so with 1e30.
-        limits.append(int(_read_object(folder / "tokenizer_config.json").get("model_max_length") or 1e30))
-    most = min(limits, default=int(1e30))
-    return most if most < 1e9 else None
+def _tokenizer_max_tokens(folder: Path) -> int | None:
+    """Returns how many tokens the tokenizer makes of a text; None if its files set no limit."""
+    path = folder / "tokenizer_config.json"
+    limit = _read_object(path).get("model_max_length") if path.is_file() else None
+    # A tokenizer without a limit of its own has 1e30.
+    return int(limit) if limit and limit < 1e9 else None
 
 
 def _words(names: Any) -> str:

@@ -1,4 +1,4 @@
-"""What is taken for a trained model, and what its files say."""
+"""Which folders are trained models, and what their files say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_model_without_a_recipe_reads_all_it_can(tmp_path: Path) -> None:
     assert found.weight_bytes == (tmp_path / "model" / "model.safetensors").stat().st_size
 
 
-def test_texts_are_cut_as_in_training_unless_said_otherwise(tmp_path: Path) -> None:
+def test_texts_are_truncated_as_in_training_by_default(tmp_path: Path) -> None:
     folder = build_tiny_model(tmp_path / "model", head=2)
     (folder / "recipe.json").write_text('{"fingerprint": "f", "recipe": {"max_seq_length": 12}}')
     assert find_trained_model(folder).max_seq_length == 12
@@ -39,6 +39,14 @@ def test_roberta_reads_fewer_tokens_than_it_has_positions(tmp_path: Path) -> Non
     _edit(folder / "config.json", model_type="roberta", pad_token_id=1)
     _edit(folder / "tokenizer_config.json", model_max_length=10**30)
     assert find_trained_model(folder).max_seq_length == POSITIONS - 2
+
+
+def test_a_tokenizers_limit_is_the_default_and_not_the_limit(tmp_path: Path) -> None:
+    # Training, too, goes by the model's positions.
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    _edit(folder / "tokenizer_config.json", model_max_length=10)
+    assert find_trained_model(folder).max_seq_length == 10
+    assert find_trained_model(folder, max_seq_length=POSITIONS).max_seq_length == POSITIONS
 
 
 @pytest.mark.parametrize("problem_type", ["regression", "multi_label_classification"])
@@ -61,11 +69,11 @@ def test_what_is_no_trained_model_is_refused(tmp_path: Path) -> None:
     for name, words in {
         "nowhere": "nowhere does not exist: name the folder of a trained model",
         "file": "file is a file: name the folder",
-        "empty": "empty holds no config.json",
-        "base": r"base holds a model without a classification head \(BertModel\)",
-        "pickled": r"pickled holds no \*.safetensors",
+        "empty": "empty has no config.json",
+        "base": r"base has a model without a classification head \(BertModel\)",
+        "pickled": r"pickled has no \*.safetensors",
         "damaged": "config.json cannot be read",
-        "wordless": "wordless holds no tokenizer files",
+        "wordless": "wordless has no tokenizer files",
     }.items():
         with pytest.raises(RequestError, match=words):
             find_trained_model(tmp_path / name)

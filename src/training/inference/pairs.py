@@ -1,4 +1,4 @@
-"""Pairs of texts as programs and people hand them in: JSON lines, or two arguments each."""
+"""Pairs of texts on input: JSON lines, or two arguments each."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ Text = str | tuple[str, str]
 _EXAMPLE = '{"text": "a fine film", "text_pair": "I liked it"}'
 
 
-def expects_pairs(source: TrainedModel, *, asked: bool) -> bool:
-    """Whether a model is to be given pairs: it was trained on them, or nobody knows what on and the user says so.
+def expects_pairs(source: TrainedModel, *, flag: bool) -> bool:
+    """Whether a model reads pairs: it was trained on them, or that is unknown and the user says so.
+
+    Args:
+        source: the model.
+        flag: whether the user says so.
 
     Raises:
-        RequestError: the user says so, and the model was trained on single texts.
+        RequestError: the user says so, but the model was trained on single texts.
     """
     if source.text_pair_column is not None:
         return True
-    if asked and source.fingerprint is not None:
+    if flag and source.fingerprint is not None:
         raise RequestError(f"{source.folder} was trained on single texts: leave out --pairs")
-    return asked
+    return flag
 
 
 def pair_arguments(texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -34,23 +38,23 @@ def pair_arguments(texts: Sequence[str]) -> list[tuple[str, str]]:
         RequestError: one is left over.
     """
     if len(texts) % 2:
-        raise RequestError(f"the model reads pairs of texts, and {len(texts)} texts are no pairs: give two for each")
+        raise RequestError(f"the model reads pairs of texts, but {len(texts)} texts were given: give two per pair")
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
 def parse_pair(line: str, number: int) -> tuple[str, str]:
-    """Returns the pair in a JSON line; other fields than the two may stand in it.
+    """Returns the pair in a JSON line, which may have other fields too.
 
     Raises:
-        RequestError: it holds none.
+        RequestError: there is none.
     """
     try:
-        said = json.loads(line)
+        fields = json.loads(line)
     except ValueError:
-        said = None
-    if not isinstance(said, dict):
-        raise RequestError(f"line {number} is no JSON object, and the model reads pairs of texts, such as {_EXAMPLE}")
+        fields = None
+    if not isinstance(fields, dict):
+        raise RequestError(f"line {number} is not a JSON object: the model reads pairs of texts, such as {_EXAMPLE}")
     for name in ("text", "text_pair"):
-        if not isinstance(said.get(name), str) or not said[name].strip():
+        if not isinstance(fields.get(name), str) or not fields[name].strip():
             raise RequestError(f"line {number} has no {name}: every line must be like {_EXAMPLE}")
-    return said["text"], said["text_pair"]
+    return fields["text"], fields["text_pair"]

@@ -13,7 +13,7 @@ from src.cli.errors import RequestError
 from src.disk.durable import file_sha256
 from src.training.embedded import locate
 from src.training.environment.hub import go_offline_unless_reachable
-from src.training.recipes.recipe import Recipe
+from src.training.model.max_tokens import max_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _CONFIG_FILES = ("*.json", "*.txt", "*.model")
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
-# What decides a model: files by these names, in the folder itself.
+# Files that make up a model, in the folder itself.
 _HASHED = (".safetensors", ".bin", ".json", ".txt", ".model")
-# Records of the run that made it: they hold times, and decide nothing.
+# Records of the run that made it: they hold times, and do not affect the model.
 _RECORDS = ("metrics.json", "recipe.json")
 
 log = logging.getLogger(__name__)
@@ -35,36 +35,39 @@ class BaseModel:
 
     Attributes:
         folder: its files.
-        content: what recipe.json says of it: the hub's commit or `sha256`, a hash over its files.
+        content: what recipe.json says of it: its name, the hub's commit, and `sha256`, a hash over its files.
     """
 
     folder: Path
     content: dict[str, str]
 
 
-def find_base_model(recipe: Recipe, *, folder: Path) -> BaseModel:
-    """Finds the files of the recipe's base model, on the hub, in a folder, or among the packages.
+def find_base_model(
+    name: str, *, folder: Path, revision: str | None = None, weights_sha256: str | None = None
+) -> BaseModel:
+    """Finds the files of a base model, on the hub, in a folder, or among the packages.
 
     Args:
-        recipe: the run.
+        name: a hub name, a folder, or embedded:NAME.
         folder: what a relative path is relative to.
+        revision: commit of a hub model.
+        weights_sha256: of the weight file; needed for a pickle.
 
     Raises:
-        RequestError: it cannot be had, or its weights are not those the recipe names.
+        RequestError: it cannot be loaded, or its weights have another hash.
     """
-    name = recipe.model_name_or_path
     if name.startswith(locate.PREFIX):
         path = _embedded(name.removeprefix(locate.PREFIX))
         origin: dict[str, str] = {}
     elif (local := folder / Path(name).expanduser()).is_dir():
         path, origin = local, {}
     elif name.startswith((".", "/", "~")):
-        raise RequestError(f"the base model {name} is no folder: check the path")
+        raise RequestError(f"the base model {name} is not a folder: check the path")
     else:
-        path = _from_hub(name, revision=recipe.model_revision, weights_sha256=recipe.model_weights_sha256)
+        path = _from_hub(name, revision=revision, weights_sha256=weights_sha256)
         # huggingface_hub names a snapshot's folder by its commit.
         origin = {"commit": path.name}
-    _check_weights(path, name=name, expected=recipe.model_weights_sha256)
+    _check_weights(path, name=name, expected=weights_sha256)
     return BaseModel(folder=path, content={"source": name, **origin, "sha256": _content_sha256(path)})
 
 
@@ -89,31 +92,31 @@ def _from_hub(name: str, *, revision: str | None, weights_sha256: str | None) ->
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         words = " ".join(str(error).split())
         raise RequestError(
-            f"the base model {name} is not cached and cannot be had from the hub ({words[:100]}): connect to the "
-            "hub, fill its cache, or use --model_name_or_path embedded:bert_tiny_minilm"
+            f"cannot load base model {name}: it is not cached, and the hub does not serve it ({words[:100]}): connect "
+            "to the hub, fill its cache, or use --model_name_or_path embedded:bert_tiny_minilm"
         ) from error
     return Path(found)
 
 
 def _check_weights(path: Path, *, name: str, expected: str | None) -> None:
-    """Refuses weights that are not the named ones, and pickles that are not named."""
+    """Refuses weights with another hash than the expected one, and pickles without one."""
     if not (path / "config.json").is_file():
-        raise RequestError(f"{name} holds no config.json: it is not a transformers model")
+        raise RequestError(f"{name} has no config.json: it is not a transformers model")
     safetensors = sorted(path.glob("*.safetensors"))
     if not safetensors and not (path / _PICKLE).is_file():
-        raise RequestError(f"{name} holds no {_SAFETENSORS}: it has no weights to start from")
+        raise RequestError(f"{name} has no {_SAFETENSORS}: there are no weights to start from")
     if not safetensors and expected is None:
         raise RequestError(
-            f"{name} holds its weights as a pickle, which may run code: name their bits with "
-            f"--model_weights_sha256 {file_sha256(path / _PICKLE)} if you trust them"
+            f"{name} has its weights in a pickle, which may run code: if you trust it, give its hash with "
+            f"--model_weights_sha256 {file_sha256(path / _PICKLE)}"
         )
     if expected is not None:
         if len(safetensors) > 1:
-            raise RequestError(f"{name} has {len(safetensors)} weight files: model_weights_sha256 can name only one")
+            raise RequestError(f"{name} has {len(safetensors)} weight files: model_weights_sha256 is for a single one")
         weights = safetensors[0] if safetensors else path / _PICKLE
         found = file_sha256(weights)
         if found != expected.lower():
-            raise RequestError(f"{name}: {weights.name} has sha256 {found}, but the recipe names {expected}")
+            raise RequestError(f"{name}: {weights.name} has sha256 {found}, not {expected} as in the recipe")
 
 
 def _content_sha256(path: Path) -> str:
@@ -143,14 +146,14 @@ def build_model(
         max_seq_length: tokens it must be able to read.
 
     Raises:
-        RequestError: the files hold no such model, or one that reads fewer tokens than asked for.
+        RequestError: the files are not such a model, or it reads fewer tokens than max_seq_length.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    # Its load report tells that the head is new; the architecture section says it in one line.
+    # Its load report says that the head is new; the architecture section does so in one line.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     # Before the first random number: a head drawn from another state would start every run elsewhere.
@@ -162,7 +165,7 @@ def build_model(
             num_labels=len(output_names),
             id2label=dict(enumerate(output_names)),
             label2id={name: at for at, name in enumerate(output_names)},
-            # Said, because a model that was trained for something else brings its own.
+            # Set, because a model that was trained for something else brings its own.
             problem_type=problem_type,
             # Weights stored as bfloat16 would be trained as such: slow and inexact on most CPUs.
             dtype=torch.float32,
@@ -172,14 +175,14 @@ def build_model(
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         words = " ".join(str(error).split())
-        raise RequestError(f"{base.content['source']} is no text classifier's base model: {words[:300]}") from error
+        raise RequestError(f"{base.content['source']} cannot be loaded as a text classifier: {words[:300]}") from error
     _check_fit(model, tokenizer, name=base.content["source"], max_seq_length=max_seq_length)
     _describe(model, base, padding=tokenizer.pad_token_id)
     return model, tokenizer
 
 
 def _describe(model: Any, base: BaseModel, *, padding: int) -> None:
-    """Tells the model's config what it is made of."""
+    """Completes the model's config."""
     model.config._name_or_path = base.content["source"]
     if model.config.pad_token_id is None:
         # A decoder scores the last token that is not padding, and has to know which are.
@@ -187,25 +190,10 @@ def _describe(model: Any, base: BaseModel, *, padding: int) -> None:
 
 
 def _check_fit(model: Any, tokenizer: Any, *, name: str, max_seq_length: int) -> None:
-    most = _most_tokens(model)
-    if most is not None and max_seq_length > most:
+    limit = max_tokens(model.config.to_dict())
+    if limit is not None and max_seq_length > limit:
         raise RequestError(
-            f"max_seq_length must be at most {most} for {name}, not {max_seq_length}: it has no more positions"
+            f"max_seq_length must be at most {limit} for {name}, not {max_seq_length}: it has no more positions"
         )
     if tokenizer.pad_token_id is None:
         raise RequestError(f"the tokenizer of {name} has no padding token: choose an encoder such as BERT")
-
-
-def _most_tokens(model: Any) -> int | None:
-    """Returns how many tokens a model can read; None where nothing limits them.
-
-    RoBERTa and its kin count positions from the padding token's id on, and the embedding of positions says so: of 514
-    they read 512.
-    """
-    positions = getattr(model.config, "max_position_embeddings", None)
-    # XLNet says -1.
-    if positions is None or positions < 0:
-        return None
-    embeddings = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
-    paddings = (getattr(embedding, "padding_idx", None) for embedding in embeddings)
-    return int(positions) - max((padding + 1 for padding in paddings if padding is not None), default=0)

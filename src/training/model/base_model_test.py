@@ -16,7 +16,6 @@ import torch
 from src.cli.errors import RequestError
 from src.disk.durable import file_sha256
 from src.training.model.base_model import BaseModel, build_model, find_base_model
-from src.training.recipes.recipe import Recipe
 from src.training.testing.tiny_model import POSITIONS, build_tiny_model
 
 
@@ -31,8 +30,7 @@ def pickled(tmp_path: Path) -> Path:
 
 
 def find(folder: Path, sha256: str | None = None) -> BaseModel:
-    recipe = Recipe(model_name_or_path=folder.name, model_weights_sha256=sha256)
-    return find_base_model(recipe, folder=folder.parent)
+    return find_base_model(folder.name, folder=folder.parent, weights_sha256=sha256)
 
 
 def refusal(folder: Path, sha256: str | None = None) -> str:
@@ -48,10 +46,10 @@ def build(folder: Path, *, names: tuple[str, ...] = ("bad", "good"), seed: int =
 
 def test_a_pickle_is_refused_unless_its_hash_is_named(pickled: Path) -> None:
     sha256 = file_sha256(pickled / "pytorch_model.bin")
-    told = refusal(pickled)
-    assert "holds its weights as a pickle, which may run code" in told
+    message = refusal(pickled)
+    assert "has its weights in a pickle, which may run code" in message
     # The refusal says what to type.
-    assert f"--model_weights_sha256 {sha256}" in told
+    assert f"--model_weights_sha256 {sha256}" in message
     assert find(pickled, sha256).folder == pickled
     assert find(pickled, sha256.upper()).folder == pickled
 
@@ -65,35 +63,34 @@ def test_weights_of_a_trusted_pickle_are_those_of_safetensors(pickled: Path, bas
 @pytest.mark.parametrize("name", ["base", "pickled"])
 def test_other_weights_than_the_named_ones_are_refused(name: str, tmp_path: Path) -> None:
     folder = build_tiny_model(tmp_path / name, pickled=name == "pickled")
-    assert f"but the recipe names {'0' * 64}" in refusal(folder, "0" * 64)
+    assert f"not {'0' * 64} as in the recipe" in refusal(folder, "0" * 64)
 
 
 def test_a_folder_without_config_or_weights_is_no_model(base: Path) -> None:
     config = (base / "config.json").read_bytes()
     (base / "config.json").unlink()
-    assert "base holds no config.json: it is not a transformers model" in refusal(base)
+    assert "base has no config.json: it is not a transformers model" in refusal(base)
     (base / "config.json").write_bytes(config)
     (base / "model.safetensors").unlink()
-    assert "base holds no model.safetensors: it has no weights to start from" in refusal(base)
+    assert "base has no model.safetensors: there are no weights to start from" in refusal(base)
 
 
 def test_a_path_that_is_no_folder_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
-    recipe = Recipe(model_name_or_path="./nowhere")
-    with pytest.raises(RequestError, match=r"the base model \./nowhere is no folder: check the path"):
-        find_base_model(recipe, folder=tmp_path)
+    with pytest.raises(RequestError, match=r"the base model \./nowhere is not a folder: check the path"):
+        find_base_model("./nowhere", folder=tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"model_type": "nosuch"}'], ids=["torn", "empty", "unknown"])
 def test_a_config_that_names_no_model_is_refused(base: Path, content: str) -> None:
     (base / "config.json").write_text(content)
-    with pytest.raises(RequestError, match="base is no text classifier's base model"):
+    with pytest.raises(RequestError, match="base cannot be loaded as a text classifier"):
         build(base)
 
 
 def test_torn_weights_are_refused(base: Path) -> None:
     weights = (base / "model.safetensors").read_bytes()
     (base / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(RequestError, match="base is no text classifier's base model"):
+    with pytest.raises(RequestError, match="base cannot be loaded as a text classifier"):
         build(base)
 
 
@@ -172,14 +169,13 @@ import sys
 from pathlib import Path
 from src.training.model.base_model import find_base_model
 from src.cli.errors import RequestError
-from src.training.recipes.recipe import Recipe
 try:
-    find_base_model(Recipe(model_name_or_path="some/model"), folder=Path(sys.argv[1]))
+    find_base_model("some/model", folder=Path(sys.argv[1]))
 except RequestError as error:
     print(error)
 """
     unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
-    told = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],
         env={**os.environ, **unreachable, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
@@ -187,6 +183,6 @@ except RequestError as error:
         check=True,
         timeout=60,
     ).stdout
-    assert "the base model some/model is not cached and cannot be had from the hub" in told
-    assert "use --model_name_or_path embedded:bert_tiny_minilm" in told
-    assert told.count("\n") == 1
+    assert "cannot load base model some/model: it is not cached, and the hub does not serve it" in message
+    assert "use --model_name_or_path embedded:bert_tiny_minilm" in message
+    assert message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""What a tokenizer makes that a model reads; token types above all, by which BERT tells the texts of a pair apart."""
+"""Which of a tokenizer's outputs a model reads; above all token types, which tell BERT the texts of a pair apart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from src.training.data.batches import TOKEN_TYPES
 
 
 def input_names(model: Any, tokenizer: Any) -> list[str]:
-    """Returns what the tokenizer makes and the model reads, in the order of the model's arguments.
+    """Returns the tokenizer's outputs that the model reads, in the order of the model's arguments.
 
-    Not the tokenizer alone decides: transformers gives DistilBERT, which has no token types, the tokenizer of BERT; and
-    a BERT with a single type has no embedding for the second text's.
+    The tokenizer alone does not decide: transformers gives DistilBERT, which has no token types, the tokenizer of
+    BERT; and a BERT with a single type has no embedding for that of the second text.
     """
     arguments = inspect.signature(model.forward).parameters
     names = [name for name in arguments if name in tokenizer.model_input_names]

@@ -13,10 +13,10 @@ from typing import Any
 import jinja2
 
 from src.cli.formats import duration
+from src.training.charts import geometry
+from src.training.charts.text import printable
 from src.training.engine.early_stopping import find_early_stop
 from src.training.evaluation.result import FinishedRun
-from src.training.report import chart_geometry
-from src.training.report.text import printable
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -42,7 +42,7 @@ def report_page(run: FinishedRun) -> str:
         data=run.resolved["inputs"]["data"],
         effort=_effort(run),
         settings=_settings(run.resolved),
-        frame=chart_geometry,
+        frame=geometry,
         **run.problem.page_view(run),
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.cli.parser import RefusingParser, did_you_mean
 from src.cli.working_folder import working_folder
+from src.training.data.files import FILE_KINDS
 from src.training.data.saved_dataset import saved_dataset_fault, saved_dataset_folder, saved_dataset_mistakes
 from src.training.embedded import locate
 from src.training.recipes import recipe as recipes
@@ -23,7 +24,6 @@ from src.training.recipes.recipe import FIELDS, Recipe
 from src.training.recipes.settings import setting
 from src.training.run.options import OPTIONS, RunOptions, parse_options
 
-FILE_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz")
 _DATA_FILES = ("train_file", "validation_file", "test_file")
 
 _DESCRIPTION = """\
@@ -170,7 +170,9 @@ def file_mistakes(values: Mapping[str, Any]) -> list[str]:
         if path.is_dir():
             mistakes += [f"{key} {value} {fault}"] if (fault := saved_dataset_fault(path)) else []
         elif not value.lower().endswith(FILE_KINDS):
-            mistakes.append(f"{key} must end in {', '.join(FILE_KINDS)}, or be a saved dataset's folder, not {value!r}")
+            mistakes.append(
+                f"{key} must end in {', '.join(FILE_KINDS)}, or be a folder saved by datasets, not {value!r}"
+            )
         elif not path.is_file():
             mistakes.append(f"{key} {value} does not exist")
     mistakes += saved_dataset_mistakes(values, folder=working_folder())

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from src.training.data.parts import Task, load_task
+from src.training.engine.early_stopping import EarlyStopping
+from src.training.engine.settings import TrainingSettings
 from src.training.environment.cores import resolve_threads
 from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, find_base_model
 from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import Recipe
-from src.training.run.settings import early_stopping
 
 SCHEMA = 2
 
@@ -52,6 +53,17 @@ class ResolvedRun:
         return str(self.document["fingerprint"])
 
     @property
+    def training_settings(self) -> TrainingSettings:
+        """The numbers that training runs on."""
+        names = (field.name for field in dataclasses.fields(TrainingSettings))
+        return TrainingSettings(**{name: getattr(self.recipe, name) for name in names})
+
+    @property
+    def early_stopping(self) -> EarlyStopping:
+        """When training ends before its last epoch."""
+        return _early_stopping(self.recipe)
+
+    @property
     def deciding(self) -> dict[str, Any]:
         """All that decides the weights and the numbers: settings and the content of inputs."""
         return _deciding(self.recipe, inputs=self.document["inputs"], task=self.task, threads=self.threads)
@@ -70,11 +82,20 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     threads = resolve_threads(recipe.threads, reproducible=recipe.reproducible)
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     task = load_task(recipe, folder=folder)
-    early_stopping(recipe).check(selects_epoch=task.selects_epoch)
+    _early_stopping(recipe).check(selects_epoch=task.selects_epoch)
     problem = problem_of(task.labels, task.train.labels, recipe.class_weights)
-    base = find_base_model(recipe, folder=folder)
+    base = find_base_model(
+        recipe.model_name_or_path,
+        folder=folder,
+        revision=recipe.model_revision,
+        weights_sha256=recipe.model_weights_sha256,
+    )
     document = _document(recipe, base=base, task=task, threads=threads)
     return ResolvedRun(recipe=recipe, base=base, task=task, problem=problem, threads=threads, document=document)
+
+
+def _early_stopping(recipe: Recipe) -> EarlyStopping:
+    return EarlyStopping(patience=recipe.early_stopping_patience, threshold=recipe.early_stopping_threshold)
 
 
 def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> dict[str, Any]:

@@ -32,7 +32,6 @@ from src.training.run.progress_bar import step_display
 from src.training.run.records import training_effort, write_finished_run, write_stopped_run
 from src.training.run.request import Request
 from src.training.run.resolved_run import ResolvedRun
-from src.training.run.settings import early_stopping, training_settings
 from src.training.run.verification import predict_sample, show_architecture, verify_saved
 
 log = logging.getLogger("finetune")
@@ -159,7 +158,7 @@ class TrainingRun:
         )
         return DataParallel(
             model,
-            training_settings(self.recipe),
+            self.resolved.training_settings,
             splits=splits,
             problem=self.problem,
             threads=self.resolved.threads,
@@ -173,7 +172,7 @@ class TrainingRun:
     def _trainer(self, data_parallel: DataParallel) -> Trainer:
         return Trainer(
             data_parallel=data_parallel,
-            early_stopping=early_stopping(self.recipe),
+            early_stopping=self.resolved.early_stopping,
             scored_split=self.task.validation.split,
             selects_epoch=self.task.selects_epoch,
             checkpoints=self.checkpoints,

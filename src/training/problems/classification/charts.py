@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from src.training.problems.classification.metrics import ClassMetrics, wilson_interval
-from src.training.report.chart_geometry import (
+from src.training.charts.geometry import (
     LEFT,
     RIGHT,
     Chart,
@@ -18,6 +17,7 @@ from src.training.report.chart_geometry import (
     scored_at,
     value_scale,
 )
+from src.training.problems.classification.metrics import ClassMetrics, wilson_interval
 
 
 def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch: int) -> Chart | None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from src.training.charts import geometry
 from src.training.problems.classification.charts import accuracy_chart, before_and_after
 from src.training.problems.classification.metrics import ClassMetrics, wilson_interval
-from src.training.report import chart_geometry as geometry
 from src.training.testing.example_run import evaluation_event, example_run, step_event
 
 RUN = example_run()
+
+
+def numbers(points: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in (pair.split(",") for pair in points.split())]
+
+
+def test_every_point_lies_within_the_frame() -> None:
+    for events in (RUN.events, [step_event(1, epoch=1.0, loss=1.0), evaluation_event(1, accuracy=1.0, loss=0.0)]):
+        chart = accuracy_chart(events, split="test", rows=10, kept_epoch=1)
+        assert chart is not None
+        points = [point for line in chart.lines for point in numbers(line.points)]
+        points += [(dot.x, end) for dot in chart.dots for end in (dot.y, dot.low, dot.high)]
+        assert all(geometry.LEFT <= x <= geometry.RIGHT for x, _ in points)
+        assert all(geometry.TOP <= y <= geometry.BOTTOM for _, y in points)
 
 
 def test_accuracy_has_wilsons_interval_and_says_which_epoch_is_kept() -> None:
@@ -37,3 +51,7 @@ def test_before_and_after_lie_on_one_scale() -> None:
     before, after = chart.dots
     assert before.low < before.x < before.high < after.low < after.x < after.high
     assert "before 50.0%, 95 % interval 46.9% to 53.1%; after 87.5%" in chart.description
+
+
+def test_there_is_no_chart_of_nothing() -> None:
+    assert accuracy_chart([], split="validation", rows=10, kept_epoch=0) is None

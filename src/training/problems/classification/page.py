@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from src.training.charts.loss import loss_chart
+from src.training.charts.text import cut_text
 from src.training.evaluation.result import FinishedRun
 from src.training.problems.classification import charts
 from src.training.problems.classification.metrics import ClassMetrics, class_scores, most_confused
-from src.training.report.charts import loss_chart
-from src.training.report.text import cut_text
 
 TEMPLATE = Path(__file__).with_name("classification.html.j2")
 _MAX_MISTAKES = 20

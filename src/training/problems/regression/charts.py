@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.training.problems.regression.metrics import ValueMetrics
-from src.training.report.chart_geometry import (
+from src.training.charts.geometry import (
     LEFT,
     RIGHT,
     TOP,
@@ -25,6 +24,7 @@ from src.training.report.chart_geometry import (
     scored_at,
     value_scale,
 )
+from src.training.problems.regression.metrics import ValueMetrics
 
 # As high as wide, so that the line of right values is the diagonal.
 SCATTER_BOTTOM = TOP + RIGHT - LEFT

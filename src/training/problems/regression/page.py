@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from src.training.charts.loss import loss_chart
+from src.training.charts.text import cut_text
 from src.training.evaluation.result import FinishedRun
 from src.training.problems.regression import charts
 from src.training.problems.regression.charts import format_value
 from src.training.problems.regression.metrics import ValueMetrics
-from src.training.report.charts import loss_chart
-from src.training.report.text import cut_text
 
 TEMPLATE = Path(__file__).with_name("regression.html.j2")
 _MAX_ROWS = 20

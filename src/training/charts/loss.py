@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from src.training.report.chart_geometry import (
+from src.training.charts.geometry import (
     Chart,
     Dot,
     Event,

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from src.training.charts.text import printable
 from src.training.problems.classification.page import confident_mistakes
 from src.training.report.page import report_page
-from src.training.report.text import printable
 from src.training.testing.example_run import evaluation_event, example_run, step_event
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

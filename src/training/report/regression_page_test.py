@@ -9,10 +9,10 @@ import re
 import numpy as np
 import pytest
 
+from src.training.charts import geometry
 from src.training.problems.regression import charts
 from src.training.problems.regression.metrics import score_values
 from src.training.problems.regression.page import bands, largest_errors
-from src.training.report import chart_geometry
 from src.training.report.page import report_page
 from src.training.testing.example_run import example_regression
 
@@ -92,10 +92,10 @@ def test_values_of_any_size_stay_within_the_frames(unit: float) -> None:
     errors = charts.error_chart(run.events, split="validation", rows=800, kept_epoch=3)
     places = charts.scatter(predicted=run.after.predicted, true=np.array(run.test.labels))
     assert errors is not None and places is not None
-    assert all(chart_geometry.TOP <= at <= chart_geometry.BOTTOM for dot in errors.dots for at in (dot.low, dot.high))
+    assert all(geometry.TOP <= at <= geometry.BOTTOM for dot in errors.dots for at in (dot.low, dot.high))
     for x, y in places.places:
-        assert chart_geometry.LEFT <= x <= chart_geometry.RIGHT
-        assert chart_geometry.TOP <= y <= charts.SCATTER_BOTTOM
+        assert geometry.LEFT <= x <= geometry.RIGHT
+        assert geometry.TOP <= y <= charts.SCATTER_BOTTOM
     assert all(len(tick.label) <= 6 for tick in (*errors.y_ticks, *places.y_ticks))
     assert errors.dots[-1].kept
     report_page(run)
@@ -105,9 +105,9 @@ def test_a_right_value_lies_on_the_line_and_one_too_high_above_it() -> None:
     found = charts.scatter(predicted=np.array([0.0, 5.0, 10.0]), true=np.array([0.0, 2.0, 10.0]))
     assert found is not None
     (left, low), (_, middle), (right, high) = found.places
-    assert left - chart_geometry.LEFT == pytest.approx(charts.SCATTER_BOTTOM - low, abs=0.11)
-    assert high - chart_geometry.TOP == pytest.approx(chart_geometry.RIGHT - right, abs=0.11)
-    assert middle < charts.SCATTER_BOTTOM - (found.places[1][0] - chart_geometry.LEFT)
+    assert left - geometry.LEFT == pytest.approx(charts.SCATTER_BOTTOM - low, abs=0.11)
+    assert high - geometry.TOP == pytest.approx(geometry.RIGHT - right, abs=0.11)
+    assert middle < charts.SCATTER_BOTTOM - (found.places[1][0] - geometry.LEFT)
 
 
 def test_many_rows_are_drawn_as_a_sample() -> None:

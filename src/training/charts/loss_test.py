@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.training.problems.classification.charts import accuracy_chart
-from src.training.report import chart_geometry as geometry
-from src.training.report.charts import loss_chart
+from src.training.charts import geometry
+from src.training.charts.loss import loss_chart
 from src.training.testing.example_run import evaluation_event, example_run, step_event
 
 RUN = example_run()
@@ -37,12 +36,12 @@ def test_epochs_are_marked_by_whole_numbers_from_left_to_right(epochs: int) -> N
 def test_every_point_lies_within_the_frame() -> None:
     wild = [step_event(step, epoch=step / 50, loss=float(10 ** (step % 7 - 3))) for step in range(1, 51)]
     for events in (RUN.events, (*wild, evaluation_event(1, accuracy=1.0, loss=0.0))):
-        for chart in (loss_chart(events, split="test"), accuracy_chart(events, split="test", rows=10, kept_epoch=1)):
-            assert chart is not None
-            points = [point for line in chart.lines for point in numbers(line.points)]
-            points += [(dot.x, end) for dot in chart.dots for end in (dot.y, dot.low, dot.high)]
-            assert all(geometry.LEFT <= x <= geometry.RIGHT for x, _ in points)
-            assert all(geometry.TOP <= y <= geometry.BOTTOM for _, y in points)
+        chart = loss_chart(events, split="test")
+        assert chart is not None
+        points = [point for line in chart.lines for point in numbers(line.points)]
+        points += [(dot.x, end) for dot in chart.dots for end in (dot.y, dot.low, dot.high)]
+        assert all(geometry.LEFT <= x <= geometry.RIGHT for x, _ in points)
+        assert all(geometry.TOP <= y <= geometry.BOTTOM for _, y in points)
 
 
 def test_a_smaller_loss_lies_lower_and_the_smooth_line_has_less_noise() -> None:
@@ -63,7 +62,6 @@ def test_few_points_are_drawn_as_they_are() -> None:
 
 def test_there_is_no_chart_of_nothing() -> None:
     assert loss_chart([], split="validation") is None
-    assert accuracy_chart([], split="validation", rows=10, kept_epoch=0) is None
 
 
 @pytest.mark.parametrize(("high", "last"), [(1.0, "1.0"), (5000.0, "5000"), (5e9, "5e9"), (5e-7, "5e-7")])
