@@ -1,7 +1,7 @@
 #!/bin/sh
-# install_packages.sh PREFIX LOCK PACKAGES FILES: makes the Python environment PREFIX of the locked packages, but for
-# the packages that PACKAGES lists and the files that FILES does. Run as root in a Debian 12 that has python3-venv.
-# pip's own configuration sets its mirrors.
+# install_packages.sh PREFIX LOCK PACKAGES FILES: creates the Python environment PREFIX from the locked packages,
+# without the packages listed in PACKAGES and the files listed in FILES. Run as root in a Debian 12 with python3-venv.
+# Mirrors come from pip's own configuration.
 set -eu
 
 prefix="$1" lock="$2" omitted="$3" omitted_files="$4"
@@ -9,14 +9,14 @@ torch_index=https://download.pytorch.org/whl/cpu
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
-# The lock is complete (--no-deps), and nothing is built, so no package's code runs here (--only-binary).
+# The lock is complete (--no-deps). Nothing is built, so no package's code runs here (--only-binary).
 install() { # REQUIREMENTS [PIP_FLAG...]
   "$prefix/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --no-cache-dir --no-deps \
     --require-hashes --only-binary=:all: --no-compile -r "$@"
 }
 
-# A package's lines go from its name to the next one's. torch is asked for by its full name: only that index has it,
-# so pip does not first download the CUDA build of another, to find that the lock has another hash.
+# A package's lines run from its name to the next one. torch is requested by its full version, which only that index
+# has: otherwise pip would first download a CUDA build and then find that the lock has another hash.
 awk -v folder="$scratch" '
   NR == FNR { if ($0 ~ /^[a-z0-9]/) omitted[$1] = 1; next }
   /^[A-Za-z0-9]/ {
@@ -30,15 +30,15 @@ python3 -m venv "$prefix"
 install "$scratch/torch.txt" --extra-index-url "$torch_index"
 install "$scratch/others.txt"
 
-# pip has done its work.
+# pip is no longer needed, nor are these files.
 site="$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 grep -v '^#' "$omitted_files" | while read -r pattern; do
-  # shellcheck disable=SC2086 # a pattern of the shell's
+  # shellcheck disable=SC2086 # a shell pattern
   rm -rf "${site:?}/"$pattern
 done
 "$prefix/bin/python" -m pip --disable-pip-version-check uninstall --quiet --yes pip
 
-# Actions cannot write here: without this each of them would compile all it imports. Some packages ship files for
+# Actions cannot write here: without this each would compile everything it imports. Some packages ship files for
 # other Pythons, which do not compile.
 "$prefix/bin/python" -m compileall -q -j 0 "$site" > /dev/null 2>&1 || true
 "$prefix/bin/python" -c 'import datasets, torch, transformers'

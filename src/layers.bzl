@@ -12,7 +12,10 @@ LAYERS = [
     ["src/training/environment", "src/training/optimizer"],
     ["src/training/data"],
     ["src/training/model", "src/training/fused"],
-    ["src/training/evaluation", "src/training/inference"],
+    ["src/training/evaluation", "src/training/charts"],
+    ["src/training/problems/classification", "src/training/problems/regression"],
+    ["src/training/problems"],
+    ["src/training/inference"],
     ["src/training/engine", "src/training/export"],
     ["src/training/report", "src/training/benchmarks"],
     ["src/training/run"],
@@ -33,5 +36,5 @@ LAYERS = [
     ["src/remote/serving", "src/remote/checks", "src/remote/image"],
     ["src/remote/nativelink"],
     ["src/remote"],
-    ["src/remote/end_to_end"],
+    ["src/remote/end_to_end", "src/remote/testing"],
 ]

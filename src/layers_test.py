@@ -28,11 +28,18 @@ def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(SRC.parent).with_suffix("").parts): path for path in found}
 
 
-def imports(path: Path, known: Mapping[str, Path]) -> set[str]:
+def walk(tree: ast.AST, *, types: bool) -> Iterator[ast.AST]:
+    """Yields all nodes of a module; `types`: also what only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if types or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from walk(node, types=types)
+
+
+def imports(path: Path, known: Mapping[str, Path], *, types: bool = True) -> set[str]:
     """Returns the modules that a file imports, at the top or in a function."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     found = set()
-    for node in ast.walk(tree):
+    for node in walk(ast.parse(path.read_text(encoding="utf-8")), types=types):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -83,7 +90,7 @@ def test_nothing_but_tests_imports_what_is_for_tests() -> None:
 
 def test_there_is_no_circle() -> None:
     known = modules()
-    graph = {name: imports(path, known) - {name} for name, path in known.items()}
+    graph = {name: imports(path, known, types=False) - {name} for name, path in known.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

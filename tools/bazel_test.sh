@@ -50,5 +50,5 @@ rm "$root/.venv/bin/python"
 run 2 "run ./setup.sh" "$path" BAZEL_REAL= -- info
 rm "$bin/bazel-4"
 if ! command -v bazel-4 > /dev/null; then # elsewhere Debian's own is found
-  run 2 "neither Bazel 8.0.0 nor Debian's bazel-4 is here: run ./setup.sh" "$path" BAZEL_REAL= -- info
+  run 2 "neither Bazel 8.0.0 nor Debian's bazel-4 is installed: run ./setup.sh" "$path" BAZEL_REAL= -- info
 fi

@@ -1,4 +1,6 @@
-"""Keeps trained models by a hash of all that decides them: bazel run //src/cache_manager:cache_manager -- --help
+"""Keeps trained models under a hash of everything that decides them.
+
+    bazel run //src/cache_manager:cache_manager -- --help
 
 Also importable, with the tutorial's name: `ModelCacheManager`.
 """
@@ -25,7 +27,7 @@ class NotCachedError(LookupError):
 class ModelCacheManager:
     """The tutorial's cache of models by name and revision, beside the entries that are kept by key.
 
-    A name says nothing of data or settings: `cached_train` keeps models by all that decides them.
+    A name says nothing about data or settings: `cached_train` keeps models by everything that decides them.
     """
 
     def __init__(self, cache_dir: str | Path | None = None) -> None:
@@ -40,7 +42,7 @@ class ModelCacheManager:
         return self.cache_dir / "named" / named_key(model_name, revision)
 
     def is_cached_manually(self, model_name: str, revision: str = "main") -> bool:
-        """Whether a whole model is there. A folder alone is none: a killed training may have left it."""
+        """Whether a whole model is kept. A folder alone is none: a killed training may have left it."""
         return is_artifact(self.get_cache_path(model_name, revision))
 
     def is_cached_by_hugging_face(self, model_name: str, revision: str = "main") -> bool:
@@ -53,7 +55,7 @@ class ModelCacheManager:
         """Loads a kept model; returns it with its tokenizer.
 
         Raises:
-            NotCachedError: there is none.
+            NotCachedError: none is kept.
         """
         from src.cache_manager.loading import load_model, load_tokenizer
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from src.cache_manager.cache_manager import ModelCacheManager, NotCachedError
-from src.training.testing.tiny_model import build_tiny_model
-
-ROWS = "text,label\n" + "".join(f"row {at} is {'good' if at % 2 else 'bad'},{at % 2}\n" for at in range(40))
+from src.cache_manager.testing.run_inputs import RUN_FLAGS, write_run_inputs
+from src.training.testing.tiny_model import write_sentences
 
 
 def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,20 +34,8 @@ def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def run_flags(tmp_path: Path) -> list[str]:
-    build_tiny_model(tmp_path / "base")
-    (tmp_path / "rows.csv").write_text(ROWS)
-    return [
-        "--model_name_or_path",
-        str(tmp_path / "base"),
-        "--train_file",
-        "rows.csv",
-        "--num_train_epochs",
-        "1",
-        "--threads",
-        "1",
-        "--max_seq_length",
-        "32",
-    ]
+    write_run_inputs(tmp_path, rows=40)
+    return [*RUN_FLAGS, "--num_train_epochs", "1"]
 
 
 def test_names_that_join_alike_have_keys_of_their_own(tmp_path: Path) -> None:
@@ -65,13 +52,14 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
         manager.load_model("org/m")
 
 
-def test_a_trained_model_is_loaded_by_name(tmp_path: Path, run_flags: list[str]) -> None:
+@pytest.mark.usefixtures("run_flags")
+def test_a_trained_model_is_loaded_by_name(tmp_path: Path) -> None:
     from src.training.train_model import train_classifier
 
     manager = ModelCacheManager(tmp_path / "cache")
     path = manager.get_cache_path("base")
     train_classifier(
-        run_flags[1],
+        str(tmp_path / "base"),
         output_dir=str(path),
         epochs=1,
         max_seq_length=32,
@@ -95,7 +83,7 @@ def test_the_demo_trains_once_and_then_hits(tmp_path: Path, run_flags: list[str]
 def test_another_seed_or_other_rows_are_another_model(tmp_path: Path, run_flags: list[str]) -> None:
     command(tmp_path, *run_flags)
     assert "Was it in the cache: False" in command(tmp_path, *run_flags, "--seed", "7").stdout
-    (tmp_path / "rows.csv").write_text(ROWS.replace("row 3 ", "row three "))
+    write_sentences(tmp_path / "rows.csv", rows=40, seed=1)
     assert "Was it in the cache: False" in command(tmp_path, *run_flags).stdout
     assert len(json.loads(command(tmp_path, "ls", "--json").stdout)) == 3
 

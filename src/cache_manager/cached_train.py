@@ -1,4 +1,4 @@
-"""Training that is done once: a hit is opened, a miss trains, commits and is opened then."""
+"""Training that is done once: a miss trains and commits, a hit returns the entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from src.cache_manager.store.store import Store
-from src.cache_manager.store.training_folder import claimed_workspace, remove_workspace
+from src.cache_manager.store.training_folder import claimed_training_folder, remove_training_folder
 from src.cache_manager.store.verify import files_in
 from src.cli.errors import RequestError
 from src.cli.formats import show_size
@@ -41,75 +41,75 @@ def cached_train(request: Request, *, store: Store, stop: StopSignal) -> tuple[P
     Raises:
         RequestError: the request is wrong.
         CacheError: the disk is full.
-        StopRequested: a signal or the deadline came; the next call goes on from the checkpoint.
+        StopRequested: a signal or the deadline came; the next call resumes from the checkpoint.
     """
     # numpy and torch, which read the environment once, are loaded by what is imported here.
-    prepare_environment(request.recipe)
+    prepare_environment(request.recipe.reproducible)
     from src.cache_manager.keys.key import run_key
     from src.training.run.resolved_run import resolve_run
 
     resolved = resolve_run(request.recipe, folder=working_folder())
     key = run_key(resolved)
-    # Before the lookup: whoever evicts looks for this mark after the entry has lost its name.
+    # Before the lookup: an eviction checks for leases again after its rename.
     store.usage.hold(key.digest)
     if (hit := store.lookup(key.digest)) is not None:
         return hit, True
     _check_room(store, resolved)
-    with _alone(store, key.digest, stop=stop):
+    with _training_lock(store, key.digest, stop=stop):
         if (hit := store.lookup(key.digest)) is not None:
             return hit, True
-        with claimed_workspace(store.layout, key.digest) as workspace:
-            if not _is_finished(workspace, resolved):
-                options = dataclasses.replace(request.options, output_dir=workspace)
+        with claimed_training_folder(store.layout, key.digest) as training_folder:
+            if not _is_finished(training_folder, resolved):
+                options = dataclasses.replace(request.options, output_dir=training_folder)
                 run(dataclasses.replace(request, options=options), stop=stop, resolved=resolved)
             model = resolved.document["inputs"]["model"]
             committed = store.commit(
-                {name: workspace / name for name, _ in files_in(workspace)},
+                {name: training_folder / name for name, _ in files_in(training_folder)},
                 document=key.document,
                 model_name=request.recipe.model_name_or_path,
                 revision=model.get("commit") or model["sha256"],
             )
-            remove_workspace(workspace)
+            remove_training_folder(training_folder)
     return committed, False
 
 
 def _check_room(store: Store, resolved: ResolvedRun) -> None:
-    """Refuses a training whose model cannot fit into the cache: it has at least the weights it starts from."""
+    """Refuses a training whose model cannot fit: it is at least as large as the base weights."""
     if store.budget.limit is None:
         return
     folder = resolved.base.folder
     weights = sum(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern))
     if weights > store.budget.limit:
         raise RequestError(
-            f"the cache may hold {show_size(store.budget.limit)}, and the weights alone have {show_size(weights)}: "
+            f"the cache may hold {show_size(store.budget.limit)}, and the weights alone take {show_size(weights)}: "
             "raise FINETUNE_CACHE_MAX_SIZE"
         )
 
 
-def _is_finished(workspace: Path, resolved: ResolvedRun) -> bool:
-    """Whether a training ended here and was killed before its commit."""
-    if not is_artifact(workspace):
+def _is_finished(training_folder: Path, resolved: ResolvedRun) -> bool:
+    """Whether a training finished here and was killed before its commit."""
+    if not is_artifact(training_folder):
         return False
-    recipe = json.loads((workspace / RECIPE_FILE).read_text(encoding="utf-8"))
+    recipe = json.loads((training_folder / RECIPE_FILE).read_text(encoding="utf-8"))
     return bool(recipe.get("fingerprint") == resolved.fingerprint)
 
 
 @contextmanager
-def _alone(store: Store, key: str, *, stop: StopSignal) -> Iterator[None]:
-    """Waits until no other process trains the model, or goes on where the file system keeps no locks."""
+def _training_lock(store: Store, key: str, *, stop: StopSignal) -> Iterator[None]:
+    """Waits until no other process trains the model; proceeds without a lock where the file system has none."""
     lock = store.lock(key)
-    told = False
+    announced = False
     while True:
         stop.check()
         try:
             lock.acquire(timeout=1.0, poll_interval=0.05)
             break
         except Timeout:
-            if not told:
+            if not announced:
                 log.info("Another process trains this model: waiting for it")
-            told = True
+            announced = True
         except (OSError, NotImplementedError) as error:
-            log.warning("cache: no lock can be had (%s): another process may do the same work", error)
+            log.warning("cache: cannot lock (%s): another process may do the same work", error)
             break
     try:
         yield

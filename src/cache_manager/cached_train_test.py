@@ -1,4 +1,4 @@
-"""A model is trained once, however many ask for it, and whoever is killed."""
+"""A model is trained once, however many processes ask for it and whichever is killed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ import pytest
 
 from src.cache_manager.cached_train import cached_train
 from src.cache_manager.store.store import Store
-from src.cache_manager.store.training_folder import claimed_workspace
+from src.cache_manager.store.training_folder import claimed_training_folder
 from src.cache_manager.store.verify import inspect
+from src.cache_manager.testing.run_inputs import RUN_FLAGS, write_run_inputs
 from src.cli.errors import RequestError
 from src.disk.owner import unique_name
 from src.training.environment.stop_signal import StopSignal
 from src.training.run.request import parse_request
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
-_FLAGS = ("--model_name_or_path", "base", "--train_file", "rows.csv", "--threads", "1", "--max_seq_length", "32")
 _ASKERS = 8
 
 
@@ -30,17 +29,16 @@ _ASKERS = 8
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("FINETUNE_CACHE_MAX_SIZE", raising=False)
-    build_tiny_model(tmp_path / "base")
-    write_sentences(tmp_path / "rows.csv", rows=200, seed=0)
+    write_run_inputs(tmp_path, rows=200)
     return tmp_path
 
 
 def ask(root: Path, *flags: str, limit: int | None = None) -> tuple[Path, bool]:
-    request = parse_request([*_FLAGS, *flags], default_recipe=lambda: "embedded")
+    request = parse_request([*RUN_FLAGS, *flags], default_recipe=lambda: "embedded")
     return cached_train(request, store=Store(root, limit=limit), stop=StopSignal(deadline_seconds=None))
 
 
-def _ask_and_tell(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bool]]) -> None:
+def _ask_and_report(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bool]]) -> None:
     folder, hit = ask(root)
     answers.put((str(folder), hit))
 
@@ -48,14 +46,14 @@ def _ask_and_tell(root: Path, answers: multiprocessing.SimpleQueue[tuple[str, bo
 def test_eight_at_once_train_once(inputs: Path) -> None:
     context = multiprocessing.get_context("fork")
     answers: multiprocessing.SimpleQueue[tuple[str, bool]] = context.SimpleQueue()
-    askers = [context.Process(target=_ask_and_tell, args=(inputs / "cache", answers)) for _ in range(_ASKERS)]
+    askers = [context.Process(target=_ask_and_report, args=(inputs / "cache", answers)) for _ in range(_ASKERS)]
     for asker in askers:
         asker.start()
-    told = [answers.get() for _ in askers]
+    received = [answers.get() for _ in askers]
     for asker in askers:
         asker.join()
-    assert sorted(hit for _, hit in told) == [False] + [True] * (_ASKERS - 1)
-    (folder,) = {folder for folder, _ in told}
+    assert sorted(hit for _, hit in received) == [False] + [True] * (_ASKERS - 1)
+    (folder,) = {folder for folder, _ in received}
     assert inspect(Store(inputs / "cache").layout, Path(folder).name, every_byte=True).state == "ok"
 
 
@@ -102,26 +100,26 @@ def test_what_cannot_fit_is_refused_before_it_is_trained(inputs: Path, monkeypat
         ask(inputs / "cache", limit=1000)
 
 
-def test_where_locks_hold_nobody_off_each_trains_in_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_without_working_locks_each_process_trains_in_its_own_folder(tmp_path: Path) -> None:
     layout = Store(tmp_path).layout
-    with claimed_workspace(layout, "k") as first:
-        with claimed_workspace(layout, "k") as second:
+    with claimed_training_folder(layout, "k") as first:
+        with claimed_training_folder(layout, "k") as second:
             second.mkdir()
             assert first != second
         assert not second.exists()
-    with claimed_workspace(layout, "k") as again:
+    with claimed_training_folder(layout, "k") as again:
         assert again == first
 
 
-def test_gc_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
+def test_gc_leaves_a_running_training(tmp_path: Path) -> None:
     from src.cache_manager.store.sweep import remove_old_trainings, sweep
 
     store, key = Store(tmp_path), "a" * 64
-    with claimed_workspace(store.layout, key) as workspace:
-        workspace.mkdir()
+    with claimed_training_folder(store.layout, key) as training_folder:
+        training_folder.mkdir()
         sweep(store)
-        assert remove_old_trainings(store, older_than=0.0) == 0 and workspace.exists()
-    assert remove_old_trainings(store, older_than=0.0) == 1 and not workspace.exists()
+        assert remove_old_trainings(store, older_than=0.0) == 0 and training_folder.exists()
+    assert remove_old_trainings(store, older_than=0.0) == 1 and not training_folder.exists()
 
 
 def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
@@ -130,6 +128,6 @@ def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     dead = unique_name().replace(f".{os.getpid()}.", ".4194301.")
     (layout.training / "k.claim").write_text(dead)
     started = time.monotonic()
-    with claimed_workspace(layout, "k") as workspace:
-        assert workspace == layout.training / "k"
+    with claimed_training_folder(layout, "k") as training_folder:
+        assert training_folder == layout.training / "k"
     assert time.monotonic() - started < 5 and not list(layout.training.iterdir())

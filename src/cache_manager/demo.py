@@ -1,4 +1,4 @@
-"""The tutorial's two stories, timed honestly: a hub model and a model of one's own, cold and warm."""
+"""The tutorial's two demonstrations, timed: a model from the hub and one that is trained here, cold and warm."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ log = logging.getLogger("finetune")
 
 
 def demo(request: Request, *, store: Store, stop: StopSignal) -> dict[str, Any]:
-    """Tells both stories on standard output; returns their figures, times in seconds.
+    """Shows both on standard output; returns their figures, times in seconds.
 
     Raises:
         RuntimeError: the cache gave back another model than was trained.
     """
-    return {"hub": _hub_story(), "own": _own_story(request, store=store, stop=stop)}
+    return {"hub": _demo_hub(), "own": _demo_own(request, store=store, stop=stop)}
 
 
-def _hub_story() -> dict[str, Any]:
+def _demo_hub() -> dict[str, Any]:
     from huggingface_hub import snapshot_download
 
     section("A HUGGING FACE MODEL")
     cached = cached_snapshot(_HUB_MODEL)
-    told: dict[str, Any] = {"model_name": _HUB_MODEL, "hit": cached is not None, "download_seconds": None}
+    figures: dict[str, Any] = {"model_name": _HUB_MODEL, "hit": cached is not None, "download_seconds": None}
     log.info("Is %s cached by Hugging Face: %s", _HUB_MODEL, cached is not None)
     if cached is None:
         try:
             path, seconds = _timed(lambda: Path(snapshot_download(_HUB_MODEL)))
         except OSError:
-            log.info("The hub cannot be reached, so this story cannot be told here.")
-            return {**told, "load_seconds": None}
+            log.info("The hub cannot be reached: this part is skipped.")
+            return {**figures, "load_seconds": None}
         log.info("Downloaded in %.2f seconds", seconds)
-        cached, told["download_seconds"] = path, seconds
-    return {**told, "load_seconds": _load_cold_and_warm(cached, _load_from_hub)}
+        cached, figures["download_seconds"] = path, seconds
+    return {**figures, "load_seconds": _load_cold_and_warm(cached, _load_from_hub)}
 
 
-def _own_story(request: Request, *, store: Store, stop: StopSignal) -> dict[str, Any]:
+def _demo_own(request: Request, *, store: Store, stop: StopSignal) -> dict[str, Any]:
     section("A MODEL OF OUR OWN, FIRST RUN: IT IS TRAINED UNLESS THE CACHE HAS IT")
     (folder, first_hit), first = _timed(lambda: cached_train(request, store=store, stop=stop))
     log.info("Was it in the cache: %s", first_hit)
@@ -77,7 +77,7 @@ def _own_story(request: Request, *, store: Store, stop: StopSignal) -> dict[str,
 
 def _load_cold_and_warm(folder: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
     """Times loading with the files dropped from memory, and again."""
-    # The first load of a process imports what it needs: that is no part of a model.
+    # The first load also imports modules: it is not timed.
     load(folder)
     dropped = _drop_from_memory(folder)
     _, cold = _timed(lambda: load(folder))

@@ -25,7 +25,7 @@ import pytest
 from safetensors import safe_open
 
 from src.cache_manager.commands.program import run_command
-from src.cache_manager.sharing.shared_cache import Remote
+from src.cache_manager.sharing.shared_cache import SharedCache
 from src.cache_manager.store.records import records
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
@@ -57,12 +57,12 @@ def place(tmp_path: Path) -> Place:
     """A cache, models to import and a shared cache to pull from; pinned entries stand for what must never go."""
     logging.getLogger("finetune.cache").setLevel(logging.CRITICAL)
     theirs = Store(tmp_path / "theirs")
-    remote = Remote((tmp_path / "shared").as_uri())
+    shared = SharedCache((tmp_path / "shared").as_uri())
     for number in range(8):
         write_model_folder(tmp_path / "scratch" / "imports" / str(number), seed=1000 + number, size=fault_worker.SIZE)
         key = commit_sample(theirs, tmp_path / "scratch" / "theirs" / str(number), seed=2000 + number, size=50_000)
-        remote.push(theirs, key)
-    return Place(root=tmp_path / "cache", scratch=tmp_path / "scratch", url=remote.url)
+        shared.push(theirs, key)
+    return Place(root=tmp_path / "cache", scratch=tmp_path / "scratch", url=shared.url)
 
 
 def add_pinned(place: Place, count: int) -> list[str]:
@@ -91,6 +91,7 @@ def kill_many(place: Place, *, kills: int, choose: random.Random) -> int:
             assert process.is_alive(), f"a worker ended by itself: exit code {process.exitcode}"
             process.kill()
             process.join()
+            place.note_end(process.pid, "killed", "-", begun=time.time())
             del running[number]
             killed += 1
         time.sleep(0.001)
@@ -113,18 +114,30 @@ def check(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def lost(place: Place, whole: set[str]) -> set[str]:
-    """Returns keys that were said to be committed and are neither whole, nor known as bad, nor evicted on purpose."""
+    """Returns keys that were reported as committed and are neither whole, nor known as bad, nor evicted on purpose.
+
+    An eviction is noted before it happens, so its note may be older than a commit of the same key that found the entry
+    still in place: the eviction counts if its process was still at work when the commit began.
+    """
     store = Store(place.root)
     begun: dict[str, float] = {}
+    ended: dict[int, list[float]] = {}
     for line in place.done.read_text().splitlines():
-        operation, key, moment = line.split()
+        process, operation, key, began, end = line.split()
+        ended.setdefault(int(process), []).append(float(end))
         if operation in ("commit", "import", "pull"):
-            begun[key] = max(begun.get(key, 0.0), float(moment))
+            begun[key] = max(begun.get(key, 0.0), float(began))
+    evicted_until: dict[str, float] = {}
+    for line in store.layout.evictions.read_text().splitlines() if store.layout.evictions.exists() else ():
+        eviction = json.loads(line)
+        ends = ended[int(eviction["why"].split()[-1])]
+        # Its time is rounded to milliseconds.
+        until = min((end for end in ends if end > eviction["time"] + 0.001), default=max(ends))
+        evicted_until[eviction["key"]] = max(evicted_until.get(eviction["key"], 0.0), until)
     bad = {record.key for record in records(store) if record.state != "ok"}
-    aside = {path.name.partition("+")[0] for path in leftovers(store.layout.quarantine)}
-    evicted = store.usage.evictions()
-    gone = set(begun) - whole - bad - aside
-    return {key for key in gone if key not in evicted or float(str(evicted[key]["time"])) < begun[key]}
+    quarantined = {path.name.partition("+")[0] for path in leftovers(store.layout.quarantine)}
+    gone = set(begun) - whole - bad - quarantined
+    return {key for key in gone if evicted_until.get(key, 0.0) < begun[key]}
 
 
 def leftovers(*folders: Path) -> Iterator[Path]:
@@ -148,7 +161,8 @@ def test_kills_and_damage(
         assert spared <= whole, "a pinned entry that nobody harmed is gone"
         assert not lost(place, whole)
     interrupted = Counter(line.split()[1] for line in place.begun.read_text().splitlines())
-    finished = Counter(line.split()[0] for line in place.done.read_text().splitlines())
+    finished = Counter(line.split()[1] for line in place.done.read_text().splitlines())
+    del finished["killed"]
     assert run_command(["repair"]) == 0 and run_command(["gc", "--yes"]) == 0
     whole = check(place, capsys, monkeypatch)
     assert spared <= whole and not lost(place, whole)

@@ -1,4 +1,4 @@
-"""What the Hugging Face cache holds, asked through its own API: HF_HOME, revisions and completeness count."""
+"""What the Hugging Face cache holds, by its own API, which knows HF_HOME and revisions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 def cached_snapshot(model_name: str, revision: str = "main", *, cache_dir: Path | None = None) -> Path | None:
-    """Returns the folder of a model in the hub cache if its config and all of its weights are there.
+    """Returns the folder of a model in the hub cache if its config and all of its weights are present.
 
     Args:
         model_name: a hub name, `org/model` or `model`.
         revision: branch, tag or commit.
-        cache_dir: the hub cache; by default where HF_HOME or HF_HUB_CACHE say.
+        cache_dir: the hub cache; by default that of HF_HOME or HF_HUB_CACHE.
     """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -32,7 +32,7 @@ def cached_snapshot(model_name: str, revision: str = "main", *, cache_dir: Path 
 
 
 def _has_weights(folder: Path) -> bool:
-    """Whether one whole set of weights is there. A link to a blob that is gone does not count."""
+    """Whether one whole set of weights is present. A link to a missing blob does not count."""
     if any((folder / name).is_file() for name in _WEIGHTS):
         return True
     for name in _INDEX:
@@ -43,10 +43,10 @@ def _has_weights(folder: Path) -> bool:
 
 
 def cached_repositories(cache_dir: Path | None = None) -> tuple[Path, list[dict[str, Any]]]:
-    """Returns the folder of the hub cache, and one document for each revision of a repository in it.
+    """Returns the folder of the hub cache, and one dict for each revision of a repository in it.
 
     Each is {"name", "type", "commit", "refs", "size_bytes", "last_used", "complete", "path"}. A model is complete if
-    its config and all of its weights are there; anything else, if none of its links leads nowhere.
+    its config and all of its weights are present; any other repository, if no link is broken.
     """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -54,7 +54,7 @@ def cached_repositories(cache_dir: Path | None = None) -> tuple[Path, list[dict[
 
     folder = cache_dir or Path(HF_HUB_CACHE)
     try:
-        found = scan_cache_dir(folder)
+        cache = scan_cache_dir(folder)
     except CacheNotFound:
         return folder, []
     return folder, [
@@ -68,7 +68,7 @@ def cached_repositories(cache_dir: Path | None = None) -> tuple[Path, list[dict[
             "complete": _is_complete(revision.snapshot_path, is_model=repository.repo_type == "model"),
             "path": str(revision.snapshot_path),
         }
-        for repository in sorted(found.repos, key=lambda repository: repository.repo_id)
+        for repository in sorted(cache.repos, key=lambda repository: repository.repo_id)
         for revision in sorted(repository.revisions, key=lambda revision: revision.commit_hash)
     ]
 

@@ -1,4 +1,4 @@
-"""A model that is opened by mapping its file is the model that from_pretrained would load."""
+"""What the cache loads is what from_pretrained loads, from safetensors only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 import torch
 import transformers
 
-from src.cache_manager import loading
-from src.cache_manager.loading import load_model
+from src.cache_manager.loading import load_model, load_tokenizer
 from src.cli.errors import RequestError
 from src.training.testing.tiny_model import build_tiny_model
 
@@ -34,17 +33,10 @@ _KINDS = {
 }
 
 
-@pytest.fixture
-def mapped_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the test fail if the model is left to from_pretrained."""
-    monkeypatch.setattr(loading.log, "info", lambda *_: pytest.fail("left to from_pretrained"))
-
-
 def tensors(model: Any) -> dict[str, torch.Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-@pytest.mark.usefixtures("mapped_only")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", _KINDS)
 def test_every_tensor_is_that_of_from_pretrained(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
@@ -63,7 +55,6 @@ def test_every_tensor_is_that_of_from_pretrained(tmp_path: Path, name: str, dtyp
     assert torch.equal(opened(**rows).logits, usual(**rows).logits)
 
 
-@pytest.mark.usefixtures("mapped_only")
 def test_training_goes_on_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     file = build_tiny_model(tmp_path / "model", head=2) / "model.safetensors"
     before = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -75,14 +66,7 @@ def test_training_goes_on_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
 
 
-def test_no_random_number_is_drawn(tmp_path: Path) -> None:
-    build_tiny_model(tmp_path / "model", head=2)
-    before = torch.random.get_rng_state()
-    load_model(tmp_path / "model", preload=True)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_other_types_and_names_are_left_to_from_pretrained(tmp_path: Path) -> None:
+def test_weights_are_converted_to_the_type_that_the_config_names(tmp_path: Path) -> None:
     folder = build_tiny_model(tmp_path / "model", head=2)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
@@ -120,8 +104,16 @@ def test_code_and_pickles_are_not_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_damaged_weights_are_told_as_such(tmp_path: Path) -> None:
+def test_a_tokenizer_is_loaded(tmp_path: Path) -> None:
     folder = build_tiny_model(tmp_path / "model", head=2)
-    (folder / "model.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(RequestError, match="damaged"):
+    usual = transformers.AutoTokenizer.from_pretrained(folder)
+    assert load_tokenizer(folder)("good film")["input_ids"] == usual("good film")["input_ids"]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated"])
+def test_damaged_weights_are_refused_in_a_sentence_that_names_the_cure(tmp_path: Path, damage: str) -> None:
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"\xff" * 100 if damage == "garbage" else weights.read_bytes()[:-100])
+    with pytest.raises(RequestError, match="damaged weights .*`verify` and `repair` it"):
         load_model(folder)

@@ -1,4 +1,4 @@
-"""Why a run is not in the cache: field by field, what differs from the entry that is nearest to it."""
+"""Why a run is not in the cache: field by field, what differs from the nearest entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from src.cache_manager.store.records import iso_time, records
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import OK, inspect
 
-# Fields that say which run it is weigh more than those that come with a machine or a version of the code.
+# Differences of the run itself weigh more than those of the machine or of the code's version.
 _WEIGHTS = {"run": 4, "machine": 2, "libraries": 2, "code": 1}
 _FINGERPRINT = "run.fingerprint"
 
@@ -23,7 +23,7 @@ class Explanation:
     Attributes:
         key: of the run.
         hit: whether the cache has it.
-        state: of the entry with this key; None: there is none.
+        state: of the entry with this key; None if there is no such entry.
         nearest: key of the entry that differs least; None: the cache has no model of a run.
         differences: {"field", "wanted", "cached"} of that entry.
         evicted: {"key", "why", "time"} if the key was evicted.
@@ -38,9 +38,8 @@ class Explanation:
 
 
 def explain(store: Store, key: Key) -> Explanation:
-    """Says why a key is not in the cache."""
-    there = store.path(key.digest).exists()
-    state = inspect(store.layout, key.digest).state if there else None
+    """Finds out why a key is not in the cache."""
+    state = inspect(store.layout, key.digest).state if store.path(key.digest).exists() else None
     if state == OK:
         return Explanation(key=key.digest, hit=True, state=state)
     evicted = store.usage.evictions().get(key.digest)
@@ -50,7 +49,7 @@ def explain(store: Store, key: Key) -> Explanation:
     for record in records(store, checked=False):
         if record.manifest is None or record.manifest.document.get("kind") != "run" or record.key == key.digest:
             continue
-        found = _told_apart(differences(key.document, record.manifest.document))
+        found = _without_fingerprint(differences(key.document, record.manifest.document))
         weight = sum(_WEIGHTS.get(difference["field"].partition(".")[0], 1) for difference in found)
         if best is None or weight < best[0]:
             best = weight, record.key, found
@@ -59,7 +58,7 @@ def explain(store: Store, key: Key) -> Explanation:
     return Explanation(key=key.digest, hit=False, state=state, nearest=best[1], differences=best[2], evicted=evicted)
 
 
-def _told_apart(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leaves the fingerprint out where another field of the run says what is behind it."""
-    told = [difference for difference in found if difference["field"] != _FINGERPRINT]
-    return told if any(difference["field"].startswith("run.") for difference in told) else found
+def _without_fingerprint(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leaves the fingerprint out where another field of the run explains it."""
+    rest = [difference for difference in found if difference["field"] != _FINGERPRINT]
+    return rest if any(difference["field"].startswith("run.") for difference in rest) else found

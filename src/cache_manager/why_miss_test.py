@@ -13,19 +13,18 @@ import pytest
 from src.cache_manager.keys import code_version, machine
 from src.cache_manager.keys.key import Key, run_key
 from src.cache_manager.store.store import Store
+from src.cache_manager.testing.run_inputs import RUN_FLAGS, write_run_inputs
 from src.cache_manager.why_miss import explain
 from src.training.run.request import Request, parse_request
 from src.training.run.resolved_run import ResolvedRun, resolve_run
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.tiny_model import write_sentences
 
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
-    build_tiny_model(tmp_path / "base")
-    write_sentences(tmp_path / "rows.csv", rows=40, seed=0)
-    flags = "--model_name_or_path base --train_file rows.csv --threads 1 --max_seq_length 32"
-    return parse_request(flags.split(), default_recipe=lambda: "embedded")
+    write_run_inputs(tmp_path, rows=40)
+    return parse_request(RUN_FLAGS, default_recipe=lambda: "embedded")
 
 
 def resolved(asked: Request, tmp_path: Path, **changes: Any) -> ResolvedRun:
@@ -38,10 +37,10 @@ def commit(store: Store, key: Key, tmp_path: Path) -> None:
 
 
 def test_the_fields_of_the_key_are_those_that_the_trainer_hashes(asked: Request, tmp_path: Path) -> None:
-    """If this fails, the trainer's fingerprint has got an ingredient that why-miss does not tell of."""
+    """If this fails, the trainer's fingerprint has an ingredient that why-miss does not show."""
     run = run_key(resolved(asked, tmp_path)).document["run"]
-    told = {name: run[name] for name in ("settings", "threads", "selects_epoch", "model", "data")}
-    canonical = json.dumps(told, sort_keys=True, ensure_ascii=False)
+    deciding = {name: run[name] for name in ("settings", "threads", "selects_epoch", "model", "data")}
+    canonical = json.dumps(deciding, sort_keys=True, ensure_ascii=False)
     assert hashlib.sha256(canonical.encode()).hexdigest() == run["fingerprint"]
 
 
@@ -72,7 +71,7 @@ def test_the_code_that_trains_counts_and_other_programs_do_not() -> None:
     assert not {"training/predict.py", "training/benchmark.py", "training/engine/trainer_test.py"} & code.keys()
 
 
-def test_a_miss_is_told_field_by_field(asked: Request, tmp_path: Path) -> None:
+def test_a_miss_is_explained_field_by_field(asked: Request, tmp_path: Path) -> None:
     store = Store(tmp_path / "cache")
     wanted = run_key(resolved(asked, tmp_path))
     assert explain(store, wanted).nearest is None
@@ -86,7 +85,7 @@ def test_a_miss_is_told_field_by_field(asked: Request, tmp_path: Path) -> None:
     assert explain(store, wanted).hit
 
 
-def test_an_eviction_is_told(asked: Request, tmp_path: Path) -> None:
+def test_an_eviction_is_reported(asked: Request, tmp_path: Path) -> None:
     from src.cache_manager.store.evict import remove
 
     store, wanted = Store(tmp_path / "cache"), run_key(resolved(asked, tmp_path))

@@ -1,4 +1,4 @@
-"""Writes that are whole or absent after a kill or a power cut, and deletes that nobody sees half done."""
+"""Writes that are whole or absent after a kill or a power cut, and deletions that are never seen half done."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def flush_to_disk(folder: Path) -> None:
-    """Makes sure that what is in a folder outlives a power cut; a rename may follow."""
+def flush_folder(folder: Path) -> None:
+    """Flushes everything below a folder, so that a rename which follows outlives a power cut with its content."""
     for path in [*folder.rglob("*"), folder]:
         flush(path)
 
@@ -42,7 +42,7 @@ def flush_to_disk(folder: Path) -> None:
 def flush(path: Path) -> None:
     """Makes sure that a file's bytes, or the names in a folder, outlive a power cut.
 
-    A folder's after a rename in it, before what that replaces is removed.
+    Flush a folder after a rename in it, and before removing what the rename replaces.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -52,7 +52,7 @@ def flush(path: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Puts a file under its name at once, with its bytes on the disk."""
+    """Writes a file that appears under its name at once, with its bytes on the disk."""
     temporary = path.with_name(f".{path.name}.{unique_name()}")
     try:
         with temporary.open("xb") as file:
@@ -67,7 +67,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds one line to a file, on the disk when this returns; lines of several processes do not mix."""
+    """Appends one line to a file and flushes it; lines of several processes do not mix."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(descriptor, line.encode() + b"\n")
@@ -77,7 +77,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def copy_hashed(reader: BinaryIO, target: Path, *, size: int) -> str:
-    """Writes a file, of `size` bytes at most, and returns the sha256 of what was written, which is on the disk then."""
+    """Writes at most `size` bytes to a new file and flushes it; returns the sha256 of what was written."""
     digest = hashlib.sha256()
     with target.open("xb") as writer:
         while size > 0 and (chunk := reader.read(min(_CHUNK, size))):
@@ -102,7 +102,7 @@ def share(source: Path, target: Path) -> bool:
     except (FileNotFoundError, FileExistsError):
         raise
     except OSError as error:
-        # No links here, or as many as the file system allows. A full disk is for the caller to tell.
+        # The file system has no hard links, or this file has all that it allows. The caller reports a full disk.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         return _clone(source, target)
@@ -124,19 +124,19 @@ def _clone(source: Path, target: Path) -> bool:
 
 
 def discard(path: Path, *, trash: Path) -> bool:
-    """Takes a file or folder away under its name at once, then deletes it; returns whether it was there."""
+    """Moves a file or folder to the trash in one rename, then deletes it; returns whether it existed."""
     trash.mkdir(parents=True, exist_ok=True)
-    grave = trash / unique_name()
+    trash_path = trash / unique_name()
     try:
-        path.rename(grave)
+        path.rename(trash_path)
     except FileNotFoundError:
         return False
-    delete(grave)
+    delete(trash_path)
     return True
 
 
 def delete(path: Path) -> None:
-    """Deletes a file or a folder with all in it; what another process deletes meanwhile is no error."""
+    """Deletes a file, or a folder and its content; what another process deletes meanwhile is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, onerror=_only_missing)
     else:

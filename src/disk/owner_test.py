@@ -1,4 +1,4 @@
-"""A name tells whose it is, also when its owner is gone."""
+"""A name says who owns it, also after its owner ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_names_of_an_ended_process_are(tmp_path: Path) -> None:
     assert is_abandoned(name, tmp_path)
 
 
-def test_a_process_number_that_was_given_out_again_is_another_process(tmp_path: Path) -> None:
+def test_a_reused_pid_is_another_process(tmp_path: Path) -> None:
     parts = unique_name().split(".")
     parts[4] = str(int(parts[4]) + 1)
     assert is_abandoned(".".join(parts), tmp_path)

@@ -1,7 +1,7 @@
-"""Takes what a remote training brought back: bazel run //src/remote:collect -- --help
+"""Collects the results of a remote training: bazel run //src/remote:collect -- --help
 
-A finished model is verified and committed to the cache under its key. Of a run that was stopped the checkpoint is put
-where the next `bazel test` finds it and goes on.
+A finished model is verified and committed to the cache under its key. The checkpoint of a stopped run is put where the
+next `bazel test` finds it and resumes from it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from src.remote.results.test_outputs import outputs_folder, unpacked
 from src.training.run.artifact import METRICS_FILE
 
 DEFAULT_TEST = "//src/training:training_test"
-# Below src/training: git ignores it, and training_test takes what is in it as an input.
+# Below src/training: git ignores it, and its contents are an input of training_test.
 RESUME_FOLDER = Path("src", "training", "resume")
 _MODEL, _CHECKPOINT = "model", "model.checkpoint"
 
@@ -44,30 +44,29 @@ def _run(arguments: list[str]) -> int:
         prog="collect",
         usage="bazel run //src/remote:collect -- [//PACKAGE:TEST]",
         allow_abbrev=False,
-        description="Verifies what a training test brought back and commits it to the model cache. "
-        "Exit codes: 0 done; 3 the run had been stopped, and the same test goes on; 2 nothing was taken.",
+        description="Verifies the outputs of a training test and commits the model to the cache. "
+        "Exit codes: 0 done; 3 the run was stopped, and the same test resumes it; 2 nothing was collected.",
     )
     parser.add_argument("test", nargs="?", default=DEFAULT_TEST, help="the test that trained (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     root = workspace_root()
-    outputs = outputs_folder(root, given.test)
-    with tempfile.TemporaryDirectory() as folder, unpacked(outputs, scratch=Path(folder) / "outputs") as found:
-        if (found / _MODEL).is_dir():
-            _take_model(found, root=root)
+    outputs = outputs_folder(root, options.test)
+    with tempfile.TemporaryDirectory() as folder, unpacked(outputs, scratch=Path(folder) / "outputs") as received:
+        if (received / _MODEL).is_dir():
+            _collect_model(received / _MODEL, outputs=received, root=root)
             return EXIT_DONE
-        if (found / _CHECKPOINT).is_dir():
-            _take_checkpoint(found / _CHECKPOINT, root=root, test=given.test)
+        if (received / _CHECKPOINT).is_dir():
+            _collect_checkpoint(received / _CHECKPOINT, root=root, test=options.test)
             return EXIT_STOPPED
-    raise RequestError(f"{given.test} has left neither a model nor a checkpoint: look at its log")
+    raise RequestError(f"{options.test} left neither a model nor a checkpoint: look at its log")
 
 
-def _take_model(found: Path, *, root: Path) -> None:
-    folder = found / _MODEL
+def _collect_model(folder: Path, *, outputs: Path, root: Path) -> None:
     resolved = resolve_received(folder, root=root)
     key = run_key(resolved)
     check_metrics(folder, versions=key.document["libraries"])
-    check_code(found, code=training_code())
+    check_code(outputs, code=training_code())
     check_loads(folder)
     model = resolved.document["inputs"]["model"]
     committed = Store(default_root()).commit(
@@ -76,13 +75,13 @@ def _take_model(found: Path, *, root: Path) -> None:
         model_name=resolved.recipe.model_name_or_path,
         revision=model.get("commit") or model["sha256"],
     )
-    # It has done its work; left there, it would be an input of every later run.
+    # The run is finished: a checkpoint left there would be an input of every later run.
     shutil.rmtree(root / RESUME_FOLDER, ignore_errors=True)
     accuracy = read_json(folder / METRICS_FILE)["after"]["accuracy"]
     sys.stdout.write(f"accuracy {accuracy:.4f}, key {key.digest}\n{committed}\n")
 
 
-def _take_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
+def _collect_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
     resolve_received(checkpoint, root=root)
     check_code(checkpoint.parent, code=training_code())
     metrics = read_json(checkpoint / METRICS_FILE)
@@ -96,7 +95,7 @@ def _take_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
     train = metrics.get("train", {})
     sys.stdout.write(
         f"the run was stopped ({metrics.get('status')}) after {train.get('steps')} steps, {train.get('epochs'):.2f} "
-        f"epochs: its checkpoint lies in {RESUME_FOLDER}\nrun the same bazel test {test} again: it goes on from there\n"
+        f"epochs: its checkpoint is in {RESUME_FOLDER}\nrerun the same bazel test {test} to resume\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""What an executor brings back is taken only where it is what this checkout would have made."""
+"""A remote result is collected only if this checkout would have produced it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of it, which `collect` is called in, and an empty cache."""
+    """A copy of it, in which `collect` runs, and an empty cache."""
     copy = shutil.copytree(finished, tmp_path / "root")
     monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(copy))
     monkeypatch.setenv("FINETUNE_CACHE_DIR", str(tmp_path / "cache"))
@@ -66,7 +66,7 @@ def entries(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_model_is_committed_and_a_checkpoint_that_led_to_it_goes(
+def test_a_model_is_committed_and_the_checkpoint_it_resumed_from_is_removed(
     root: Path, tmp_path: Path, zipped: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     resume = root / collect.RESUME_FOLDER / "model.checkpoint"
@@ -81,7 +81,7 @@ def test_a_model_is_committed_and_a_checkpoint_that_led_to_it_goes(
     assert key in capsys.readouterr().out
     assert Store(tmp_path / "cache").lookup(key) is not None
     assert not resume.exists()
-    # What Bazel holds stays as it was, and a second time changes nothing.
+    # Bazel's outputs are unchanged, and a second run changes nothing.
     assert collect.main(["//src/training:training_test"]) == 0
     assert entries(tmp_path) == [key]
 
@@ -112,7 +112,7 @@ def other_library(root: Path) -> None:
     edit_json(root / OUTPUTS / "model" / "metrics.json", environment={"versions": {"torch": "1.0"}})
 
 
-def half_of_the_weights(root: Path) -> None:
+def truncated_weights(root: Path) -> None:
     path = root / OUTPUTS / "model" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
 
@@ -125,11 +125,11 @@ def no_recipe(root: Path) -> None:
     (root / OUTPUTS / "model" / "recipe.json").write_text("[]")
 
 
-def code_unknown(root: Path) -> None:
+def unknown_code(root: Path) -> None:
     (root / OUTPUTS / CODE_FILE).unlink()
 
 
-def nothing(root: Path) -> None:
+def no_outputs(root: Path) -> None:
     shutil.rmtree(root / OUTPUTS)
 
 
@@ -141,35 +141,35 @@ def damaged_archive(root: Path) -> None:
     (root / OUTPUTS / "outputs.zip").write_bytes(b"PK\x03\x04 and no more")
 
 
-def archive_that_leads_elsewhere(root: Path) -> None:
+def archive_that_leads_out(root: Path) -> None:
     with zipfile.ZipFile(root / OUTPUTS / "outputs.zip", "w") as archive:
         archive.writestr("../escaped", "x")
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
-        (other_seed, "is of other inputs"),
-        (other_rows, "is of other inputs"),
-        (other_code, "is of other code than this checkout's (training/engine/trainer.py)"),
-        (code_unknown, "does not tell which code trained it"),
+        (other_seed, "had other inputs"),
+        (other_rows, "had other inputs"),
+        (other_code, "used other code than this checkout (training/engine/trainer.py)"),
+        (unknown_code, "do not record which code trained the model"),
         (unfinished, "is not finished (status interrupted)"),
-        (other_library, "trained with torch 1.0, here is"),
-        (half_of_the_weights, "does not load"),
-        (pickled_weights, "is no whole model"),
-        (no_recipe, "has no readable recipe.json"),
-        (nothing, "has left no outputs"),
-        (link_out, "is no plain file"),
+        (other_library, "trained with torch 1.0, this checkout has"),
+        (truncated_weights, "does not load"),
+        (pickled_weights, "is not a complete model"),
+        (no_recipe, "have no readable recipe.json"),
+        (no_outputs, "left no outputs"),
+        (link_out, "is not a regular file"),
         (damaged_archive, "is damaged"),
-        (archive_that_leads_elsewhere, "which leads elsewhere"),
+        (archive_that_leads_out, "which leads out of the folder"),
     ],
 )
-def test_what_is_not_ours_is_refused_and_nothing_is_committed(
-    root: Path, tmp_path: Path, damage: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
+def test_any_other_result_is_refused_and_nothing_is_committed(
+    root: Path, tmp_path: Path, damage: Callable[[Path], None], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(root)
     assert collect.main([]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert entries(tmp_path) == []
     assert not (tmp_path / "escaped").exists()
 
@@ -178,13 +178,13 @@ def test_what_is_not_ours_is_refused_and_nothing_is_committed(
 def test_a_label_names_a_test_of_this_repository(root: Path, label: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert root.is_dir()
     assert collect.main([label]) == 2
-    assert "is no label of a test here" in capsys.readouterr().err
+    assert "is not the label of a test in this repository" in capsys.readouterr().err
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(
+def test_a_stopped_run_resumes_to_the_same_bits(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = (root / OUTPUTS / "model" / "model.safetensors").read_bytes()
+    uninterrupted = (root / OUTPUTS / "model" / "model.safetensors").read_bytes()
     shutil.rmtree(root / OUTPUTS)
     assert train_in(root, root / OUTPUTS, "--deadline_seconds", "0.01", monkeypatch=monkeypatch) == 3
     assert collect.main([]) == 3
@@ -193,7 +193,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     # As run_training.sh does.
     shutil.copytree(root / collect.RESUME_FOLDER, root / OUTPUTS)
     assert train_in(root, root / OUTPUTS, "--resume_from_checkpoint", "true", monkeypatch=monkeypatch) == 0
-    assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == whole
+    assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == uninterrupted
     assert collect.main([]) == 0
     assert len(entries(tmp_path)) == 1
     assert not (root / collect.RESUME_FOLDER).exists()

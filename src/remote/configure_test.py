@@ -1,4 +1,4 @@
-"""configure turns settings into user.bazelrc, or refuses them in one sentence and writes nothing."""
+"""configure writes user.bazelrc from settings, or refuses them in one sentence and writes nothing."""
 
 from __future__ import annotations
 
@@ -51,16 +51,14 @@ def test_the_account_of_the_cloud_becomes_its_endpoints(tmp_path: Path) -> None:
     ]
 
 
-def test_with_debians_bazel_it_says_that_the_relay_is_needed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_with_debians_bazel_it_says_that_a_relay_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for python, relay in (("/usr/bin/python3", True), ("", False)):
         assert run(tmp_path, CLOUD, AIRGAP_PYTHON=python) == 0
         assert ("bazel run //src/remote:relay" in capsys.readouterr().out) is relay
         assert any("127.0.0.1" in line for line in written(tmp_path)) is relay
 
 
-def test_the_key_may_come_by_an_open_file_as_tools_bazel_hands_it_on(tmp_path: Path) -> None:
+def test_the_key_may_come_as_the_file_descriptor_that_tools_bazel_passes(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.write(writer, f"{KEY}\n".encode())
     os.close(writer)
@@ -68,7 +66,7 @@ def test_the_key_may_come_by_an_open_file_as_tools_bazel_hands_it_on(tmp_path: P
     assert run(tmp_path, account, NATIVELINK_API_KEY_FD=str(reader)) == 0
     os.close(reader)
     assert f"# x-nativelink-api-key: {KEY}" in written(tmp_path)
-    # A shell may have passed the number on without the file.
+    # A shell may have passed on the variable without the descriptor.
     assert run(tmp_path, account, NATIVELINK_API_KEY_FD=str(reader)) == 2
 
 
@@ -81,27 +79,27 @@ def test_self_hosted_endpoints_need_neither_account_nor_key(tmp_path: Path) -> N
     ]
 
 
-def test_a_cache_alone_leaves_the_actions_here(tmp_path: Path) -> None:
+def test_with_a_cache_only_actions_run_locally(tmp_path: Path) -> None:
     assert run(tmp_path, CLOUD + "NATIVELINK_EXECUTOR=none\nNATIVELINK_BES=none\n") == 0
     assert "build:remote --remote_executor=" in written(tmp_path)
     assert not any("scheduler" in line or "bes" in line for line in written(tmp_path))
 
 
-def test_the_environment_goes_before_the_file_and_does_without_one(tmp_path: Path) -> None:
+def test_the_environment_takes_precedence_over_the_file_and_needs_none(tmp_path: Path) -> None:
     assert run(tmp_path, None, NATIVELINK_ACCOUNT="ci-z9", NATIVELINK_API_KEY=KEY) == 0
     assert any("cas-ci-z9." in line for line in written(tmp_path))
     assert run(tmp_path, CLOUD, NATIVELINK_ACCOUNT="other-z9") == 0
     assert any("cas-other-z9." in line for line in written(tmp_path))
 
 
-def test_certificates_are_named_by_absolute_paths(tmp_path: Path) -> None:
+def test_certificates_get_absolute_paths(tmp_path: Path) -> None:
     (tmp_path / "my ca.pem").touch()
     env = "NATIVELINK_EXECUTOR=grpcs://build.example:443\nNATIVELINK_TLS_CERTIFICATE='my ca.pem'\n"
     assert run(tmp_path, env) == 0
     assert f'build:remote "--tls_certificate={tmp_path}/my ca.pem"' in written(tmp_path)
 
 
-def test_what_else_stands_in_user_bazelrc_stays(tmp_path: Path) -> None:
+def test_the_rest_of_user_bazelrc_is_kept(tmp_path: Path) -> None:
     before, after = "build --jobs=3\n", "\n# mine\nbuild:remote --jobs=50"
     (tmp_path / "user.bazelrc").write_text(before)
     assert run(tmp_path, CLOUD) == 0
@@ -116,7 +114,7 @@ def test_what_else_stands_in_user_bazelrc_stays(tmp_path: Path) -> None:
     assert (tmp_path / "user.bazelrc").read_text() == before + after
 
 
-def test_nobody_else_can_read_what_was_written(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     target = tmp_path / "user.bazelrc"
     target.touch(mode=0o644)
     assert run(tmp_path, CLOUD) == 0
@@ -124,7 +122,7 @@ def test_nobody_else_can_read_what_was_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "user.bazelrc"]
 
 
-def test_the_key_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_key_is_never_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for lane in ("online", "airgap"):
         assert run(tmp_path, CLOUD, f"--lane={lane}") == 0
     for env in (
@@ -140,71 +138,71 @@ def test_the_key_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("env", "said"),
+    ("env", "message"),
     [
         (None, "cp .env.example .env"),
         ("", "cp .env.example .env"),
-        ("NATIVELINK_ACCOUNT=jane\n", "goes with NATIVELINK_API_KEY"),
-        (CLOUD.replace("jane-doe-x1", "grpcs://cas-jane.build-faster.nativelink.net"), "the account alone"),
-        (CLOUD.replace(KEY, f"x-nativelink-api-key={KEY}"), "the key alone"),
-        (CLOUD.replace(KEY, "short"), "is no key"),
-        (CLOUD.replace(KEY, f'"{KEY}\\nbuild --remote_cache=grpc://evil.example"'), "is no key"),
-        (CLOUD + "NATIVELINK_CACHE=https://x.example\n", "NATIVELINK_CACHE must be like grpcs://HOST:PORT"),
-        (CLOUD + "NATIVELINK_CACHE='grpcs://x.example --jobs=1'\n", "NATIVELINK_CACHE must be like"),
-        (CLOUD + "NATIVELINK_CACHE=grpcs://user:secret@x.example\n", "NATIVELINK_CACHE must be like"),
+        ("NATIVELINK_ACCOUNT=jane\n", "needs NATIVELINK_API_KEY"),
+        (CLOUD.replace("jane-doe-x1", "grpcs://cas-jane.build-faster.nativelink.net"), "the account name only"),
+        (CLOUD.replace(KEY, f"x-nativelink-api-key={KEY}"), "the key only"),
+        (CLOUD.replace(KEY, "short"), "is malformed"),
+        (CLOUD.replace(KEY, f'"{KEY}\\nbuild --remote_cache=grpc://evil.example"'), "is malformed"),
+        (CLOUD + "NATIVELINK_CACHE=https://x.example\n", "NATIVELINK_CACHE must be grpcs://HOST:PORT"),
+        (CLOUD + "NATIVELINK_CACHE='grpcs://x.example --jobs=1'\n", "NATIVELINK_CACHE must be"),
+        (CLOUD + "NATIVELINK_CACHE=grpcs://user:secret@x.example\n", "NATIVELINK_CACHE must be"),
         (CLOUD + "NATIVELINK_CACHE=grpc://x.example:1\n", "unencrypted to grpc://x.example:1: use grpcs://"),
         (CLOUD + "NATIVELINK_URL=grpcs://x.example\n", "the https:// page of build results"),
-        (CLOUD + "NATIVELINK_ENDPOINT=grpcs://x.example\n", "NATIVELINK_ENDPOINT is no setting"),
+        (CLOUD + "NATIVELINK_ENDPOINT=grpcs://x.example\n", "unknown setting NATIVELINK_ENDPOINT"),
         (CLOUD + "NATIVELINK_CASHE=grpcs://x.example\n", "did you mean NATIVELINK_CACHE?"),
         ("NATIVELINK_CACHE=grpc://127.0.0.1:1\n", "NATIVELINK_EXECUTOR is missing"),
-        (CLOUD + "NATIVELINK_TLS_CERTIFICATE=no.pem\n", "there is no file"),
-        (CLOUD + "NATIVELINK_TLS_CLIENT_KEY=.env\n", "go together"),
+        (CLOUD + "NATIVELINK_TLS_CERTIFICATE=no.pem\n", "no such file"),
+        (CLOUD + "NATIVELINK_TLS_CLIENT_KEY=.env\n", "must be set together"),
         (SELF_HOSTED + "NATIVELINK_TLS_CERTIFICATE=.env\n", "no effect on grpc://127.0.0.1:50051"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], env: str | None, said: str
+def test_a_wrong_setting_is_refused_in_one_sentence_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], env: str | None, message: str
 ) -> None:
     assert run(tmp_path, env) == 2
     output = capsys.readouterr()
-    assert said in output.err and output.err.count("\n") == 1 and output.out == ""
+    assert message in output.err and output.err.count("\n") == 1 and output.out == ""
     assert not (tmp_path / "user.bazelrc").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--env_file=nowhere"], "there is no file"),
+        (["--env_file=nowhere"], "no such file"),
         (["--lane=moon"], "see --help"),
         (["stray"], "see --help"),
     ],
 )
 def test_a_wrong_command_line_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert run(tmp_path, CLOUD, *arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_block_that_lost_a_marker_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_block_without_one_of_its_markers_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "user.bazelrc").write_text(f"{BEGIN}\nbuild --jobs=1\n")
     assert run(tmp_path, CLOUD) == 2
     assert "has lost one of the lines" in capsys.readouterr().err
     assert KEY not in (tmp_path / "user.bazelrc").read_text()
 
 
-def test_a_folder_that_cannot_be_written_keeps_the_file_as_it_was(
+def test_a_failed_write_leaves_the_file_unchanged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "user.bazelrc").write_text("build --jobs=1\n")
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert run(tmp_path, CLOUD) == 1
-    assert "user.bazelrc is as it was" in capsys.readouterr().err
+    assert "user.bazelrc is unchanged" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "user.bazelrc"]
     assert written(tmp_path) == ["build --jobs=1"]
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_no_key_is_written_where_git_would_commit_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     git = ["git", "-c", "safe.directory=*", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "--quiet"], check=True)
@@ -216,15 +214,15 @@ def test_no_key_is_written_where_git_would_commit_it(tmp_path: Path, capsys: pyt
     assert "git tracks .env" in capsys.readouterr().err
     subprocess.run([*git, "rm", "--quiet", "--cached", ".env"], check=True)
     assert run(tmp_path, CLOUD) == 0
-    seen = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    assert seen.stdout == "?? .gitignore\n"
+    status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    assert status.stdout == "?? .gitignore\n"
 
 
 def test_the_example_names_every_setting_and_no_value(tmp_path: Path) -> None:
     example = (REPOSITORY / ".env.example").read_text()
-    rows = [line for line in example.splitlines() if line and not line.startswith("#")]
-    assert {row.removesuffix("=") for row in rows} >= set(SETTINGS)
-    assert all(row.endswith("=") for row in rows)
+    names = [line for line in example.splitlines() if line and not line.startswith("#")]
+    assert {name.removesuffix("=") for name in names} >= set(SETTINGS)
+    assert all(name.endswith("=") for name in names)
     assert (
         run(tmp_path, example.replace("ACCOUNT=\n", "ACCOUNT=a\n", 1).replace("API_KEY=\n", f"API_KEY={KEY}\n", 1)) == 0
     )

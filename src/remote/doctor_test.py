@@ -1,4 +1,4 @@
-"""Doctor names what is wrong, why, and what to do, and takes no longer than it was given."""
+"""Doctor names symptom, cause and remedy within its timeout."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from src.remote import doctor
-from src.remote.checks import worker_checks
+from src.remote.checks import workers
+from src.remote.config.endpoints import KEY_HEADER
 from src.remote.config.execution_platform import PLATFORM_FILE, read_platform
-from src.remote.end_to_end.memory_executor import MemoryExecutor, served
-from src.remote.serving.admission import Offer
-from src.remote.serving.gateway import Door, Gateway
-
-HEADER = "x-nativelink-api-key"
+from src.remote.testing.gateways import served_gateway
+from src.remote.testing.memory_executor import MemoryExecutor
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "src").mkdir()
     text = PLATFORM_FILE.read_text().replace(read_platform().python, sys.executable)
     (tmp_path / "docker" / "platform.bzl").write_text(text)
-    (tmp_path / "docker" / "omitted_packages.txt").write_text("# not there\nruff\n")
+    (tmp_path / "docker" / "omitted_packages.txt").write_text("# left out\nruff\n")
     pins = f"pytest=={pytest.__version__} \\\n    --hash=sha256:0\nruff==0 \\\n    --hash=sha256:0\n"
     (tmp_path / "bazel_requirements_lock.txt").write_text(pins)
     (tmp_path / "src" / "BUILD").write_text('t(\n    size = "large",\n)\n')
@@ -39,108 +36,105 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """An executor that demands the key `right` and lets strangers wait."""
+    """An executor that requires the key `right-key` and queues unmatched actions."""
+    executor = MemoryExecutor(time_limit=1000)
     properties = read_platform().exec_properties
-    with served(MemoryExecutor(time_limit=1000)) as upstream, grpc.insecure_channel(upstream) as channel:
-        front = Gateway(
-            upstream=channel,
-            offer=Offer(properties=properties, image=None),
-            door=Door(header=HEADER, key="right-key"),
-            queue_strangers=True,
-            own={},
-        )
-        with served(front) as address:
-            yield address
-            front.stopping.set()
+    with served_gateway(executor, properties=properties, key="right-key", queue_unmatched=True) as address:
+        yield address
 
 
-def examine(repository: Path, address: str, *arguments: str, capsys: pytest.CaptureFixture[str], key: str) -> tuple:
-    lines = [f"build:r --remote_executor=grpc://{address}", f"build:r --remote_header={HEADER}={key}"]
+def run_doctor(repository: Path, address: str, *arguments: str, capsys: pytest.CaptureFixture[str], key: str) -> tuple:
+    lines = [f"build:r --remote_executor=grpc://{address}", f"build:r --remote_header={KEY_HEADER}={key}"]
     (repository / ".bazelrc").write_text("\n".join(lines) + "\n")
     code = doctor.main(["--config=r", "--json", *arguments])
     output = capsys.readouterr().out
     assert key not in output
-    document = json.loads(output)
-    assert document["ok"] == (code == 0)
-    return code, {finding["check"]: finding for finding in document["findings"]}
+    report = json.loads(output)
+    assert report["ok"] == (code == 0)
+    return code, {finding["check"]: finding for finding in report["findings"]}
 
 
-def test_all_is_well(repository: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, found = examine(repository, address, capsys=capsys, key="right-key")
-    bad = [finding for finding in found.values() if finding["level"] in ("error", "warning")]
-    # Whether zip and file are here is this machine's affair.
+def test_a_working_executor_has_no_errors(repository: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, findings = run_doctor(repository, address, capsys=capsys, key="right-key")
+    bad = [finding for finding in findings.values() if finding["level"] in ("error", "warning")]
+    # This machine may lack zip, file or AVX2.
     assert [finding["check"] for finding in bad if finding["check"] not in ("programs", "cpu")] == []
     assert (
-        found["platform"]["level"] == found["packages"]["level"] == found["time limit of large tests"]["level"] == "ok"
+        findings["platform"]["level"]
+        == findings["packages"]["level"]
+        == findings["time limit of large tests"]["level"]
+        == "ok"
     )
     assert code == (1 if bad else 0)
 
 
-def test_a_mistyped_image_is_found_in_the_time_given(
+def test_a_mistyped_image_is_named_within_the_timeout(
     repository: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()
     arguments = ("--image=docker://mistyped:1", "--wait=2")
-    code, found = examine(repository, address, *arguments, capsys=capsys, key="right-key")
+    code, findings = run_doctor(repository, address, *arguments, capsys=capsys, key="right-key")
     assert time.monotonic() - started < 10
-    assert (code, found["platform"]["level"]) == (1, "error")
-    assert "waits for more than 2 seconds" in found["platform"]["symptom"]
+    assert (code, findings["platform"]["level"]) == (1, "error")
+    assert "waits for more than 2 seconds" in findings["platform"]["symptom"]
     assert (
         "no worker has container-image=docker://mistyped:1: without it the same action runs"
-        in found["platform"]["cause"]
+        in findings["platform"]["cause"]
     )
 
 
-def test_a_wrong_key_is_told_and_not_shown(repository: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, found = examine(repository, address, capsys=capsys, key="wrong-key-5512")
-    assert (code, found["executor key"]["cause"]) == (1, "the key is wrong or no longer valid")
-    assert "platform" not in found
+def test_a_wrong_key_is_reported_and_not_shown(
+    repository: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, findings = run_doctor(repository, address, capsys=capsys, key="wrong-key-5512")
+    assert (code, findings["executor key"]["cause"]) == (1, "the key is wrong or has expired")
+    assert "platform" not in findings
 
 
-def test_nobody_listens(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_connection_is_reported(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        code, found = examine(repository, f"127.0.0.1:{port}", capsys=capsys, key="any-key-12")
-    assert (code, found["executor reached"]["cause"]) == (1, "Connection refused")
-    assert "//src/remote:executor" in found["executor reached"]["remedy"]
+        code, findings = run_doctor(repository, f"127.0.0.1:{port}", capsys=capsys, key="any-key-12")
+    assert (code, findings["executor reached"]["cause"]) == (1, "Connection refused")
+    assert "//src/remote:executor" in findings["executor reached"]["remedy"]
 
 
-def test_a_relay_that_is_not_there_is_told_from_a_server_that_is_not(
+def test_a_missing_relay_is_distinguished_from_a_missing_server(
     repository: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [
         "build:remote --remote_executor=grpc://127.0.0.1:1",
         f"build:remote-upstream --remote_executor=grpc://{address}",
-        f"# {HEADER}: right-key",
+        f"# {KEY_HEADER}: right-key",
     ]
     (repository / ".bazelrc").write_text("")
     (repository / "user.bazelrc").write_text("\n".join(lines) + "\n")
     assert doctor.main(["--json"]) == 1
     output = capsys.readouterr().out
     assert "right-key" not in output
-    found = {finding["check"]: finding for finding in json.loads(output)["findings"]}
-    assert found["executor reached"]["level"] == "ok"
-    assert found["relay to the executor reached"]["remedy"].endswith("bazel run //src/remote:relay")
+    findings = {finding["check"]: finding for finding in json.loads(output)["findings"]}
+    assert findings["executor reached"]["level"] == "ok"
+    assert findings["relay to the executor reached"]["remedy"].endswith("bazel run //src/remote:relay")
 
 
-def test_another_version_on_the_worker_is_named(
+def test_a_version_mismatch_on_the_worker_is_named(
     repository: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock = repository / "bazel_requirements_lock.txt"
     lock.write_text("pytest==0.1 \\\n    --hash=sha256:0\nno-such-package==1 \\\n    --hash=sha256:0\n")
-    _, found = examine(repository, address, capsys=capsys, key="right-key")
-    assert found["packages"]["symptom"].startswith("2 of 2 differ: no-such-package is missing, pytest is ")
+    _, findings = run_doctor(repository, address, capsys=capsys, key="right-key")
+    assert findings["packages"]["symptom"].startswith("2 of 2 differ: no-such-package is missing, pytest is ")
 
 
 def test_a_limit_below_a_test_size_in_use_is_named(
     repository: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (repository / "src" / "BUILD").write_text('t(\n    size = "enormous",\n)\nt(\n    size = "small",\n)\n')
-    _, found = examine(repository, address, capsys=capsys, key="right-key")
-    assert found["time limit of enormous tests"]["level"] == "error"
-    assert "max_action_timeout" in found["time limit of enormous tests"]["remedy"]
-    assert found["time limit of small tests"]["level"] == "ok"
+    _, findings = run_doctor(repository, address, capsys=capsys, key="right-key")
+    assert findings["time limit of enormous tests"]["level"] == "error"
+    assert "max_action_timeout" in findings["time limit of enormous tests"]["remedy"]
+    assert findings["time limit of small tests"]["level"] == "ok"
 
 
 def test_tests_that_did_not_run_remotely_are_named(
@@ -153,33 +147,40 @@ def test_tests_that_did_not_run_remotely_are_named(
     events = tmp_path / "events.json"
     events.write_text(result("//a:far", "remote") + result("//a:hit", "remote cache hit"))
     argument = f"--build_events={events}"
-    _, found = examine(repository, address, argument, capsys=capsys, key="right-key")
-    assert found["tests ran remotely"]["symptom"] == "1 remote, 1 remote cache hit"
+    _, findings = run_doctor(repository, address, argument, capsys=capsys, key="right-key")
+    assert findings["tests ran remotely"]["symptom"] == "1 remote, 1 remote cache hit"
     events.write_text(result("//a:far", "remote") + result("//a:near", "linux-sandbox"))
-    _, found = examine(repository, address, argument, capsys=capsys, key="right-key")
-    assert found["tests ran remotely"]["symptom"] == "1 of 2 did not: //a:near (linux-sandbox)"
+    _, findings = run_doctor(repository, address, argument, capsys=capsys, key="right-key")
+    assert findings["tests ran remotely"]["symptom"] == "1 of 2 did not: //a:near (linux-sandbox)"
     events.write_text("no json")
-    _, found = examine(repository, address, argument, capsys=capsys, key="right-key")
-    assert found["tests ran remotely"]["level"] == "error"
+    _, findings = run_doctor(repository, address, argument, capsys=capsys, key="right-key")
+    assert findings["tests ran remotely"]["level"] == "error"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(["--config=none"], "has a config none"), (["--config=r", "--nonsense"], "--nonsense is no flag for Bazel")],
+    ("arguments", "message"),
+    [(["--config=none"], "has a config none"), (["--config=r", "--nonsense"], "--nonsense is not a Bazel flag")],
 )
 def test_a_wrong_request_is_one_sentence(
-    repository: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    repository: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (repository / ".bazelrc").write_text("build:r --remote_executor=grpc://127.0.0.1:1\n")
     assert doctor.main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_worker_without_zip_is_told_what_for() -> None:
-    found = worker_checks._programs({"bash": True, "zip": False, "file": False})
-    assert (found.level, found.symptom) == ("error", "the worker has no zip and no file")
-    assert "test.outputs" in found.cause
+def test_a_worker_without_zip_is_an_error_with_the_reason() -> None:
+    finding = workers._programs({"bash": True, "zip": False, "file": False})
+    assert (finding.level, finding.symptom) == ("error", "the worker has no zip and no file")
+    assert "test.outputs" in finding.cause
 
 
 def test_a_cpu_without_avx2_is_an_error() -> None:
-    assert worker_checks._cpu(["sse4_2", "fma"]).symptom == "the worker's CPU has no avx2"
+    assert workers._cpu(["sse4_2", "fma"]).symptom == "the worker's CPU has no avx2"
+
+
+def test_test_sizes_are_read_from_rules_and_from_py_modules(repository: Path) -> None:
+    (repository / "src" / "BUILD").write_text(
+        'sh_test(\n    size = "large",\n)\npy_modules(\n    data = {\n    },\n    tests = {\n        "small": {\n'
+    )
+    assert workers.sizes_in_use(repository) == ["small", "large"]

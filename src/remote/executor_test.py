@@ -1,4 +1,4 @@
-"""The executor refuses what it cannot serve in one sentence, before anything is started."""
+"""The executor refuses a wrong request in one sentence, before anything is started."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from src.remote.serving.settings import parse
 
 
 @pytest.fixture(autouse=True)
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository in which ./setup.sh --executor has been run, or so it looks."""
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository that looks as if ./setup.sh --executor had been run."""
     monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(tmp_path))
     monkeypatch.delenv("NATIVELINK_API_KEY", raising=False)
     program = tmp_path / ".executor" / "buildbox" / "buildbox-casd"
@@ -26,39 +26,41 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--slots=0"], "--slots has to be at least 1"),
-        (["--demand_key"], "set NATIVELINK_API_KEY"),
+        (["--slots=0"], "--slots must be at least 1"),
+        (["--require_key"], "set NATIVELINK_API_KEY"),
         (["--nonsense"], "unrecognized arguments: --nonsense: see --help"),
-        (["--port=0"], "the pinned image is not here"),
+        (["--port=0"], "the pinned image is missing"),
     ],
 )
-def test_a_wrong_request_is_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_request_is_one_sentence(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert executor.main(arguments) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 
-def test_an_image_of_an_older_lock_is_not_served_under_the_new_name(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (workspace / ".executor" / "image").mkdir()
-    (workspace / ".executor" / "image" / STAMP).write_text("of an older lock")
+def test_an_image_of_an_older_lock_is_not_served(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (repository / ".executor" / "image").mkdir()
+    (repository / ".executor" / "image" / STAMP).write_text("of an older lock")
     assert executor.main(["--port=0"]) == 2
     assert "the pinned image is of an older lock: run ./setup.sh --executor" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         assert executor.main([f"--port={port}"]) == 2
-    assert f"port {port} is taken" in capsys.readouterr().err
+    assert f"port {port} is in use" in capsys.readouterr().err
 
 
-def test_without_its_programs_it_says_how_to_get_them(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / ".executor" / "buildbox" / "buildbox-casd").unlink()
+def test_missing_programs_are_an_error_that_says_how_to_get_them(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / ".executor" / "buildbox" / "buildbox-casd").unlink()
     assert executor.main([]) == 2
     assert "run ./setup.sh --executor" in capsys.readouterr().err
 
@@ -66,12 +68,12 @@ def test_without_its_programs_it_says_how_to_get_them(workspace: Path, capsys: p
 def test_the_key_comes_from_the_environment_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATIVELINK_API_KEY", "secret-9181")
     assert parse([]).api_key is None
-    settings = parse(["--demand_key"])
+    settings = parse(["--require_key"])
     assert settings.api_key == "secret-9181"
     assert "secret-9181" not in repr(settings)
 
 
-def test_what_has_stayed_mounted_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mounts_that_were_left_behind_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "mounts"
     table.write_text(
         f"proc {tmp_path}/proc proc rw 0 0\n"
@@ -84,7 +86,7 @@ def test_what_has_stayed_mounted_is_found(tmp_path: Path, monkeypatch: pytest.Mo
     assert fuse_mounts.mounted_below(state) == [state / "cas" / "deeper", state / "cas"]
 
 
-def test_failed_actions_are_not_handed_out_again(tmp_path: Path) -> None:
+def test_failed_actions_are_not_cached(tmp_path: Path) -> None:
     settings = CasdSettings(programs=tmp_path, state=tmp_path, slots=3, bind_mounts=[Path("/usr")], cache_bytes=10)
     command = settings.command()
     assert "--cache-failures=false" in command

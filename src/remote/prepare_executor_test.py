@@ -1,4 +1,4 @@
-"""The executor's image is made of what docker/ and the lock say, and served as a runner asks for it."""
+"""The executor's image is built from docker/ and the lock, and served as a runner pulls it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ import grpc
 import pytest
 
 from src.remote import prepare_executor
-from src.remote.end_to_end.memory_executor import served
-from src.remote.image import inputs as image_inputs
-from src.remote.image import oci_layout as image_layout
-from src.remote.image import rootfs
-from src.remote.reapi import messages as reapi
+from src.remote.image import inputs, oci_layout, rootfs
+from src.remote.reapi import messages
 from src.remote.serving.build_events import BuildEventSink
-from src.remote.serving.image_server import ImageServer, manifest_digest
+from src.remote.serving.image_registry import ImageRegistry, manifest_digest
+from src.remote.testing.memory_executor import served
 
 
 @pytest.fixture
@@ -28,32 +26,32 @@ def layout(tmp_path: Path) -> Path:
     """A small image."""
     (tmp_path / "rootfs" / "bin").mkdir(parents=True)
     (tmp_path / "rootfs" / "bin" / "sh").write_text("a shell")
-    image_layout.pack(tmp_path / "rootfs", tmp_path / "layout")
+    oci_layout.pack(tmp_path / "rootfs", tmp_path / "layout")
     return tmp_path / "layout"
 
 
 def test_the_same_files_give_the_same_image(layout: Path, tmp_path: Path) -> None:
-    again = image_layout.pack(tmp_path / "rootfs", tmp_path / "again")
+    again = oci_layout.pack(tmp_path / "rootfs", tmp_path / "again")
     assert again == manifest_digest(layout)
     (tmp_path / "rootfs" / "bin" / "sh").write_text("another shell")
-    assert image_layout.pack(tmp_path / "rootfs", tmp_path / "third") != again
+    assert oci_layout.pack(tmp_path / "rootfs", tmp_path / "third") != again
 
 
 def test_an_ordinary_user_can_unpack_the_image(tmp_path: Path) -> None:
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "rootfs" / "file").touch()
     os.mkfifo(tmp_path / "rootfs" / "console")
-    image_layout.pack(tmp_path / "rootfs", tmp_path / "layout")
+    oci_layout.pack(tmp_path / "rootfs", tmp_path / "layout")
     layer = max((tmp_path / "layout" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
     with tarfile.open(layer) as archive:
         assert archive.getnames() == [".", "./file"]
 
 
-def test_a_runner_gets_every_blob_that_the_manifest_names(layout: Path) -> None:
-    server = ImageServer(layout, port=0)
-    server.start()
+def test_a_runner_can_pull_every_blob_of_the_manifest(layout: Path) -> None:
+    registry = ImageRegistry(layout, port=0)
+    registry.start()
     try:
-        scheme, _, rest = server.reference.partition("://")
+        scheme, _, rest = registry.reference.partition("://")
         host, _, name = rest.partition("/")
         base = f"http://{host}/v2/{name.partition('@')[0]}"
         assert scheme == "docker"
@@ -66,13 +64,13 @@ def test_a_runner_gets_every_blob_that_the_manifest_names(layout: Path) -> None:
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"{base}/{path}")
     finally:
-        server.stop()
+        registry.stop()
 
 
-def test_a_port_that_is_taken_is_no_obstacle(layout: Path) -> None:
-    first = ImageServer(layout, port=0)
+def test_a_port_in_use_is_replaced_by_another(layout: Path) -> None:
+    first = ImageRegistry(layout, port=0)
     port = int(first.reference.rpartition("127.0.0.1:")[2].partition("/")[0])
-    second = ImageServer(layout, port=port)
+    second = ImageRegistry(layout, port=port)
     assert first.reference != second.reference
 
 
@@ -89,7 +87,7 @@ def test_the_image_has_the_packages_of_the_dockerfile_and_the_lock() -> None:
     assert others.count("\nnumpy==") == 1
 
 
-def test_the_image_is_made_anew_when_one_of_its_inputs_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_image_is_rebuilt_when_one_of_its_inputs_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     built: list[Path] = []
 
     def build(target: Path, *, python: str, relock: bool) -> None:
@@ -102,15 +100,15 @@ def test_the_image_is_made_anew_when_one_of_its_inputs_changes(monkeypatch: pyte
     for _ in range(2):
         prepare_executor.build_image(tmp_path / "image", relock=False)
     assert len(built) == 1
-    assert image_inputs.is_of_these_inputs(tmp_path / "image")
-    (tmp_path / "image" / image_inputs.STAMP).write_text("of an older lock")
-    assert not image_inputs.is_of_these_inputs(tmp_path / "image")
+    assert inputs.is_of_these_inputs(tmp_path / "image")
+    (tmp_path / "image" / inputs.STAMP).write_text("of an older lock")
+    assert not inputs.is_of_these_inputs(tmp_path / "image")
     prepare_executor.build_image(tmp_path / "image", relock=False)
     assert len(built) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
 
-def test_a_build_that_fails_leaves_the_old_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, layout: Path) -> None:
+def test_a_failed_build_leaves_the_old_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, layout: Path) -> None:
     def fail(target: Path, *, python: str, relock: bool) -> None:
         raise rootfs.BuildError(f"no {target} for {python}, {relock}")
 
@@ -122,7 +120,7 @@ def test_a_build_that_fails_leaves_the_old_image(monkeypatch: pytest.MonkeyPatch
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_build_events_are_kept_as_bazel_writes_them(tmp_path: Path) -> None:
+def test_build_events_are_stored_as_bazel_writes_them(tmp_path: Path) -> None:
     class Handler(grpc.GenericRpcHandler):
         def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
             methods = BuildEventSink(tmp_path / "events").methods
@@ -131,15 +129,15 @@ def test_build_events_are_kept_as_bazel_writes_them(tmp_path: Path) -> None:
     events = [b"x" * 300, b"second"]
     requests = []
     for number, event in enumerate(events, start=1):
-        request = reapi.PublishBuildToolEventStreamRequest()
+        request = messages.PublishBuildToolEventStreamRequest()
         request.ordered_build_event.sequence_number = number
         request.ordered_build_event.stream_id.invocation_id = "../escape"
         request.ordered_build_event.event.bazel_event.value = event
         requests.append(request.SerializeToString())
     with served(Handler()) as address, grpc.insecure_channel(address) as channel:
-        answers = list(channel.stream_stream(reapi.PUBLISH_EVENT_STREAM)(iter(requests)))
-    numbers = [reapi.PublishBuildToolEventStreamResponse.FromString(answer).sequence_number for answer in answers]
+        answers = list(channel.stream_stream(messages.PUBLISH_EVENT_STREAM)(iter(requests)))
+    numbers = [messages.PublishBuildToolEventStreamResponse.FromString(answer).sequence_number for answer in answers]
     assert numbers == [1, 2]
-    [kept] = (tmp_path / "events").iterdir()
+    [file] = (tmp_path / "events").iterdir()
     # 300 as a varint is 0xAC 0x02.
-    assert kept.read_bytes() == b"\xac\x02" + events[0] + b"\x06" + events[1]
+    assert file.read_bytes() == b"\xac\x02" + events[0] + b"\x06" + events[1]

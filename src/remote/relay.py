@@ -1,7 +1,7 @@
-"""Takes the calls of Debian's Bazel on to servers that ask for TLS or a key: bazel run //src/remote:relay -- --help
+"""Forwards the calls of Debian's Bazel to servers that require TLS or a key: bazel run //src/remote:relay -- --help
 
-That Bazel has flags alone for a key, and writes each flag into its log and its build events; it has no TLS, and no
-header at all for build events. So it speaks to this program on loopback, which adds both. Bazel 8 needs none of it.
+That Bazel takes a key only as a flag, and writes each flag into its log and its build events; it has no TLS, and no
+headers for build events. So it calls this program on loopback, which adds both. Bazel 8 does not need it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import grpc
 from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
 from src.cli.parser import RefusingParser
 from src.cli.working_folder import workspace_root
-from src.remote.config.bazel_config import BazelConfig, read_config
+from src.remote.config.bazelrc import BazelConfig, read_config
 from src.remote.config.endpoints import UPSTREAM
 from src.remote.reapi.client import Endpoint
 from src.remote.reapi.forwarding import NO_SIZE_LIMIT, forward
-from src.remote.serving import loopback as loopback_server
+from src.remote.serving import loopback
 from src.remote.serving.activity import Activity
 from src.remote.serving.peer_owner import is_owned_by_me
 
@@ -29,10 +29,10 @@ log = logging.getLogger("finetune.relay")
 
 
 class Relay(grpc.GenericRpcHandler):
-    """Serves every method by way of one server, to the user who runs this alone."""
+    """Forwards every method to one server, for the user who runs the relay and nobody else."""
 
     def __init__(self, endpoint: Endpoint, *, port: int, activity: Activity) -> None:
-        """Takes the server, with its key and certificates, and the port that this is served on."""
+        """Opens a channel to the server; `port` is the one that the relay listens on."""
         self._port = port
         self._upstream = endpoint.channel(NO_SIZE_LIMIT)
         self._headers = dict(endpoint.headers)
@@ -44,14 +44,14 @@ class Relay(grpc.GenericRpcHandler):
 
         def relay(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             if not is_owned_by_me(context.peer(), port=self._port):
-                context.abort(grpc.StatusCode.PERMISSION_DENIED, "this relay serves the user alone who runs it")
+                context.abort(grpc.StatusCode.PERMISSION_DENIED, "this relay serves only the user who runs it")
             with self._activity:
                 yield from forward(self._upstream, method, requests, context, replaced=self._headers)
 
         return grpc.stream_stream_rpc_method_handler(relay)
 
     def close(self) -> None:
-        """Closes the connection to the server."""
+        """Closes the channel to the server."""
         self._upstream.close()
 
 
@@ -65,47 +65,53 @@ def _run(arguments: list[str]) -> int:
         prog="relay",
         usage="bazel run //src/remote:relay",
         allow_abbrev=False,
-        description="Stands between Debian's Bazel and the servers of user.bazelrc (//src/remote:configure): adds the "
-        "key, TLS and certificates. Ctrl-C ends it.",
+        description="Forwards the calls of Debian's Bazel to the servers of user.bazelrc (//src/remote:configure) and "
+        "adds the key, TLS and certificates. Ctrl-C stops it.",
     )
-    parser.add_argument("--idle_minutes", type=float, default=120.0, help="end after this time without a call")
+    parser.add_argument(
+        "--idle_minutes",
+        type=float,
+        default=120.0,
+        metavar="MINUTES",
+        help="exit after this time without a call (default: %(default)g)",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = parser.parse_args(arguments)
-    return serve(workspace_root(), idle_seconds=given.idle_minutes * 60)
+    options = parser.parse_args(arguments)
+    return serve(workspace_root(), idle_seconds=options.idle_minutes * 60)
 
 
 def serve(root: Path, *, idle_seconds: float) -> int:
     """Serves until Ctrl-C, SIGTERM or the idle time; returns the exit code.
 
     Raises:
-        RequestError: user.bazelrc sends nothing this way, or a port is taken.
+        RequestError: user.bazelrc does not use the relay, or a port is in use.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    near, far = _configs(root)
-    stop, activity = loopback_server.stop_on_signals(), Activity()
+    config, upstream = _configs(root)
+    stop, activity = loopback.stop_on_signals(), Activity()
     relays, servers = [], []
     try:
         for service in SERVICES:
-            door, endpoint = near.endpoint(service), far.endpoint(service)
-            if door is None or endpoint is None:
+            local, endpoint = config.endpoint(service), upstream.endpoint(service)
+            if local is None or endpoint is None:
                 continue
-            port = int(door.address.rpartition(":")[2])
-            loopback_server.check_port(
-                port, remedy="this checkout's relay is at work already, or end what listens there"
+            port = int(local.address.rpartition(":")[2])
+            loopback.check_port(
+                port, remedy="this checkout's relay is running already, or stop the program that listens there"
             )
             relays.append(Relay(endpoint, port=port, activity=activity))
-            servers.append(loopback_server.listen(relays[-1], port=port)[0])
-            log.info("relay: %s -> %s", door.url, endpoint.url)
+            servers.append(loopback.listen(relays[-1], port=port)[0])
+            log.info("relay: %s -> %s", local.url, endpoint.url)
         log.info("  bazel test --config=remote //src/training:training_test")
         sys.stdout.flush()
-        if loopback_server.wait(stop, activity, idle_seconds=idle_seconds) == "idle":
-            log.info("relay: nobody has called for %g minutes", idle_seconds / 60)
+        if loopback.wait(stop, activity, idle_seconds=idle_seconds) == "idle":
+            log.info("relay: no call for %g minutes", idle_seconds / 60)
     finally:
         for server in servers:
             server.stop(grace=1).wait()
         for relay in relays:
             relay.close()
-    log.info("relay: ended")
+    log.info("relay: stopped")
     return EXIT_DONE
 
 
@@ -114,7 +120,7 @@ def _configs(root: Path) -> tuple[BazelConfig, BazelConfig]:
         return read_config(root, "remote", overrides=[]), read_config(root, UPSTREAM, overrides=[])
     except RequestError as error:
         raise RequestError(
-            f"{error}: nothing is sent this way; bazel run //src/remote:configure says whether it has to be"
+            f"{error}: no relay is configured; bazel run //src/remote:configure says whether one is needed"
         ) from error
 
 

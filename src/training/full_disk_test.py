@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.user_folder import write_inputs
 
 ARGUMENTS = (
     *("--model_name_or_path", "base", "--train_file", "train.csv", "--test_file", "test.csv"),
@@ -47,38 +47,35 @@ Path(sys.argv[3]).write_text(json.dumps(told))
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and rows, and an empty folder to mount on."""
-    folder = tmp_path_factory.mktemp("material")
-    build_tiny_model(folder / "base")
-    write_sentences(folder / "train.csv", rows=80, seed=1)
-    write_sentences(folder / "test.csv", rows=20, seed=2)
+    folder = write_inputs(tmp_path_factory.mktemp("inputs"), train=80, test=20)
     (folder / "disk").mkdir()
     return folder
 
 
 @pytest.fixture(scope="module")
-def namespace(material: Path) -> list[str]:
+def namespace(inputs: Path) -> list[str]:
     """The command that runs another one where it may mount."""
     if shutil.which("unshare") is None:
         pytest.skip("NOT TESTED: a full disk needs unshare (util-linux)")
     command = ["unshare", "--map-root-user", "--mount"]
     probe = subprocess.run(
-        [*command, "mount", "-t", "tmpfs", "tmpfs", material / "disk"], capture_output=True, text=True, check=False
+        [*command, "mount", "-t", "tmpfs", "tmpfs", inputs / "disk"], capture_output=True, text=True, check=False
     )
     if probe.returncode:
-        pytest.skip(f"NOT TESTED: a full disk needs a mount, which is not allowed here ({probe.stderr.strip()})")
+        pytest.skip(f"NOT TESTED: a full disk needs a mount, which is not allowed user_folder ({probe.stderr.strip()})")
     return command
 
 
-def run(namespace: list[str], material: Path, *runs: tuple[int, list[str]]) -> list[dict[str, Any]]:
+def run(namespace: list[str], inputs: Path, *runs: tuple[int, list[str]]) -> list[dict[str, Any]]:
     """Runs the program again and again on one disk, of so many kilobytes; returns what each run left."""
     asked = json.dumps([(kilobytes, [*ARGUMENTS, *flags]) for kilobytes, flags in runs])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
-    answer = material / "answer.json"
+    answer = inputs / "answer.json"
     done = subprocess.run(
-        [*namespace, sys.executable, "-c", _INSIDE, material / "disk", asked, answer],
-        env=environment | {"BUILD_WORKING_DIRECTORY": str(material), "PYTHONPATH": os.pathsep.join(sys.path)},
+        [*namespace, sys.executable, "-c", _INSIDE, inputs / "disk", asked, answer],
+        env=environment | {"BUILD_WORKING_DIRECTORY": str(inputs), "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=200,
@@ -90,14 +87,14 @@ def run(namespace: list[str], material: Path, *runs: tuple[int, list[str]]) -> l
 
 
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on_once_there_is_room(
-    namespace: list[str], material: Path
+    namespace: list[str], inputs: Path
 ) -> None:
     always = ["--checkpoint_seconds", "0"]
-    whole, *_ = run(namespace, material, (65536, []))
+    whole, *_ = run(namespace, inputs, (65536, []))
     assert (whole["code"], whole["left"]) == (0, ["out"])
     # A checkpoint takes 72 KB, the model 80: too little for the first checkpoint; for one beside it, twice, so that the
     # second run goes on from the first one's; for the model beside a checkpoint.
-    told = run(namespace, material, (40, always), (100, always), (130, always), (140, []), (65536, []))
+    told = run(namespace, inputs, (40, always), (100, always), (130, always), (140, []), (65536, []))
     sentence = (
         "train_model: the disk is full: free some space, and rerun the command to resume from the last checkpoint"
     )

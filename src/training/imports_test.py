@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.user_folder import write_inputs
 
 # datasets takes 0.6 s, of which pandas 0.25.
 NEVER = ("datasets", "pandas", "matplotlib", "sklearn", "onnx", "onnxruntime", "torchvision", "tensorboard")
@@ -41,20 +41,17 @@ print(*sorted(sys.modules))
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
-    """A user's folder with a model and rows."""
-    build_tiny_model(tmp_path / "base")
-    write_sentences(tmp_path / "train.csv", rows=40, seed=1)
-    return tmp_path
+def user_folder(tmp_path: Path) -> Path:
+    return write_inputs(tmp_path, train=40)
 
 
-def told_by(program: str, here: Path) -> list[str]:
+def lines_of(program: str, user_folder: Path) -> list[str]:
     """Runs a program in a process of its own; returns the lines it printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
     return subprocess.run(
         [sys.executable, "-c", program],
-        env={**environment, "BUILD_WORKING_DIRECTORY": str(here), "PYTHONPATH": os.pathsep.join(sys.path)},
-        cwd=here,
+        env={**environment, "BUILD_WORKING_DIRECTORY": str(user_folder), "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=user_folder,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -62,15 +59,15 @@ def told_by(program: str, here: Path) -> list[str]:
     ).stdout.splitlines()
 
 
-def test_a_run_is_resolved_without_torch_and_its_session_imported_without_transformers(here: Path) -> None:
-    resolved, session = (set(line.split()) for line in told_by(RESOLVE, here))
+def test_a_run_is_resolved_without_torch_and_its_session_imported_without_transformers(user_folder: Path) -> None:
+    resolved, session = (set(line.split()) for line in lines_of(RESOLVE, user_folder))
     assert "pyarrow" in resolved
     assert not resolved & {"torch", *LATER, *NEVER}
     assert "torch" in session
     assert not session & {*LATER, *NEVER}
 
 
-def test_a_run_of_a_csv_file_never_imports_what_only_others_need(here: Path) -> None:
-    loaded = set(told_by(RUN, here)[-1].split())
+def test_a_run_of_a_csv_file_never_imports_what_only_others_need(user_folder: Path) -> None:
+    loaded = set(lines_of(RUN, user_folder)[-1].split())
     assert "transformers" in loaded
     assert not loaded & set(NEVER)

@@ -20,10 +20,11 @@ import pytest
 
 from src.training.testing.artifact_content import artifact_content
 from src.training.testing.forked_runs import Aim, load_libraries, start, start_run, wait
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.program_runs import called_from
+from src.training.testing.user_folder import copy_of_inputs, write_inputs
 
 KILLS, SEED = int(os.environ.get("KILLS", "54")), int(os.environ.get("KILL_SEED", "1"))
-MATERIAL = {"base", "train.csv", "dev.csv", "test.csv"}
+INPUTS = {"base", "train.csv", "dev.csv", "test.csv"}
 # A checkpoint after each of 15 steps, in either recipe. Many labels are wrong: the best epoch may be an earlier one.
 ARGUMENTS = (
     *("--model_name_or_path", "base", "--train_file", "train.csv", "--validation_file", "dev.csv"),
@@ -36,7 +37,6 @@ RECIPES = (
     ("--seed", "1", "--threads", "1"),
     ("--seed", "2", "--threads", "2", "--per_device_train_batch_size", "8", "--num_train_epochs", "5"),
 )
-NOT_OURS = ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR")
 
 # What an artifact holds, by the fingerprint of its recipe.
 Known = dict[str, dict[str, Any]]
@@ -52,40 +52,30 @@ class Uninterrupted:
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and rows; made by a child, so that this process stays without threads."""
     load_libraries()
-    folder = tmp_path_factory.mktemp("material")
+    folder = tmp_path_factory.mktemp("inputs")
 
     def work() -> int:
-        build_tiny_model(folder / "base")
-        write_sentences(folder / "train.csv", rows=20, seed=1, noise=0.3)
-        write_sentences(folder / "dev.csv", rows=10, seed=3, noise=0.2)
-        write_sentences(folder / "test.csv", rows=10, seed=2)
+        write_inputs(folder, train=20, dev=10, test=10, noisy=True)
         return 0
 
-    assert wait(start(work, log=folder.parent / "material.log")) == 0
+    assert wait(start(work, log=folder.parent / "inputs.log")) == 0
     return folder
 
 
-@pytest.fixture
-def here(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder with a model and rows."""
-    for name in NOT_OURS:
-        monkeypatch.delenv(name, raising=False)
-    folder = shutil.copytree(material, tmp_path / "here")
-    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
-    return folder
+user_folder = pytest.fixture(copy_of_inputs)
 
 
-def run(here: Path, recipe: Sequence[str], *, aim: Aim | None = None) -> int:
+def run(user_folder: Path, recipe: Sequence[str], *, aim: Aim | None = None) -> int:
     """Starts a run; what it prints goes to a file beside the folder."""
-    return start_run([*ARGUMENTS, *recipe], log=here.parent / "log", aim=aim)
+    return start_run([*ARGUMENTS, *recipe], log=user_folder.parent / "log", aim=aim)
 
 
-def told(here: Path) -> str:
+def told(user_folder: Path) -> str:
     """What the last run printed."""
-    return (here.parent / "log").read_text()
+    return (user_folder.parent / "log").read_text()
 
 
 def check_whole(folder: Path, known: Known) -> str:
@@ -97,87 +87,84 @@ def check_whole(folder: Path, known: Known) -> str:
     return str(found["fingerprint"])
 
 
-def check_loads(here: Path) -> None:
+def check_loads(user_folder: Path) -> None:
     """Fails unless a user can load what stands under the final name."""
 
     def work() -> int:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        model = AutoModelForSequenceClassification.from_pretrained(here / "out")
-        tokens = AutoTokenizer.from_pretrained(here / "out")("the film was great", return_tensors="pt")
+        model = AutoModelForSequenceClassification.from_pretrained(user_folder / "out")
+        tokens = AutoTokenizer.from_pretrained(user_folder / "out")("the film was great", return_tensors="pt")
         return 0 if model(**tokens).logits.shape == (1, 2) else 1
 
-    assert wait(start(work, log=here.parent / "log-of-loading")) == 0
+    assert wait(start(work, log=user_folder.parent / "log-of-loading")) == 0
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(material: Path) -> Uninterrupted:
+def uninterrupted(inputs: Path) -> Uninterrupted:
     """What each recipe makes where nothing kills it."""
     found, seconds = [], 0.0
-    with pytest.MonkeyPatch.context() as patch:
-        for name in NOT_OURS:
-            patch.delenv(name, raising=False)
-        patch.setenv("BUILD_WORKING_DIRECTORY", str(material))
+    with called_from(inputs):
         for recipe in RECIPES:
             started = time.monotonic()
-            assert wait(run(material, recipe)) == 0, told(material)
+            assert wait(run(inputs, recipe)) == 0, told(inputs)
             seconds = time.monotonic() - started
-            found.append(artifact_content(material / "out"))
+            found.append(artifact_content(inputs / "out"))
             # Whatever has the same bits will load as well.
-            check_loads(material)
-            shutil.rmtree(material / "out")
+            check_loads(inputs)
+            shutil.rmtree(inputs / "out")
     assert found[0]["sha256"]["model.safetensors"] != found[1]["sha256"]["model.safetensors"]
     fingerprints = [one["fingerprint"] for one in found]
     return Uninterrupted(known=dict(zip(fingerprints, found, strict=True)), fingerprints=fingerprints, seconds=seconds)
 
 
-def killed_run(here: Path, recipe: Sequence[str], *, choose: random.Random, seconds: float) -> int:
+def killed_run(user_folder: Path, recipe: Sequence[str], *, choose: random.Random, seconds: float) -> int:
     """Runs and kills; returns the exit code, which is 0 where the run was faster."""
     # By time; and from the first file of a checkpoint, of the staging folder, or of the commit so many operations on.
     aims = [None, ("checkpoint/.partial", 100), (".out.partial", 100), ("/out$", 12)]
     chosen = choose.choice(aims)
     if chosen is None:
-        process = run(here, recipe)
+        process = run(user_folder, recipe)
         time.sleep(choose.uniform(0, seconds))
         os.kill(process, signal.SIGKILL)
         return wait(process)
     path, most = chosen
     # The commit begins as the older model is moved out of the way.
     event = "os.rename" if path == "/out$" else ""
-    return wait(run(here, recipe, aim=Aim(path=path, event=event, operations=choose.randrange(most))))
+    return wait(run(user_folder, recipe, aim=Aim(path=path, event=event, operations=choose.randrange(most))))
 
 
-def instant(here: Path) -> str:
+def instant(user_folder: Path) -> str:
     """What a killed run was about, by what it left."""
-    names = {path.name for path in here.iterdir()}
+    names = {path.name for path in user_folder.iterdir()}
     if any(name.startswith(".out.retired") for name in names):
         return "commit"
     if any(name.startswith(".out.partial") for name in names):
         return "staging"
-    if any((here / "out.checkpoint").glob(".partial-*")):
+    if any((user_folder / "out.checkpoint").glob(".partial-*")):
         return "checkpoint"
     return "other"
 
 
-def check_after_kill(here: Path, known: Known, *, had_model: bool) -> None:
+def check_after_kill(user_folder: Path, known: Known, *, had_model: bool) -> None:
     """Fails unless the final name holds a whole model or none, and none only where none was there before."""
-    if (here / "out").exists():
-        check_whole(here / "out", known)
+    if (user_folder / "out").exists():
+        check_whole(user_folder / "out", known)
         return
-    retired = list(here.glob(".out.retired-*"))
+    retired = list(user_folder.glob(".out.retired-*"))
     assert bool(retired) == had_model, "the older model is gone"
     for folder in retired:
         check_whole(folder, known)
 
 
-def check_finished(here: Path, known: Known) -> str:
+def check_finished(user_folder: Path, known: Known) -> str:
     """Fails unless there is a whole model and nothing else; returns its recipe's fingerprint."""
-    assert {path.name for path in here.iterdir()} == {*MATERIAL, "out"}, "something was left behind"
-    return check_whole(here / "out", known)
+    assert {path.name for path in user_folder.iterdir()} == {*INPUTS, "out"}, "something was left behind"
+    return check_whole(user_folder / "out", known)
 
 
 def test_killed_at_any_instant_a_run_leaves_whole_models_and_goes_on_to_the_same_bits(
-    here: Path, uninterrupted: Uninterrupted, capsys: pytest.CaptureFixture[str]
+    user_folder: Path, uninterrupted: Uninterrupted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     choose, known = random.Random(SEED), uninterrupted.known
     kills: Counter[str] = Counter()
@@ -186,16 +173,16 @@ def test_killed_at_any_instant_a_run_leaves_whole_models_and_goes_on_to_the_same
     while kills.total() < KILLS or code:
         recipe = RECIPES[finished % 2]
         if kills.total() < KILLS:
-            code = killed_run(here, recipe, choose=choose, seconds=uninterrupted.seconds)
+            code = killed_run(user_folder, recipe, choose=choose, seconds=uninterrupted.seconds)
         else:
-            code = wait(run(here, recipe))
+            code = wait(run(user_folder, recipe))
         if code == -signal.SIGKILL:
-            kills[instant(here)] += 1
-            check_after_kill(here, known, had_model=finished > 0)
+            kills[instant(user_folder)] += 1
+            check_after_kill(user_folder, known, had_model=finished > 0)
             continue
-        assert code == 0, told(here)
-        resumed += "Resuming from" in told(here)
-        assert check_finished(here, known) == uninterrupted.fingerprints[finished % 2]
+        assert code == 0, told(user_folder)
+        resumed += "Resuming from" in told(user_folder)
+        assert check_finished(user_folder, known) == uninterrupted.fingerprints[finished % 2]
         finished += 1
     with capsys.disabled():
         print(
@@ -216,31 +203,31 @@ def test_killed_at_any_instant_a_run_leaves_whole_models_and_goes_on_to_the_same
     ],
 )
 def test_around_the_commit_there_is_the_old_model_or_the_new_one(
-    here: Path, uninterrupted: Uninterrupted, aim: Aim, left: str
+    user_folder: Path, uninterrupted: Uninterrupted, aim: Aim, left: str
 ) -> None:
     known, (old, new) = uninterrupted.known, uninterrupted.fingerprints
-    assert wait(run(here, RECIPES[0])) == 0
-    assert wait(run(here, RECIPES[1], aim=aim)) == -signal.SIGKILL
-    check_after_kill(here, known, had_model=True)
+    assert wait(run(user_folder, RECIPES[0])) == 0
+    assert wait(run(user_folder, RECIPES[1], aim=aim)) == -signal.SIGKILL
+    check_after_kill(user_folder, known, had_model=True)
     if left == "none":
-        assert not (here / "out").exists()
+        assert not (user_folder / "out").exists()
     else:
-        assert check_whole(here / "out", known) == {"old": old, "new": new}[left]
-    assert wait(run(here, RECIPES[1])) == 0, told(here)
-    assert check_finished(here, known) == new
+        assert check_whole(user_folder / "out", known) == {"old": old, "new": new}[left]
+    assert wait(run(user_folder, RECIPES[1])) == 0, told(user_folder)
+    assert check_finished(user_folder, known) == new
 
 
 @pytest.mark.parametrize(("recipes", "apart"), [((0, 0), 0.0), ((0, 1), 0.0), ((0, 1), 0.2)])
 def test_of_two_runs_at_once_one_is_refused_and_the_other_whole(
-    here: Path, uninterrupted: Uninterrupted, recipes: tuple[int, int], apart: float
+    user_folder: Path, uninterrupted: Uninterrupted, recipes: tuple[int, int], apart: float
 ) -> None:
     processes = []
     for number, recipe in enumerate(recipes):
-        processes.append(start_run([*ARGUMENTS, *RECIPES[recipe]], log=here.parent / f"log-{number}"))
+        processes.append(start_run([*ARGUMENTS, *RECIPES[recipe]], log=user_folder.parent / f"log-{number}"))
         time.sleep(apart)
     codes = [wait(process) for process in processes]
-    logs = [(here.parent / f"log-{number}").read_text() for number in (0, 1)]
+    logs = [(user_folder.parent / f"log-{number}").read_text() for number in (0, 1)]
     assert sorted(codes) == [0, 2], logs
     winner = codes.index(0)
     assert logs[1 - winner].count("another run is at work on") == 1
-    assert check_finished(here, uninterrupted.known) == uninterrupted.fingerprints[recipes[winner]]
+    assert check_finished(user_folder, uninterrupted.known) == uninterrupted.fingerprints[recipes[winner]]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +16,10 @@ from src.training import export_onnx, predict
 from src.training.data.batches import encode
 from src.training.data.rows import Examples
 from src.training.engine.data_parallel import DataParallel
+from src.training.testing.program_runs import called_from
 from src.training.testing.tiny_kinds import KINDS, MOST_TOKENS, build_tiny_decoder, build_tiny_kind
 from src.training.testing.tiny_model import write_sentences
+from src.training.testing.user_folder import copy_of_inputs
 from src.training.train_model import main
 
 ARGUMENTS = (
@@ -34,9 +35,9 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a base model of each kind, and rows, one of them longer than any model reads."""
-    folder = tmp_path_factory.mktemp("material")
+    folder = tmp_path_factory.mktemp("inputs")
     for kind in KINDS:
         build_tiny_kind(folder / kind, kind)
     write_sentences(folder / "train.csv", rows=80, seed=1)
@@ -46,35 +47,17 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextmanager
-def working_in(folder: Path) -> Iterator[None]:
-    """Makes a folder the user's own, far from what Bazel says to a test; gives back signals that a run took over."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
-            patch.delenv(name, raising=False)
-        patch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
-        yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def here(material: Path, tmp_path: Path) -> Iterator[Path]:
-    """A user's folder with models and rows."""
-    folder = shutil.copytree(material, tmp_path / "here")
-    with working_in(folder):
-        yield folder
+user_folder = pytest.fixture(copy_of_inputs)
 
 
 @pytest.fixture(scope="module")
-def trained(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def trained(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Gives the folder of a run that nothing stopped, by kind; it is trained once."""
 
     @cache
     def train(kind: str) -> Path:
-        folder = shutil.copytree(material, tmp_path_factory.mktemp(kind) / "here")
-        with working_in(folder):
+        folder = shutil.copytree(inputs, tmp_path_factory.mktemp(kind) / "user_folder")
+        with called_from(folder):
             assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 0
         return folder / "out"
 
@@ -109,17 +92,19 @@ def test_predict_scores_as_the_pipeline_does(
 
 
 @every_kind
-def test_it_is_exported_to_a_graph_that_says_the_same(kind: str, trained: Callable[[str], Path], here: Path) -> None:
+def test_it_is_exported_to_a_graph_that_says_the_same(
+    kind: str, trained: Callable[[str], Path], user_folder: Path
+) -> None:
     arguments = ["--model", str(trained(kind)), "--output", "it.onnx", "--check_file", "test.csv"]
     assert export_onnx.main(arguments) == 0
-    report = json.loads((here / "it.onnx.json").read_text(encoding="utf-8"))
+    report = json.loads((user_folder / "it.onnx.json").read_text(encoding="utf-8"))
     assert (report["check"]["rows"], report["check"]["same_predictions"]) == (21, 1.0)
     assert ("token_type_ids" in report["inputs"]) == (kind in ("bert", "minilm"))
 
 
 @every_kind
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    kind: str, trained: Callable[[str], Path], here: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, trained: Callable[[str], Path], user_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = DataParallel.step
 
@@ -132,58 +117,62 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(DataParallel, "step", step_and_interrupt)
         assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 3
-    assert [path.name for path in (here / "out.checkpoint").glob("checkpoint-*")] == [f"checkpoint-{STOP_AT + 1}"]
+    assert [path.name for path in (user_folder / "out.checkpoint").glob("checkpoint-*")] == [
+        f"checkpoint-{STOP_AT + 1}"
+    ]
     assert main(["--model_name_or_path", kind, *ARGUMENTS, "--resume_from_checkpoint", "true"]) == 0
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        assert (here / "out" / name).read_bytes() == (trained(kind) / name).read_bytes()
+        assert (user_folder / "out" / name).read_bytes() == (trained(kind) / name).read_bytes()
 
 
 @every_kind
-def test_no_more_tokens_are_asked_for_than_it_reads(kind: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_more_tokens_are_asked_for_than_it_reads(
+    kind: str, user_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     # RoBERTa's config names two positions more, which are never reached.
     longer = ["--max_seq_length", str(MOST_TOKENS + 1)]
     assert main(["--model_name_or_path", kind, *ARGUMENTS, *longer]) == 2
     told = capsys.readouterr().err
     most = f"must be at most {MOST_TOKENS} for {kind}, not {MOST_TOKENS + 1}"
     assert told == f"train_model: max_seq_length {most}: it has no more positions\n"
-    assert not (here / "out").exists()
+    assert not (user_folder / "out").exists()
 
 
 @every_kind
-def test_pairs_of_texts_are_trained_on(kind: str, here: Path) -> None:
+def test_pairs_of_texts_are_trained_on(kind: str, user_folder: Path) -> None:
     opinions = ["good", "bad", "great", "awful"]
     rows = [(f"film {row} was {opinions[row % 4]}", f"it was {opinions[row // 2 % 4]}") for row in range(32)]
     lines = [f"{first},{second},{at % 2}" for at, (first, second) in enumerate(rows)]
-    (here / "train.csv").write_text("\n".join(["text,other,label", *lines]), encoding="utf-8")
+    (user_folder / "train.csv").write_text("\n".join(["text,other,label", *lines]), encoding="utf-8")
     flags = ("--text_column_name", "text", "--text_pair_column_name", "other", "--num_train_epochs", "1")
     assert main(["--model_name_or_path", kind, "--train_file", "train.csv", *ARGUMENTS[4:], *flags]) == 0
 
 
 @every_kind
-def test_rows_are_encoded_as_its_tokenizer_does(kind: str, material: Path) -> None:
+def test_rows_are_encoded_as_its_tokenizer_does(kind: str, inputs: Path) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(material / kind)
+    tokenizer = AutoTokenizer.from_pretrained(inputs / kind)
     texts = ("a good film", " Very\tBAD!", "ça va 😀", "good " * 50, f"{tokenizer.sep_token} not {tokenizer.pad_token}")
-    wanted = AutoTokenizer.from_pretrained(material / kind)(list(texts), truncation=True, max_length=12)["input_ids"]
+    wanted = AutoTokenizer.from_pretrained(inputs / kind)(list(texts), truncation=True, max_length=12)["input_ids"]
     rows = encode(Examples(split="train", texts=texts, labels=(0,) * 5), tokenizer=tokenizer, max_seq_length=12)
     assert [rows.tokens([row]).tolist() for row in range(5)] == wanted
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_a_decoder_without_a_padding_token_is_refused(
-    kind: str, here: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, user_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    build_tiny_decoder(here / kind, kind, padding=False)
+    build_tiny_decoder(user_folder / kind, kind, padding=False)
     assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 2
     told = capsys.readouterr().err
     assert told == f"train_model: the tokenizer of {kind} has no padding token: choose an encoder such as BERT\n"
-    assert not (here / "out").exists()
+    assert not (user_folder / "out").exists()
 
 
-def test_a_decoder_whose_tokenizer_has_one_is_trained_and_exported(here: Path) -> None:
+def test_a_decoder_whose_tokenizer_has_one_is_trained_and_exported(user_folder: Path) -> None:
     # Its config names none, and transformers then scores one text at a time only.
-    build_tiny_decoder(here / "llama", "llama", padding=True)
+    build_tiny_decoder(user_folder / "llama", "llama", padding=True)
     assert main(["--model_name_or_path", "llama", *ARGUMENTS, "--num_train_epochs", "1"]) == 0
-    assert json.loads((here / "out" / "config.json").read_text(encoding="utf-8"))["pad_token_id"] == 0
+    assert json.loads((user_folder / "out" / "config.json").read_text(encoding="utf-8"))["pad_token_id"] == 0
     assert export_onnx.main(["--model", "out", "--output", "it.onnx", "--check_file", "test.csv"]) == 0

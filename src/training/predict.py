@@ -18,7 +18,6 @@ from src.training.inference.arguments import Parser, positive_integer
 from src.training.inference.lines import as_text, text_windows
 from src.training.inference.model_folder import TrainedModel, find_trained_model
 from src.training.inference.pairs import Text, expects_pairs, pair_arguments, parse_pair
-from src.training.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from src.training.inference.classifier import Classifier
@@ -99,7 +98,7 @@ def _print_all(windows: Iterator[list[Text]], *, source: TrainedModel, batch_siz
     first = next(windows, None)
     if first is None:
         return
-    prepare_environment(Recipe(reproducible="off"))
+    prepare_environment("off")
     import torch
 
     from src.training.inference.classifier import load_classifier

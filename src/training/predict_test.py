@@ -28,23 +28,27 @@ sys.exit(code)
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder with a model."""
-    folder = tmp_path_factory.mktemp("here")
+def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained model."""
+    folder = tmp_path_factory.mktemp("user")
     build_tiny_model(folder / "model", head=2)
     return folder
 
 
-def _environment(here: Path) -> dict[str, str]:
-    return os.environ | {"BUILD_WORKING_DIRECTORY": str(here), "PYTHONPATH": os.pathsep.join(sys.path)}
+def _environment(user_folder: Path) -> dict[str, str]:
+    return os.environ | {"BUILD_WORKING_DIRECTORY": str(user_folder), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def _run(
-    here: Path, *arguments: str, lines: bytes = b"", code: str | None = None
+    user_folder: Path, *arguments: str, lines: bytes = b"", code: str | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     command = ["-m", "src.training.predict"] if code is None else ["-c", code]
     return subprocess.run(
-        [sys.executable, *command, *arguments], env=_environment(here), input=lines, capture_output=True, timeout=120
+        [sys.executable, *command, *arguments],
+        env=_environment(user_folder),
+        input=lines,
+        capture_output=True,
+        timeout=120,
     )
 
 
@@ -52,14 +56,14 @@ def _rows(output: bytes) -> list[Any]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_lines_come_back_in_order_with_the_pipelines_scores(here: Path, tmp_path: Path) -> None:
+def test_lines_come_back_in_order_with_the_pipelines_scores(user_folder: Path, tmp_path: Path) -> None:
     texts = read_file(write_sentences(tmp_path / "rows.csv", rows=200, seed=3)).columns["text"]
     arguments = ("--model", "model", "--batch_size", "4", "--threads", "1")
-    done = _run(here, *arguments, lines="\n".join(texts).encode())
+    done = _run(user_folder, *arguments, lines="\n".join(texts).encode())
     assert (done.returncode, done.stderr) == (0, b"")
     rows = _rows(done.stdout)
     assert [row["text"] for row in rows] == texts
-    classify: Any = pipeline("text-classification", model=str(here / "model"), device="cpu")
+    classify: Any = pipeline("text-classification", model=str(user_folder / "model"), device="cpu")
     for row, wanted in zip(rows, classify(texts), strict=True):
         assert row["score"] == pytest.approx(wanted["score"], abs=1e-6)
         assert row["label"] == wanted["label"] or row["score"] == pytest.approx(0.5, abs=1e-6)
@@ -67,8 +71,8 @@ def test_lines_come_back_in_order_with_the_pipelines_scores(here: Path, tmp_path
         assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-6)
 
 
-def test_texts_may_be_arguments_and_are_not_escaped(here: Path) -> None:
-    done = _run(here, "--model", "model", "schön", "--threads", "1", "two\nlines")
+def test_texts_may_be_arguments_and_are_not_escaped(user_folder: Path) -> None:
+    done = _run(user_folder, "--model", "model", "schön", "--threads", "1", "two\nlines")
     assert [row["text"] for row in _rows(done.stdout)] == ["schön", "two\nlines"]
     assert "schön".encode() in done.stdout
 
@@ -83,31 +87,31 @@ def test_texts_may_be_arguments_and_are_not_escaped(here: Path) -> None:
     ],
 )
 def test_a_wrong_request_is_one_sentence_before_anything_heavy_is_loaded(
-    here: Path, arguments: tuple[str, ...], lines: bytes, words: bytes
+    user_folder: Path, arguments: tuple[str, ...], lines: bytes, words: bytes
 ) -> None:
-    done = _run(here, *arguments, lines=lines, code=_LISTS_WHAT_IT_LOADED)
+    done = _run(user_folder, *arguments, lines=lines, code=_LISTS_WHAT_IT_LOADED)
     assert (done.returncode, done.stdout) == (2, b"")
     sentence, loaded = done.stderr.splitlines()
     assert words in sentence
     assert loaded == b"loaded: []"
 
 
-def test_what_stands_before_an_empty_line_is_answered(here: Path) -> None:
-    done = _run(here, "--model", "model", "--threads", "1", lines=b"good\nbad\n\nfine\n")
+def test_what_stands_before_an_empty_line_is_answered(user_folder: Path) -> None:
+    done = _run(user_folder, "--model", "model", "--threads", "1", lines=b"good\nbad\n\nfine\n")
     assert done.returncode == 2
     assert [row["text"] for row in _rows(done.stdout)] == ["good", "bad"]
     assert done.stderr == b"predict: line 3 is empty: every line must hold a text\n"
 
 
-def test_no_lines_are_no_texts(here: Path) -> None:
-    done = _run(here, "--model", "model")
+def test_no_lines_are_no_texts(user_folder: Path) -> None:
+    done = _run(user_folder, "--model", "model")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_a_reader_that_has_seen_enough_ends_it_quietly(here: Path) -> None:
+def test_a_reader_that_has_seen_enough_ends_it_quietly(user_folder: Path) -> None:
     command = [sys.executable, "-m", "src.training.predict", "--model", "model", "--threads", "1", "--batch_size", "8"]
     process = subprocess.Popen(
-        command, env=_environment(here), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, env=_environment(user_folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     with process:
@@ -121,13 +125,15 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(here: Path) -> None:
     assert process.returncode == 0
 
 
-def test_a_refusal_takes_less_than_two_seconds(here: Path) -> None:
+def test_a_refusal_takes_less_than_two_seconds(user_folder: Path) -> None:
     began = time.monotonic()
-    assert _run(here, "--model", "model", "--max_seq_length", "33", "good").returncode == 2
+    assert _run(user_folder, "--model", "model", "--max_seq_length", "33", "good").returncode == 2
     assert time.monotonic() - began < 2
 
 
-def test_it_can_be_called(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(here))
+def test_it_can_be_called(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(user_folder))
     assert main(["--model", "model", "--threads", "1", "good"]) == 0
     assert json.loads(capfd.readouterr().out)["text"] == "good"

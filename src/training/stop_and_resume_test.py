@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from src.training.engine.checkpoints import Checkpoints
-from src.training.testing.program_runs import called_from
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.user_folder import copy_of_inputs, write_inputs
 from src.training.train_model import main
 
 # Long enough to be stopped in the middle. Many labels of the train rows are wrong, so the last epoch is not the best
@@ -29,32 +28,21 @@ ARGUMENTS = (
     *("--max_seq_length", "16", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2"),
     *("--num_train_epochs", "12", "--threads", "1", "--output_dir", "out"),
 )
-MATERIAL = ("base", "train.csv", "dev.csv", "test.csv")
+INPUTS = ("base", "train.csv", "dev.csv", "test.csv")
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model and rows."""
-    folder = tmp_path_factory.mktemp("material")
-    build_tiny_model(folder / "base")
-    write_sentences(folder / "train.csv", rows=100, seed=1, noise=0.3)
-    write_sentences(folder / "dev.csv", rows=40, seed=3, noise=0.2)
-    write_sentences(folder / "test.csv", rows=20, seed=2)
-    return folder
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_inputs(tmp_path_factory.mktemp("inputs"), train=100, dev=40, test=20, noisy=True)
 
 
-@pytest.fixture
-def here(material: Path, tmp_path: Path) -> Iterator[Path]:
-    """A user's folder with a model and rows, which programs are called from."""
-    folder = shutil.copytree(material, tmp_path / "here")
-    with called_from(folder):
-        yield folder
+user_folder = pytest.fixture(copy_of_inputs)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(material: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def uninterrupted(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of a run that nothing stopped."""
-    folder = shutil.copytree(material, tmp_path_factory.mktemp("uninterrupted") / "here")
+    folder = shutil.copytree(inputs, tmp_path_factory.mktemp("uninterrupted") / "user_folder")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
         assert main([*ARGUMENTS]) == 0
@@ -62,7 +50,7 @@ def uninterrupted(material: Path, tmp_path_factory: pytest.TempPathFactory) -> b
 
 
 @pytest.fixture
-def program(here: Path) -> Iterator[subprocess.Popen[str]]:
+def program(user_folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The program in a process of its own, in the middle of training."""
     process = subprocess.Popen(
         [sys.executable, "-m", "src.training.train_model", *ARGUMENTS, "--num_train_epochs", "2000"],
@@ -72,27 +60,27 @@ def program(here: Path) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     try:
-        _wait_for_a_step(here, gone=lambda: process.poll() is not None)
+        _wait_for_a_step(user_folder, gone=lambda: process.poll() is not None)
         yield process
     finally:
         process.kill()
         process.communicate()
 
 
-def _wait_for_a_step(here: Path, *, epochs: int = 0, gone: Callable[[], bool] = lambda: False) -> None:
+def _wait_for_a_step(user_folder: Path, *, epochs: int = 0, gone: Callable[[], bool] = lambda: False) -> None:
     """Returns when a step is done and so many epochs are scored."""
-    path, give_up, events = here / "out.checkpoint" / "events.jsonl", time.monotonic() + 60, ""
+    path, give_up, events = user_folder / "out.checkpoint" / "events.jsonl", time.monotonic() + 60, ""
     while '"event": "step"' not in events or events.count('"event": "evaluation"') < epochs:
         events = path.read_text() if path.is_file() else ""
         assert not gone() and time.monotonic() < give_up, "training has not begun"
         time.sleep(0.01)
 
 
-def _stopped_by(number: signal.Signals, here: Path, *, epochs: int = 0) -> int:
+def _stopped_by(number: signal.Signals, user_folder: Path, *, epochs: int = 0) -> int:
     """Runs the program in this process and sends it a signal in the middle; returns its exit code."""
 
     def interrupt() -> None:
-        _wait_for_a_step(here, epochs=epochs)
+        _wait_for_a_step(user_folder, epochs=epochs)
         os.kill(os.getpid(), number)
 
     sender = threading.Thread(target=interrupt, daemon=True)
@@ -114,67 +102,69 @@ def _metrics(folder: Path) -> Any:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: subprocess.Popen[str], here: Path) -> None:
+def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: subprocess.Popen[str], user_folder: Path) -> None:
     started = time.monotonic()
     program.send_signal(signal.SIGINT)
     _, told = program.communicate(timeout=30)
     assert (program.returncode, time.monotonic() - started < 10) == (3, True)
     assert "rerun the command to resume" in told
     assert "Traceback" not in told
-    assert {path.name for path in here.iterdir()} == {*MATERIAL, "out.checkpoint"}
-    metrics = _metrics(here / "out.checkpoint")
+    assert {path.name for path in user_folder.iterdir()} == {*INPUTS, "out.checkpoint"}
+    metrics = _metrics(user_folder / "out.checkpoint")
     assert (metrics["status"], metrics["after"]) == ("interrupted", None)
     assert metrics["train"]["steps"] > 0
 
 
 def test_a_killed_program_leaves_nothing_under_the_final_name_and_nothing_in_the_way(
-    program: subprocess.Popen[str], here: Path, uninterrupted: bytes
+    program: subprocess.Popen[str], user_folder: Path, uninterrupted: bytes
 ) -> None:
     program.send_signal(signal.SIGKILL)
     program.communicate(timeout=30)
-    assert not (here / "out").exists()
+    assert not (user_folder / "out").exists()
     assert main([*ARGUMENTS]) == 0
-    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
-    assert {path.name for path in here.iterdir()} == {*MATERIAL, "out"}
+    assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
+    assert {path.name for path in user_folder.iterdir()} == {*INPUTS, "out"}
     # Nor do steps of the killed run stand among the events.
-    assert _steps(here / "out") == list(range(1, 12 * 25 + 1))
+    assert _steps(user_folder / "out") == list(range(1, 12 * 25 + 1))
 
 
 @pytest.mark.parametrize(("number", "epochs"), [(signal.SIGINT, 0), (signal.SIGTERM, 6)])
 def test_the_same_command_goes_on_to_the_bits_of_an_uninterrupted_run(
-    number: signal.Signals, epochs: int, here: Path, uninterrupted: bytes
+    number: signal.Signals, epochs: int, user_folder: Path, uninterrupted: bytes
 ) -> None:
-    assert _stopped_by(number, here, epochs=epochs) == 3
-    stopped = _metrics(here / "out.checkpoint")
+    assert _stopped_by(number, user_folder, epochs=epochs) == 3
+    stopped = _metrics(user_folder / "out.checkpoint")
     assert stopped["status"] == "interrupted"
-    assert not (here / "out").exists()
+    assert not (user_folder / "out").exists()
     assert main([*ARGUMENTS, "--resume_from_checkpoint", "true"]) == 0
-    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
-    assert not (here / "out.checkpoint").exists()
-    train = _metrics(here / "out")["train"]
+    assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
+    assert not (user_folder / "out.checkpoint").exists()
+    train = _metrics(user_folder / "out")["train"]
     assert 0 < stopped["train"]["steps"] < train["steps"]
     # What was done before the stop counts, and nothing twice.
     assert train["examples"] == 12 * 100
     assert train["seconds"] > stopped["train"]["seconds"]
-    assert _steps(here / "out") == list(range(1, train["steps"] + 1))
-    scores = [(event["accuracy"], -event["loss"]) for event in _events(here / "out") if event["event"] == "evaluation"]
+    assert _steps(user_folder / "out") == list(range(1, train["steps"] + 1))
+    scores = [
+        (event["accuracy"], -event["loss"]) for event in _events(user_folder / "out") if event["event"] == "evaluation"
+    ]
     assert len(scores) == 12
     assert max(scores) in scores[:5], "the best epoch is to be one that a checkpoint has to carry"
 
 
-def test_a_deadline_saves_a_checkpoint_and_says_so(here: Path, uninterrupted: bytes) -> None:
+def test_a_deadline_saves_a_checkpoint_and_says_so(user_folder: Path, uninterrupted: bytes) -> None:
     assert main([*ARGUMENTS, "--deadline_seconds", "0.2"]) == 3
-    assert _metrics(here / "out.checkpoint")["status"] == "stopped_at_deadline"
-    assert not (here / "out").exists()
+    assert _metrics(user_folder / "out.checkpoint")["status"] == "stopped_at_deadline"
+    assert not (user_folder / "out").exists()
     assert main([*ARGUMENTS]) == 0
-    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
+    assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
 def test_a_stop_while_a_checkpoint_is_read_keeps_it(
-    here: Path, uninterrupted: bytes, monkeypatch: pytest.MonkeyPatch
+    user_folder: Path, uninterrupted: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _stopped_by(signal.SIGTERM, here) == 3
-    steps = _metrics(here / "out.checkpoint")["train"]["steps"]
+    assert _stopped_by(signal.SIGTERM, user_folder) == 3
+    steps = _metrics(user_folder / "out.checkpoint")["train"]["steps"]
     load = Checkpoints.load
 
     def load_and_be_interrupted(self: Checkpoints, path: Path, **more: Any) -> Any:
@@ -185,56 +175,58 @@ def test_a_stop_while_a_checkpoint_is_read_keeps_it(
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "load", load_and_be_interrupted)
         assert main([*ARGUMENTS]) == 3
-    [checkpoint] = (here / "out.checkpoint").glob("checkpoint-*")
+    [checkpoint] = (user_folder / "out.checkpoint").glob("checkpoint-*")
     assert checkpoint.name == f"checkpoint-{steps}"
     assert main([*ARGUMENTS]) == 0
-    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
+    assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_unless_dropped(
-    here: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
+    user_folder: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*ARGUMENTS, "--seed", "7", "--deadline_seconds", "0"]) == 3
     assert main([*ARGUMENTS]) == 2
     assert "checkpoint of another recipe" in capsys.readouterr().err
-    assert (here / "out.checkpoint" / "checkpoint-0").is_dir()
+    assert (user_folder / "out.checkpoint" / "checkpoint-0").is_dir()
     assert main([*ARGUMENTS, "--resume_from_checkpoint", "false"]) == 0
-    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
+    assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
 def test_a_damaged_checkpoint_costs_the_way_back_to_the_one_before_it(
-    here: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
+    user_folder: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     often = [*ARGUMENTS, "--checkpoint_seconds", "0", "--save_total_limit", "3"]
     assert main([*often, "--deadline_seconds", "1"]) == 3
-    *_, before, newest = sorted((here / "out.checkpoint").glob("checkpoint-*"), key=lambda path: path.stat().st_mtime)
+    *_, before, newest = sorted(
+        (user_folder / "out.checkpoint").glob("checkpoint-*"), key=lambda path: path.stat().st_mtime
+    )
     os.truncate(newest / "model.safetensors", 1000)
     capsys.readouterr()
     assert main([*often, "--deadline_seconds", "0"]) == 3
     assert f"{newest} is damaged: model.safetensors has 1,000 of" in capsys.readouterr().out
     assert before.exists()
     assert main([*often]) == 0
-    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
+    assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
 def test_with_every_checkpoint_damaged_the_run_is_refused_until_it_is_to_start_anew(
-    here: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
+    user_folder: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _stopped_by(signal.SIGTERM, here) == 3
-    [checkpoint] = (here / "out.checkpoint").glob("checkpoint-*")
+    assert _stopped_by(signal.SIGTERM, user_folder) == 3
+    [checkpoint] = (user_folder / "out.checkpoint").glob("checkpoint-*")
     (checkpoint / "state.json").write_text("")
     assert main([*ARGUMENTS]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "state.json cannot be read" in told
-    assert "start anew with --resume_from_checkpoint false" in told
+    assert "start over with --resume_from_checkpoint false" in told
     assert checkpoint.exists()
     assert main([*ARGUMENTS, "--resume_from_checkpoint", "false"]) == 0
-    assert (here / "out" / "model.safetensors").read_bytes() == uninterrupted
+    assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
 def test_resuming_without_a_checkpoint_is_refused_when_it_is_asked_for(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    user_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*ARGUMENTS, "--resume_from_checkpoint", "true"]) == 2
     assert "no checkpoint" in capsys.readouterr().err
-    assert not (here / "out").exists()
+    assert not (user_folder / "out").exists()

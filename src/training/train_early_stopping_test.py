@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.training.engine.early_stopping import epochs_without_progress, is_out_of_patience
-from src.training.recipes.recipe import Recipe
-from src.training.testing.program_runs import called_from
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.engine.early_stopping import EarlyStopping
+from src.training.testing.user_folder import copy_of_inputs, write_inputs
 from src.training.train_model import main
 
 EPOCHS, STEPS_AN_EPOCH = 30, 15
@@ -29,22 +25,11 @@ PATIENT = (*ARGUMENTS, "--early_stopping_patience", "3")
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model and rows."""
-    folder = tmp_path_factory.mktemp("material")
-    build_tiny_model(folder / "base")
-    write_sentences(folder / "train.csv", rows=60, seed=1, noise=0.3)
-    write_sentences(folder / "dev.csv", rows=40, seed=3, noise=0.2)
-    write_sentences(folder / "test.csv", rows=20, seed=2)
-    return folder
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_inputs(tmp_path_factory.mktemp("inputs"), train=60, dev=40, test=20, noisy=True)
 
 
-@pytest.fixture
-def here(material: Path, tmp_path: Path) -> Iterator[Path]:
-    """A user's folder with a model and rows, which programs are called from."""
-    folder = shutil.copytree(material, tmp_path / "here")
-    with called_from(folder):
-        yield folder
+user_folder = pytest.fixture(copy_of_inputs)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -52,11 +37,11 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in told if event["event"] == kind]
 
 
-def counts(gains: list[float], **fields: Any) -> list[int]:
+def counts(gains: list[float], *, threshold: float = 0.0) -> list[int]:
     """How many epochs without progress there are after each of these: gains over the best one before."""
-    recipe, found = Recipe(**fields), [0]
+    rule, found = EarlyStopping(patience=3, threshold=threshold), [0]
     for gain in gains:
-        found.append(epochs_without_progress(recipe, so_far=found[-1], better=gain >= 0, gain=gain))
+        found.append(rule.epochs_without_progress(so_far=found[-1], better=gain >= 0, gain=gain))
     return found[1:]
 
 
@@ -66,36 +51,36 @@ def test_any_better_epoch_is_progress_without_a_threshold() -> None:
 
 
 def test_with_a_threshold_a_gain_has_to_be_above_it() -> None:
-    assert counts([math.inf, 0.01, 0.05, 0.06, -0.1], early_stopping_threshold=0.05) == [0, 1, 2, 0, 1]
+    assert counts([math.inf, 0.01, 0.05, 0.06, -0.1], threshold=0.05) == [0, 1, 2, 0, 1]
 
 
 def test_patience_ends_after_as_many_epochs_as_it_says_and_never_where_none_is_set() -> None:
-    assert [is_out_of_patience(Recipe(early_stopping_patience=2), epochs=epochs) for epochs in (0, 1, 2)] == [
-        *(False, False, True)
-    ]
-    assert not is_out_of_patience(Recipe(), epochs=1000)
+    assert [EarlyStopping(patience=2).is_out_of_patience(epochs) for epochs in (0, 1, 2)] == [False, False, True]
+    assert not EarlyStopping().is_out_of_patience(1000)
 
 
-def test_training_ends_early_keeps_the_best_epoch_and_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_ends_early_keeps_the_best_epoch_and_says_so(
+    user_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*PATIENT]) == 0
     told = capsys.readouterr().out
-    scores = [(event["accuracy"], -event["loss"]) for event in events(here / "out", "evaluation")]
+    scores = [(event["accuracy"], -event["loss"]) for event in events(user_folder / "out", "evaluation")]
     best = scores.index(max(scores)) + 1
     assert len(scores) == best + 3 < EPOCHS
-    [stop] = events(here / "out", "early_stop")
+    [stop] = events(user_folder / "out", "early_stop")
     assert (stop["epoch"], stop["step"]) == (best + 3, (best + 3) * STEPS_AN_EPOCH)
     assert told.count("stopped early") == 1
     assert f"epoch {best} had the best validation scores: it is kept" in told
     line = f"after epoch {best + 3} of {EPOCHS}: 3 without a better score"
-    assert line in (here / "out" / "report.html").read_text(encoding="utf-8")
-    assert f"{best + 3} of at most {EPOCHS} (stopped early) epochs" in (here / "out" / "README.md").read_text()
+    assert line in (user_folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"{best + 3} of at most {EPOCHS} (stopped early) epochs" in (user_folder / "out" / "README.md").read_text()
 
 
-def test_the_epochs_before_the_stop_are_those_of_the_whole_run(here: Path) -> None:
+def test_the_epochs_before_the_stop_are_those_of_the_whole_run(user_folder: Path) -> None:
     # The learning rate falls to 0 at the end of the whole run, not of the shortened one.
     assert main([*PATIENT]) == 0
     assert main([*ARGUMENTS, "--output_dir", "whole"]) == 0
-    stopped, whole = events(here / "out", "step"), events(here / "whole", "step")
+    stopped, whole = events(user_folder / "out", "step"), events(user_folder / "whole", "step")
     deciding = ("step", "loss", "learning_rate")
     assert [[event[key] for key in deciding] for event in stopped] == [
         [event[key] for key in deciding] for event in whole[: len(stopped)]
@@ -104,7 +89,7 @@ def test_the_epochs_before_the_stop_are_those_of_the_whole_run(here: Path) -> No
 
 
 @pytest.mark.parametrize("deadline", ["0.1", "0.3"])
-def test_a_resumed_run_ends_at_the_same_epoch_with_the_same_bits(here: Path, deadline: str) -> None:
+def test_a_resumed_run_ends_at_the_same_epoch_with_the_same_bits(user_folder: Path, deadline: str) -> None:
     assert main([*PATIENT, "--output_dir", "whole"]) == 0
     # Again and again, so that stops fall into epochs that wait for a better one.
     codes = [main([*PATIENT, "--deadline_seconds", deadline])]
@@ -113,15 +98,15 @@ def test_a_resumed_run_ends_at_the_same_epoch_with_the_same_bits(here: Path, dea
         codes.append(main([*PATIENT, "--deadline_seconds", deadline]))
     assert (codes[0], codes[-1]) == (3, 0)
     for kind in ("evaluation", "early_stop"):
-        assert events(here / "out", kind) == events(here / "whole", kind)
-    weights = [(here / name / "model.safetensors").read_bytes() for name in ("out", "whole")]
+        assert events(user_folder / "out", kind) == events(user_folder / "whole", kind)
+    weights = [(user_folder / name / "model.safetensors").read_bytes() for name in ("out", "whole")]
     assert weights[0] == weights[1]
 
 
-def test_an_epoch_that_gains_too_little_is_kept_but_is_no_progress(here: Path) -> None:
+def test_an_epoch_that_gains_too_little_is_kept_but_is_no_progress(user_folder: Path) -> None:
     assert main([*PATIENT, "--early_stopping_threshold", "0.9"]) == 0
-    assert [event["epoch"] for event in events(here / "out", "early_stop")] == [4]
-    scores = [(event["accuracy"], -event["loss"]) for event in events(here / "out", "evaluation")]
+    assert [event["epoch"] for event in events(user_folder / "out", "early_stop")] == [4]
+    scores = [(event["accuracy"], -event["loss"]) for event in events(user_folder / "out", "evaluation")]
     assert max(scores) != scores[0]
 
 
@@ -133,17 +118,17 @@ def test_an_epoch_that_gains_too_little_is_kept_but_is_no_progress(here: Path) -
     ],
 )
 def test_it_is_refused_where_no_rows_may_choose(
-    here: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    user_folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--model_name_or_path", "base", "--train_file", "train.csv", "--output_dir", "out", *arguments]
     assert main([*given, "--early_stopping_patience", "2"]) == 2
     told = capsys.readouterr().err
     assert "early_stopping_patience needs rows that may choose the epoch" in told
     assert told.count("\n") == 1
-    assert not (here / "out").exists()
+    assert not (user_folder / "out").exists()
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("user_folder")
 def test_a_threshold_without_patience_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ARGUMENTS, "--early_stopping_threshold", "0.1"]) == 2
     assert "early_stopping_threshold needs early_stopping_patience" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from src.training.run.options import RunOptions
 from src.training.run.request import Request, cross_field_mistakes, parse_request
 
 if TYPE_CHECKING:
-    from src.training.evaluation.value_metrics import AnyMetrics
+    from src.training.evaluation.problem import Metrics
     from src.training.run.resolved_run import ResolvedRun
 
 _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
@@ -66,7 +66,7 @@ def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = No
         StopRequested: a signal or the deadline came.
     """
     # What follows loads numpy and torch, which read the environment once.
-    prepare_environment(request.recipe)
+    prepare_environment(request.recipe.reproducible)
     from src.training.run.artifact import check_output_folder
     from src.training.run.resolved_run import resolve_run
 
@@ -135,7 +135,7 @@ def print_model_performance(
     text_pair_column_name: str | None = None,
     label_column_name: str = "label",
     max_seq_length: int = 128,
-) -> AnyMetrics:
+) -> Metrics:
     """Prints and returns a model's scores on rows with labels.
 
     Args:

@@ -9,16 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.evaluation.class_metrics import Metrics
-from src.training.testing.program_runs import called_from
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.problems.classification.metrics import ClassMetrics
+from src.training.testing.user_folder import copy_of_inputs, write_inputs
 from src.training.train_model import main, print_model_performance, train_classifier
 
 ARGUMENTS = (
@@ -30,19 +28,14 @@ REPRODUCIBLE = ("model.safetensors", "config.json", "recipe.json", "tokenizer.js
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model and rows."""
-    folder = tmp_path_factory.mktemp("material")
-    build_tiny_model(folder / "base")
-    write_sentences(folder / "train.csv", rows=80, seed=1)
-    write_sentences(folder / "test.csv", rows=20, seed=2)
-    return folder
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_inputs(tmp_path_factory.mktemp("inputs"), train=80, test=20)
 
 
 @pytest.fixture(scope="module")
-def finished(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifact folder of a run in a process of its own."""
-    folder = shutil.copytree(material, tmp_path_factory.mktemp("finished") / "here")
+    folder = shutil.copytree(inputs, tmp_path_factory.mktemp("finished") / "user_folder")
     done = subprocess.run(
         [sys.executable, "-m", "src.training.train_model", *ARGUMENTS],
         env=_clean_environment() | {"BUILD_WORKING_DIRECTORY": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -56,12 +49,7 @@ def finished(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-@pytest.fixture
-def here(material: Path, tmp_path: Path) -> Iterator[Path]:
-    """A user's folder with a model and rows, which programs are called from."""
-    folder = shutil.copytree(material, tmp_path / "elsewhere")
-    with called_from(folder):
-        yield folder
+user_folder = pytest.fixture(copy_of_inputs)
 
 
 def _clean_environment() -> dict[str, str]:
@@ -150,62 +138,64 @@ def test_events_tell_every_step_and_epoch(finished: Path) -> None:
     assert [event["epoch"] for event in events if event["event"] == "evaluation"] == [1, 2, 3, 4]
 
 
-def test_the_same_recipe_in_another_folder_and_process_gives_the_same_bits(finished: Path, here: Path) -> None:
+def test_the_same_recipe_in_another_folder_and_process_gives_the_same_bits(finished: Path, user_folder: Path) -> None:
     assert main([*ARGUMENTS]) == 0
-    assert _hashes(here / "out") == _hashes(finished)
+    assert _hashes(user_folder / "out") == _hashes(finished)
 
 
-def test_another_seed_gives_other_weights(finished: Path, here: Path) -> None:
+def test_another_seed_gives_other_weights(finished: Path, user_folder: Path) -> None:
     assert main([*ARGUMENTS, "--seed", "43"]) == 0
-    assert _hashes(here / "out")["model.safetensors"] != _hashes(finished)["model.safetensors"]
+    assert _hashes(user_folder / "out")["model.safetensors"] != _hashes(finished)["model.safetensors"]
 
 
-def test_a_rerun_of_the_same_recipe_replaces_its_model(finished: Path, here: Path) -> None:
-    shutil.copytree(finished, here / "out")
-    old = (here / "out").stat().st_ino
+def test_a_rerun_of_the_same_recipe_replaces_its_model(finished: Path, user_folder: Path) -> None:
+    shutil.copytree(finished, user_folder / "out")
+    old = (user_folder / "out").stat().st_ino
     assert main([*ARGUMENTS]) == 0
-    assert (here / "out").stat().st_ino != old
-    assert _hashes(here / "out") == _hashes(finished)
+    assert (user_folder / "out").stat().st_ino != old
+    assert _hashes(user_folder / "out") == _hashes(finished)
 
 
 def test_a_folder_with_another_model_is_refused_unless_told_otherwise(
-    finished: Path, here: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, user_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(finished, here / "out")
+    shutil.copytree(finished, user_folder / "out")
     other = (*ARGUMENTS, "--seed", "43", "--num_train_epochs", "1")
     assert main([*other]) == 2
     assert "model of another recipe" in capsys.readouterr().err
-    assert _hashes(here / "out") == _hashes(finished)
+    assert _hashes(user_folder / "out") == _hashes(finished)
     assert main([*other, "--overwrite_output_dir"]) == 0
-    assert _read(here / "out" / "recipe.json")["recipe"]["seed"] == 43
+    assert _read(user_folder / "out" / "recipe.json")["recipe"]["seed"] == 43
 
 
 def test_a_folder_with_something_else_is_refused_even_with_overwrite(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    user_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "out").mkdir()
-    (here / "out" / "thesis.txt").write_text("dear to me")
+    (user_folder / "out").mkdir()
+    (user_folder / "out" / "thesis.txt").write_text("dear to me")
     assert main([*ARGUMENTS, "--overwrite_output_dir"]) == 2
     assert "already holds something else" in capsys.readouterr().err
-    assert [path.name for path in (here / "out").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in (user_folder / "out").iterdir()] == ["thesis.txt"]
 
 
-def test_without_an_output_dir_the_folder_is_named_after_the_run(here: Path) -> None:
+def test_without_an_output_dir_the_folder_is_named_after_the_run(user_folder: Path) -> None:
     assert main([*ARGUMENTS[:-2], "--num_train_epochs", "1"]) == 0
-    [folder] = (here / "finetuned").iterdir()
+    [folder] = (user_folder / "finetuned").iterdir()
     assert folder.name == f"custom-{_read(folder / 'recipe.json')['fingerprint'][:8]}"
 
 
-def test_train_classifier_returns_the_folder_and_takes_any_field_of_a_recipe(here: Path) -> None:
+def test_train_classifier_returns_the_folder_and_takes_any_field_of_a_recipe(user_folder: Path) -> None:
     fields: dict[str, Any] = {"train_file": "train.csv", "test_file": "test.csv", "max_seq_length": 16, "threads": 1}
-    folder = train_classifier("base", output_dir=here / "mine", epochs=1, batch_size=8, learning_rate=1e-2, **fields)
-    assert folder == str(here / "mine")
-    assert _read(here / "mine" / "metrics.json")["train"]["steps"] == 9
+    folder = train_classifier(
+        "base", output_dir=user_folder / "mine", epochs=1, batch_size=8, learning_rate=1e-2, **fields
+    )
+    assert folder == str(user_folder / "mine")
+    assert _read(user_folder / "mine" / "metrics.json")["train"]["steps"] == 9
 
 
-def test_train_classifier_tells_a_misspelt_field(here: Path) -> None:
+def test_train_classifier_tells_a_misspelt_field(user_folder: Path) -> None:
     with pytest.raises(RequestError, match="learning_rates.*did you mean learning_rate"):
-        train_classifier("base", train_file="train.csv", output_dir=here / "mine", learning_rates=1e-3)
+        train_classifier("base", train_file="train.csv", output_dir=user_folder / "mine", learning_rates=1e-3)
 
 
 def test_print_model_performance_scores_a_dataset_without_a_trainer(
@@ -219,6 +209,6 @@ def test_print_model_performance_scores_a_dataset_without_a_trainer(
     sentences = ["the film was great", "a dull story", "a very good film"]
     rows = datasets.Dataset.from_dict({"sentence": sentences, "label": [1, 0, 0]})
     metrics = print_model_performance(model, None, tokenizer, rows)
-    assert isinstance(metrics, Metrics)
+    assert isinstance(metrics, ClassMetrics)
     assert metrics.confusion_matrix == ((1, 1), (0, 1))
     assert "Accuracy: 0.6667" in capsys.readouterr().out

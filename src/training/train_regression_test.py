@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.training import export_onnx, predict
-from src.training.evaluation.value_metrics import RegressionMetrics
+from src.training.problems.regression.metrics import ValueMetrics
 from src.training.testing.program_runs import json_lines, read_json, run_in
 from src.training.testing.tiny_model import build_tiny_model, write_ratings
 from src.training.train_model import main, print_model_performance
@@ -69,7 +69,7 @@ def test_a_regression_is_told_to_people(values: Path, capsys: pytest.CaptureFixt
     assert "epoch 16: validation mean absolute error" in told
     assert "Predicted value: " in told
     assert "Mean absolute error: " in told and "95% interval" in told
-    assert "rows nearer to their label" in told and "better, by more than noise (Wilcoxon's test, p " in told
+    assert "nearer to their label" in told and "better, by more than noise (Wilcoxon's signed-rank test, p " in told
     assert "ccuracy" not in told
     assert "mean absolute error" in (again / "out" / "report.html").read_text()
     assert "a regression)" in (again / "out" / "README.md").read_text()
@@ -129,7 +129,7 @@ def test_print_model_performance_scores_a_regression(values: Path) -> None:
     # Whole numbers are values too.
     rows = {"text": ["the film was great", "the film was awful"], "rating": [2, -2]}
     metrics = print_model_performance(model, None, tokenizer, rows, text_column_name="text", label_column_name="rating")
-    assert isinstance(metrics, RegressionMetrics)
+    assert isinstance(metrics, ValueMetrics)
     assert metrics.mae < 1
     assert metrics.pearson == pytest.approx(1)
 

@@ -16,9 +16,9 @@ _sdist = tag_class(
             doc = "the package's name on PyPI",
             mandatory = True,
         ),
-        # A label of the tag is read in MODULE.bazel's scope: the interpreter's version stands there alone.
+        # The label is resolved in MODULE.bazel's scope, the only place that names the interpreter's version.
         "python": attr.label(
-            doc = "interpreter with pip; without it python3 from PATH",
+            doc = "interpreter with pip; default: python3 from PATH",
         ),
         "requirements_lock": attr.label(
             doc = "holds the package's version and hashes",
@@ -37,7 +37,7 @@ def _sdists_impl(module_ctx):
                 requirements_lock = tag.requirements_lock,
             )
 
-    # The tags alone decide which repositories there are, so MODULE.bazel.lock need not hold them.
+    # Only the tags determine the repositories, so MODULE.bazel.lock need not hold them.
     return module_ctx.extension_metadata(reproducible = True)
 
 sdists = module_extension(

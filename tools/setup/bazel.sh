@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced by setup.sh: finds or installs Bazel and says which lane that makes (see tools/bazel).
+# Sourced by setup.sh: finds or installs Bazel and determines the lane (see tools/bazel).
 
 : "${root:?}" "${scratch:?}" # set by setup.sh
 bazelisk_version=1.28.1
 
-# sha256 of that release's files; npm's package @bazel/bazelisk holds the same files as the release on GitHub.
+# sha256 of that release's files; the npm package @bazel/bazelisk holds the same files as the release on GitHub.
 bazelisk_sha256() { # PLATFORM
   case "$1" in
     linux-amd64) echo 22e7d3a188699982f661cf4687137ee52d1f24fec1ec893d91a6c4d791a75de8 ;;
@@ -29,8 +29,8 @@ sha256() { # FILE...
   if command -v sha256sum > /dev/null; then cat "$@" | sha256sum; else cat "$@" | shasum -a 256; fi | cut -d ' ' -f 1
 }
 
-# Whether an https server is in reach: any answer counts, within 3 seconds. A bare Debian has no curl.
-answers() { # URL
+# Whether an https server is reachable: any answer within 3 seconds. A bare Debian has no curl.
+is_reachable() { # URL
   local host="${1#https://}"
   if command -v curl > /dev/null; then
     curl --silent --head --output /dev/null --max-time 3 "$1"
@@ -50,17 +50,17 @@ apt_get() {
 }
 
 apt_install() { # PACKAGE...
-  command -v apt-get > /dev/null || fail 1 "this machine has no apt-get: install by hand what Debian calls $*"
+  command -v apt-get > /dev/null || fail 1 "apt-get is not installed: install the equivalent of these Debian packages: $*"
   [[ $EUID -eq 0 ]] || command -v sudo > /dev/null ||
-    fail 1 "there is no sudo here: run as root: apt-get install --no-install-recommends $*"
+    fail 1 "sudo is not installed: run as root: apt-get install --no-install-recommends $*"
   say "apt-get: installing $*"
-  # The package lists of a new machine are empty or old: only then are they fetched.
+  # Package lists are fetched only if the installed ones are empty or too old.
   apt_get install -y --no-install-recommends "$@" > /dev/null 2>&1 < /dev/null && return
   quietly apt_get update || fail 1 "apt-get update failed: see above"
   quietly apt_get install -y --no-install-recommends "$@" || fail 1 "apt-get could not install $*: see above"
 }
 
-# Debian's launcher runs bazel-4 (by way of tools/bazel) unless the release of .bazelversion is installed beside it.
+# Debian's launcher runs bazel-4 (through tools/bazel) unless the release of .bazelversion is installed beside it.
 is_debians() { # PROGRAM
   local folder
   folder="$(dirname "$(readlink -f "$1")")"
@@ -71,12 +71,12 @@ find_bazel() {
   local program
   if ! command -v bazel > /dev/null; then
     if program="$(command -v bazelisk)"; then
-      say "found bazelisk: $program"
+      say "using bazelisk: $program"
       link_bazel "$program"
-    elif answers https://releases.bazel.build; then
+    elif is_reachable https://releases.bazel.build; then
       install_bazelisk
     else
-      say "releases.bazel.build is out of reach: Debian's Bazel it is, which downloads nothing (the air-gapped lane)"
+      say "releases.bazel.build is not reachable: using Debian's Bazel, which downloads nothing (the air-gapped lane)"
       apt_install bazel-bootstrap file zip
     fi
     hash -r
@@ -86,24 +86,24 @@ find_bazel() {
   if is_debians "$program"; then
     lane=airgap
     say "air-gapped lane: $program, $(dpkg-query -W -f '${Package} ${Version}' bazel-bootstrap 2> /dev/null)"
-    # What Bazel's own test wrapper calls to pack up a test's outputs.
+    # Bazel's test wrapper packs a test's outputs with these.
     if ! command -v zip > /dev/null || ! command -v file > /dev/null; then apt_install file zip; fi
   else
     lane=online
-    ready_online "$program"
+    prepare_online "$program"
   fi
 }
 
-ready_online() { # PROGRAM
+prepare_online() { # PROGRAM
   local version
-  # bazelisk downloads the release of .bazelversion now and not in the middle of the first build.
-  version="$(cd "$root" && "$1" --version < /dev/null)" || fail 1 "$1 does not run (see above): where Bazel cannot be downloaded, take it off PATH, and this installs Debian's"
+  # This makes bazelisk download the release of .bazelversion now, not during the first build.
+  version="$(cd "$root" && "$1" --version < /dev/null)" || fail 1 "$1 does not run (see above): if it cannot download Bazel, remove it from PATH and rerun to install Debian's"
   say "online lane: $1, $version"
-  # Bazel looks for a C compiler before it builds anything, Python too.
+  # Bazel looks for a C compiler before any build, even of Python.
   command -v cc > /dev/null || command -v gcc > /dev/null || apt_install gcc libc6-dev
 }
 
-# Where programs go: into a folder of the system if that is writable, else into the user's own.
+# Installs into /usr/local/bin if that is writable, otherwise into the user's ~/.local/bin.
 link_bazel() { # PROGRAM
   local folder=/usr/local/bin
   if [[ ! -w "$folder" ]]; then
@@ -120,7 +120,7 @@ link_bazel() { # PROGRAM
 install_bazelisk() {
   local name
   name="$(platform)"
-  bazelisk_sha256 "$name" > /dev/null || fail 1 "there is no bazelisk for $name: install Bazel $(< "$root/.bazelversion") by hand"
+  bazelisk_sha256 "$name" > /dev/null || fail 1 "no bazelisk exists for $name: install Bazel $(< "$root/.bazelversion") by hand"
   say "bazelisk $bazelisk_version: downloading"
   if command -v npm > /dev/null; then
     (cd "$scratch" && quietly npm pack --loglevel=error "@bazel/bazelisk@$bazelisk_version" && tar -xzf ./*.tgz &&
@@ -129,8 +129,8 @@ install_bazelisk() {
     command -v curl > /dev/null || apt_install curl ca-certificates
     curl -fsSL -o "$scratch/bazelisk" \
       "https://github.com/bazelbuild/bazelisk/releases/download/v$bazelisk_version/bazelisk-$name"
-  fi || fail 1 "bazelisk could not be downloaded: see above"
+  fi || fail 1 "cannot download bazelisk: see above"
   [[ "$(sha256 "$scratch/bazelisk")" == "$(bazelisk_sha256 "$name")" ]] ||
-    fail 1 "what was downloaded is not bazelisk $bazelisk_version: its sha256 is wrong"
+    fail 1 "the downloaded bazelisk $bazelisk_version has a wrong sha256"
   link_bazel "$scratch/bazelisk"
 }

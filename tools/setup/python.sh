@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Sourced by setup.sh: the Python environment of the air-gapped lane, .venv, from the lock file.
+# Sourced by setup.sh: creates .venv, the Python environment of the air-gapped lane, from the lock file.
 
 : "${root:?}" "${scratch:?}" # set by setup.sh
 torch_index=https://download.pytorch.org/whl/cpu
-# Locked packages whose source distribution is read too (see tools/pypi_sdist.bzl).
+# Locked packages whose source distribution is needed too (see tools/pypi_sdist.bzl).
 sdists=(vaderSentiment)
 
 lock="$root/bazel_requirements_lock.txt"
 venv="$root/.venv"
 
-# What .venv was made from. Its file is written last, so an interrupted .venv has none.
+# Identifies the inputs of .venv. Its file is written last, so an interrupted .venv has none.
 venv_stamp() { # PYTHON
   "$1" -I -c 'import platform, sys; print(platform.python_version(), sys.implementation.cache_tag)' &&
     sha256 "$lock" "$root/tools/setup/python.sh"
@@ -21,15 +21,15 @@ venv_is_ready() {
   "$venv/bin/python" -I "$root/tools/airgap/check_venv.py" "$lock" > /dev/null 2>&1
 }
 
-# torch has wheels for Python 3.11 to 3.13. Debian's python3 has no ensurepip before python3-venv is installed.
-suits() { # PYTHON
+# torch has wheels for Python 3.11 to 3.13. Debian's python3 has no ensurepip until python3-venv is installed.
+is_suitable() { # PYTHON
   "$1" -I -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' > /dev/null 2>&1
 }
 
 find_python() {
   local candidate
   for candidate in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
-    if command -v "$candidate" > /dev/null && suits "$candidate"; then
+    if command -v "$candidate" > /dev/null && is_suitable "$candidate"; then
       "$candidate" -I -c 'import sys; print(sys.executable)'
       return
     fi
@@ -40,18 +40,18 @@ find_python() {
 pip_install() { # WHAT REQUIREMENTS [PIP_FLAG...]
   say "pip: installing $1 into .venv"
   # --no-deps: the lock is complete. --only-binary: nothing is built, so no package's code runs here.
-  # --no-compile: compileall does it afterwards, on all cores.
+  # --no-compile: compileall compiles afterwards, on all cores.
   quietly "$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --no-deps --require-hashes \
     --only-binary=:all: --no-compile -r "$2" "${@:3}"
 }
 
-# torch comes first and by its full name. PyPI's wheel of that version is a CUDA build of a gigabyte, of which pip
-# would find out only afterwards that the lock has another hash; it has no version that ends in +cpu.
+# torch comes first and by its full version. PyPI's wheel of that version is a CUDA build of a gigabyte, whose hash pip
+# would compare with the lock only after the download; PyPI has no version that ends in +cpu.
 install_torch() { # LOCK_OF_TORCH
   local flags=()
-  if answers "$torch_index"; then flags=("--extra-index-url=$torch_index"); fi
+  if is_reachable "$torch_index"; then flags=("--extra-index-url=$torch_index"); fi
   pip_install "torch (CPU)" "$1" ${flags[@]+"${flags[@]}"} && return
-  fail 1 "the locked CPU wheel of torch is not to be had (see above): this machine has to reach $torch_index, or pip has to know a folder with the wheel (PIP_FIND_LINKS)"
+  fail 1 "cannot install the locked CPU wheel of torch (see above): make $torch_index reachable, or point PIP_FIND_LINKS to a folder with the wheel"
 }
 
 split_lock() { # writes torch.txt and others.txt
@@ -71,9 +71,9 @@ fill_venv() {
   for package in "${sdists[@]}"; do
     say "pip: fetching the source distribution of $package"
     quietly "$venv/bin/python" "$root/tools/pypi_sdist.py" "$lock" "$package" "$venv/share/sdists" ||
-      fail 1 "the source distribution of $package is not to be had: see above"
+      fail 1 "cannot download the source distribution of $package: see above"
   done
-  # Tests run in a sandbox that cannot write here: without this each of them would compile all it imports.
+  # Tests run in a sandbox that cannot write here: without this each would compile everything it imports.
   # Some packages ship files for other Pythons, which do not compile.
   "$venv/bin/python" -m compileall -q -j 0 -x '/tests/' "$venv/lib" > /dev/null 2>&1 || true
 }
@@ -87,18 +87,18 @@ make_venv() {
   if ! python="$(find_python)"; then
     apt_install python3-venv
     hash -r
-    python="$(find_python)" || fail 1 "there is no Python 3.11, 3.12 or 3.13 with venv here: install one, as python3 or python3.13"
+    python="$(find_python)" || fail 1 "no Python 3.11, 3.12 or 3.13 with venv is installed: install one as python3 or python3.13"
   fi
-  say "Python $("$python" -I -c 'import platform; print(platform.python_version())'), $python: making .venv"
+  say "Python $("$python" -I -c 'import platform; print(platform.python_version())'), $python: creating .venv"
   rm -rf "$venv"
-  quietly "$python" -m venv "$venv" || fail 1 "$python could not make .venv: see above"
+  quietly "$python" -m venv "$venv" || fail 1 "$python could not create .venv: see above"
   fill_venv
   quietly "$venv/bin/python" -I "$root/tools/airgap/check_venv.py" "$lock" || fail 1 ".venv differs from the lock: see above"
   own_venv
   venv_stamp "$venv/bin/python" > "$venv/.ready"
 }
 
-# Under sudo .venv belongs to whoever the checkout belongs to.
+# Under sudo .venv gets the owner of the checkout.
 own_venv() {
   [[ $EUID -ne 0 ]] || chown -R --reference="$root" "$venv"
 }

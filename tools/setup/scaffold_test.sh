@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test of scaffold.sh: names, edits of the three files, refusals. Git and the whole run are .ci's.
+# Test of scaffold.sh: names, edits of the three files, refusals. .ci/run tests git and the complete run.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -15,8 +15,8 @@ fail() {
 # shellcheck source=tools/setup/scaffold.sh
 . "$here/scaffold.sh"
 
-equal() { # GOT WANTED
-  [[ "$1" == "$2" ]] || fail 1 "wanted '$2', got '$1'"
+equal() { # ACTUAL EXPECTED
+  [[ "$1" == "$2" ]] || fail 1 "expected '$2', got '$1'"
 }
 
 equal "$(module_name my-repo.2)" my-repo.2
@@ -36,9 +36,9 @@ equal "$(< "$new/WORKSPACE")" "$(printf 'workspace(name = "my.name")\nload(":x.b
 equal "$(< "$new/README.md")" "$(printf 'text\n# A & B\\1\n# Another')"
 
 refused() { # DIR SENTENCE
-  local status=0 said
-  said="$(check_target "$1" 2>&1)" || status=$?
-  [[ $status -eq 2 && "$said" == *"$2"* ]] || fail 1 "'$1': wanted a refusal with '$2', got $status, '$said'"
+  local status=0 message
+  message="$(check_target "$1" 2>&1)" || status=$?
+  [[ $status -eq 2 && "$message" == *"$2"* ]] || fail 1 "'$1': expected a refusal with '$2', got $status, '$message'"
 }
 
 mkdir "$TEST_TMPDIR/empty" "$TEST_TMPDIR/full"
@@ -47,7 +47,7 @@ refused "$TEST_TMPDIR/full" "is not empty"
 refused "$TEST_TMPDIR/full/.hidden" "is a file"
 refused "$TEST_TMPDIR/full/.hidden/new" "is a file"
 refused "$root/new" "inside this checkout"
-refused "$TEST_TMPDIR/a folder" "a space in its name"
+refused "$TEST_TMPDIR/a folder" "a path with a space"
 
 cd "$TEST_TMPDIR"
 accepted() { # DIR TARGET PARENT

@@ -6,57 +6,57 @@ import argparse
 import dataclasses
 from collections.abc import Iterator
 
-from src.cache_manager.commands.command import Answer, Command
+from src.cache_manager.commands.command import Answer, Commands, add_command
 from src.cache_manager.store.repair import Repair, repair
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import CORRUPT, INCOMPLETE, Finding, inspect
 from src.cli.errors import EXIT_DONE, EXIT_FAILED
 
 
-def _verify(store: Store, given: argparse.Namespace) -> Answer:
-    keys = [store.resolve(prefix) for prefix in given.keys] or sorted(store.keys())
-    found = [inspect(store.layout, key, every_byte=True) for key in keys]
+def add_commands(commands: Commands) -> None:
+    """Adds verify and repair."""
+    verify_parser = add_command(
+        commands, "verify", _verify, summary="hash every file and compare with what was committed"
+    )
+    verify_parser.add_argument("keys", nargs="*", metavar="KEY", help="models to read (default: all)")
+    repair_parser = add_command(
+        commands, "repair", _repair, summary="fix bad models from other copies of the same bytes, quarantine the rest"
+    )
+    repair_parser.add_argument("keys", nargs="*", metavar="KEY", help="models to repair (default: all)")
+
+
+def _verify(store: Store, options: argparse.Namespace) -> Answer:
+    keys = [store.resolve(prefix) for prefix in options.keys] or sorted(store.keys())
+    findings = [inspect(store.layout, key, every_byte=True) for key in keys]
     # What was evicted while others were hashed is no finding.
-    found = [finding for finding in found if store.path(finding.key).exists()]
-    # An entry of another version is no damage: that version vouches for it.
-    whole = not any(finding.state in (CORRUPT, INCOMPLETE) for finding in found)
+    findings = [finding for finding in findings if store.path(finding.key).exists()]
+    all_ok = not any(_is_bad(finding) for finding in findings)
     return Answer(
-        document={"ok": whole, "entries": [finding.to_document() for finding in found]},
-        lines=_findings(found),
-        exit_code=EXIT_DONE if whole else EXIT_FAILED,
+        data={"ok": all_ok, "entries": [finding.to_dict() for finding in findings]},
+        lines=_finding_lines(findings),
+        exit_code=EXIT_DONE if all_ok else EXIT_FAILED,
     )
 
 
-def _findings(found: list[Finding]) -> Iterator[str]:
-    for finding in found:
+def _is_bad(finding: Finding) -> bool:
+    """Whether an entry is damaged. One of another version is not: that version vouches for it."""
+    return finding.state in (CORRUPT, INCOMPLETE)
+
+
+def _finding_lines(findings: list[Finding]) -> Iterator[str]:
+    for finding in findings:
         yield f"{finding.key[:12]:<12}  {finding.state:<10}  {'; '.join(finding.problems)}".rstrip()
-    bad = sum(finding.state in (CORRUPT, INCOMPLETE) for finding in found)
-    yield f"{len(found)} models read" + (f", {bad} bad: `repair` mends or puts aside what is" if bad else ", none bad")
+    bad = sum(_is_bad(finding) for finding in findings)
+    yield f"{len(findings)} models read, " + (f"{bad} bad: `repair` fixes or quarantines them" if bad else "none bad")
 
 
-def _repair(store: Store, given: argparse.Namespace) -> Answer:
-    done = repair(store, [store.resolve(prefix) for prefix in given.keys])
-    return Answer(document={"entries": [dataclasses.asdict(each) for each in done]}, lines=_repairs(done))
+def _repair(store: Store, options: argparse.Namespace) -> Answer:
+    repairs = repair(store, [store.resolve(prefix) for prefix in options.keys])
+    return Answer(data={"entries": [dataclasses.asdict(each) for each in repairs]}, lines=_repair_lines(repairs))
 
 
-def _repairs(done: list[Repair]) -> Iterator[str]:
-    for each in done:
+def _repair_lines(repairs: list[Repair]) -> Iterator[str]:
+    for each in repairs:
         yield f"{each.key[:12]:<12}  {each.action:<11}  {'; '.join(each.problems)}"
-    if not done:
-        yield "nothing to mend"
-
-
-COMMANDS = (
-    Command(
-        name="verify",
-        words=("[KEY...]",),
-        summary="read every byte and compare it with its hash; exit code 1 if anything is bad",
-        run=_verify,
-    ),
-    Command(
-        name="repair",
-        words=("[KEY...]",),
-        summary="mend bad models from copies of the same bytes, and put the others aside",
-        run=_repair,
-    ),
-)
+    if not repairs:
+        yield "nothing to repair"

@@ -1,4 +1,4 @@
-"""ls, info, path: what the cache holds."""
+"""ls, info, path, hub: what this cache and the Hugging Face cache hold."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ import argparse
 import time
 from collections.abc import Iterator
 
-from src.cache_manager.commands.command import Answer, Command
+from src.cache_manager.commands.command import Answer, Commands, add_command
+from src.cache_manager.hub import cached_repositories
 from src.cache_manager.store.records import Record, iso_time, record_of, records
 from src.cache_manager.store.store import Store
 from src.cli.errors import RequestError
 from src.cli.formats import show_size
 
 
-def _ls(store: Store, given: argparse.Namespace) -> Answer:
-    del given
+def add_commands(commands: Commands) -> None:
+    """Adds ls, info, path and hub."""
+    add_command(commands, "ls", _ls, summary="list every model, the last used first")
+    parser = add_command(commands, "info", _info, summary="show all that is known of a model")
+    parser.add_argument("key", metavar="KEY", help="model to describe")
+    parser = add_command(commands, "path", _path, summary="print the folder of a model, if it is whole")
+    parser.add_argument("key", metavar="KEY", help="model to find")
+    add_command(commands, "hub", _hub, summary="list what the Hugging Face cache holds (HF_HOME, HF_HUB_CACHE)")
+
+
+def _ls(store: Store, options: argparse.Namespace) -> Answer:
+    del options
     found = records(store)
-    return Answer(document=[record.to_document() for record in found], lines=_table(store, found))
+    return Answer(data=[record.to_dict() for record in found], lines=_table(store, found))
 
 
 def _table(store: Store, found: list[Record]) -> Iterator[str]:
@@ -38,19 +49,19 @@ def _ago(moment: float) -> str:
     return "just now"
 
 
-def _info(store: Store, given: argparse.Namespace) -> Answer:
-    record = record_of(store, store.resolve(given.key))
+def _info(store: Store, options: argparse.Namespace) -> Answer:
+    record = record_of(store, store.resolve(options.key))
     manifest = record.manifest
     files = {} if manifest is None else manifest.files
-    document = {
-        **record.to_document(),
+    data = {
+        **record.to_dict(),
         "path": str(store.path(record.key)),
         "in_use": record.key in store.usage.in_use(),
         "problems": list(record.problems),
         "files": [{"name": name, "size_bytes": file.size, "sha256": file.sha256} for name, file in files.items()],
         "document": None if manifest is None else manifest.document,
     }
-    return Answer(document=document, lines=_describe(record, path=str(document["path"])))
+    return Answer(data=data, lines=_describe(record, path=str(data["path"])))
 
 
 def _describe(record: Record, *, path: str) -> Iterator[str]:
@@ -64,16 +75,21 @@ def _describe(record: Record, *, path: str) -> Iterator[str]:
         yield f"{show_size(file.size):>9}  {file.sha256[:12]}  {name}"
 
 
-def _path(store: Store, given: argparse.Namespace) -> Answer:
-    key = store.resolve(given.key)
+def _path(store: Store, options: argparse.Namespace) -> Answer:
+    key = store.resolve(options.key)
     folder = store.lookup(key)
     if folder is None:
         raise RequestError(f"the entry {key[:16]} is not whole: `verify` says what is wrong with it")
-    return Answer(document={"key": key, "path": str(folder)}, lines=[str(folder)])
+    return Answer(data={"key": key, "path": str(folder)}, lines=[str(folder)])
 
 
-COMMANDS = (
-    Command(name="ls", summary="every model, the last used first", run=_ls),
-    Command(name="info", words=("KEY",), summary="all that is known of a model", run=_info),
-    Command(name="path", words=("KEY",), summary="the folder of a model, if it is whole", run=_path),
-)
+def _hub(store: Store, options: argparse.Namespace) -> Answer:
+    del store, options
+    folder, revisions = cached_repositories()
+    lines = [
+        f"{each['commit'][:12]:<12}  {show_size(each['size_bytes']):>9}  "
+        f"{'whole' if each['complete'] else 'incomplete':<10}  {each['name']}"
+        + (f" ({', '.join(each['refs'])})" if each["refs"] else "")
+        for each in revisions
+    ]
+    return Answer(data=revisions, lines=[*lines, f"{len(revisions)} revisions in {folder}"])

@@ -6,39 +6,63 @@ import argparse
 import re
 from pathlib import Path
 
-from src.cache_manager.commands.command import Answer, Command
-from src.cache_manager.sharing.shared_cache import Remote, Sent
+from src.cache_manager.commands.command import Answer, Commands, add_command
+from src.cache_manager.sharing.shared_cache import SharedCache, Transferred
 from src.cache_manager.sharing.transfer import export_entry, import_folder
 from src.cache_manager.store.store import Store
 from src.cli.formats import show_size
 from src.cli.working_folder import working_folder
 
 
-def _import(store: Store, given: argparse.Namespace) -> Answer:
-    entry = import_folder(store, _folder(given.dir), model_name=given.name, allow_pickle=given.allow_pickle)
-    return Answer(document={"key": entry.name, "path": str(entry)}, lines=[f"{entry.name[:12]} imported: {entry}"])
+def add_commands(commands: Commands) -> None:
+    """Adds import, export, push and pull."""
+    parser = add_command(commands, "import", _import, summary="copy a model's folder into the cache")
+    parser.add_argument("dir", metavar="DIR", help="folder with config.json and safetensors")
+    entry = parser.add_argument_group("entry")
+    entry.add_argument("--name", help="model name that `ls` shows (default: the folder's name)")
+    entry.add_argument("--allow_pickle", action="store_true", help="also take files that run code when they are loaded")
+
+    parser = add_command(commands, "export", _export, summary="copy a model into a new folder")
+    parser.add_argument("key", metavar="KEY", help="model to copy")
+    parser.add_argument("dir", metavar="DIR", help="new or empty folder")
+
+    url_help = "shared cache: a folder, or a URL such as file://, s3:// or gs://"
+    parser = add_command(commands, "push", _push, summary="upload a model to a shared cache")
+    parser.add_argument("key", metavar="KEY", help="model to upload")
+    parser.add_argument("url", metavar="URL", help=url_help)
+    upload = parser.add_argument_group("upload")
+    upload.add_argument("--force", action="store_true", help="upload files even if the shared cache has them")
+
+    parser = add_command(commands, "pull", _pull, summary="download a model from a shared cache and verify it")
+    parser.add_argument("key", metavar="KEY", help="model to download")
+    parser.add_argument("url", metavar="URL", help=url_help)
 
 
-def _export(store: Store, given: argparse.Namespace) -> Answer:
-    key = store.resolve(given.key)
-    folder = export_entry(store, key, _folder(given.dir))
-    return Answer(document={"key": key, "path": str(folder)}, lines=[f"{key[:12]} exported to {folder}"])
+def _import(store: Store, options: argparse.Namespace) -> Answer:
+    entry = import_folder(store, _folder(options.dir), model_name=options.name, allow_pickle=options.allow_pickle)
+    return Answer(data={"key": entry.name, "path": str(entry)}, lines=[f"{entry.name[:12]} imported: {entry}"])
 
 
-def _push(store: Store, given: argparse.Namespace) -> Answer:
-    remote = Remote(_url(given.url))
-    return _sent(remote, remote.push(store, store.resolve(given.key), force=given.force), verb="pushed to")
+def _export(store: Store, options: argparse.Namespace) -> Answer:
+    key = store.resolve(options.key)
+    folder = export_entry(store, key, _folder(options.dir))
+    return Answer(data={"key": key, "path": str(folder)}, lines=[f"{key[:12]} exported to {folder}"])
 
 
-def _pull(store: Store, given: argparse.Namespace) -> Answer:
-    remote = Remote(_url(given.url))
-    return _sent(remote, remote.pull(store, remote.resolve(given.key)), verb="pulled from")
+def _push(store: Store, options: argparse.Namespace) -> Answer:
+    shared = SharedCache(_url(options.url))
+    return _transferred(shared, shared.push(store, store.resolve(options.key), force=options.force), verb="pushed to")
 
 
-def _sent(remote: Remote, sent: Sent, *, verb: str) -> Answer:
+def _pull(store: Store, options: argparse.Namespace) -> Answer:
+    shared = SharedCache(_url(options.url))
+    return _transferred(shared, shared.pull(store, shared.resolve(options.key)), verb="pulled from")
+
+
+def _transferred(shared: SharedCache, moved: Transferred, *, verb: str) -> Answer:
     return Answer(
-        document={"key": sent.key, "url": remote.url, "files": sent.files, "bytes": sent.bytes},
-        lines=[f"{sent.key[:12]} {verb} {remote.url}: {sent.files} files, {show_size(sent.bytes)}"],
+        data={"key": moved.key, "url": shared.url, "files": moved.files, "bytes": moved.bytes},
+        lines=[f"{moved.key[:12]} {verb} {shared.url}: {moved.files} files, {show_size(moved.bytes)}"],
     )
 
 
@@ -49,24 +73,3 @@ def _folder(name: str) -> Path:
 
 def _url(text: str) -> str:
     return text if re.match(r"[a-z][a-z0-9+.-]*:", text) else _folder(text).resolve().as_uri()
-
-
-COMMANDS = (
-    Command(
-        name="import",
-        words=("DIR",),
-        values=(("--name", "what `ls` shows (default: the folder's name)"),),
-        switches=(("--allow-pickle", "take files as well that run code when they are loaded"),),
-        summary="copy a model's folder into the cache",
-        run=_import,
-    ),
-    Command(name="export", words=("KEY", "DIR"), summary="copy a model into a folder of its own", run=_export),
-    Command(
-        name="push",
-        words=("KEY", "URL"),
-        switches=(("--force", "send files as well that are there already"),),
-        summary="send a model to a shared cache: a folder, file://, s3://, gs://",
-        run=_push,
-    ),
-    Command(name="pull", words=("KEY", "URL"), summary="fetch a model from there, verified on arrival", run=_pull),
-)

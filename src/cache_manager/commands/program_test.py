@@ -1,17 +1,16 @@
-"""Every command answers, as lines or as the JSON that scripts rely on, with the exit codes of the whole project."""
+"""Every command answers, as lines or as the JSON that scripts rely on, with the project's exit codes."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.cache_manager.commands.program import COMMANDS, run_command
+from src.cache_manager.commands.program import build_parser, run_command
 from src.cache_manager.store.store import Store
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key, write_model_folder
+from src.cache_manager.testing.sample_entries import sample_key, sample_store, write_model_folder
 
 FIRST, SECOND = sample_key(1), sample_key(2)
 
@@ -22,11 +21,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.delenv("FINETUNE_CACHE_MAX_SIZE", raising=False)
-    store = Store(tmp_path / "cache")
-    for seed in (1, 2):
-        commit_sample(store, tmp_path / f"model-{seed}", seed=seed)
-        time.sleep(0.01)
-    return store
+    return sample_store(tmp_path, seeds=[1, 2])
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
@@ -60,7 +55,7 @@ def test_info_and_path_take_a_prefix(store: Store, capsys: pytest.CaptureFixture
     assert found["document"]["seed"] == 1 and {file["name"] for file in found["files"]} > {"config.json"}
 
 
-def test_verify_tells_states_and_fails(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_reports_states_and_fails(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "verify") == {
         "ok": True,
         "entries": [{"key": key, "state": "ok", "problems": []} for key in sorted((FIRST, SECOND))],
@@ -78,18 +73,18 @@ def test_verify_tells_states_and_fails(store: Store, capsys: pytest.CaptureFixtu
 
 def test_gc_shows_its_plan_and_does_it_on_request(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     held = store.budget.used()
-    plan = answer(capsys, "gc", "--max-size", str(held - 100))
+    plan = answer(capsys, "gc", "--max_size", str(held - 100))
     assert [entry["key"] for entry in plan["planned"]] == [FIRST] and store.path(FIRST).exists()
     assert plan["freed_bytes"] + plan["kept_bytes"] == held and plan["done"] is False
-    done = answer(capsys, "gc", "--max-size", str(held - 100), "--yes")
+    done = answer(capsys, "gc", "--max_size", str(held - 100), "--yes")
     assert done["freed_bytes"] == plan["freed_bytes"] and done["kept_bytes"] == store.budget.used()
     assert not store.path(FIRST).exists() and store.lookup(SECOND)
-    assert answer(capsys, "gc", "--max-age", "1h")["planned"] == []
+    assert answer(capsys, "gc", "--max_age", "1h")["planned"] == []
 
 
 def test_a_pinned_entry_has_to_be_unpinned_before_it_goes(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     answer(capsys, "pin", FIRST[:10])
-    assert answer(capsys, "gc", "--max-size", "0", "--yes")["kept_bytes"] > 4096
+    assert answer(capsys, "gc", "--max_size", "0", "--yes")["kept_bytes"] > 4096
     assert "pinned" in refusal(capsys, "rm", FIRST[:10])
     answer(capsys, "unpin", FIRST[:10])
     assert answer(capsys, "rm", FIRST[:10])["removed"] == [FIRST] and not store.path(FIRST).exists()
@@ -113,30 +108,32 @@ def test_the_hub_s_cache_may_be_empty(store: Store, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["lss"], "did you mean ls"),
-        (["gc", "--max-sise", "1GB"], "did you mean --max-size"),
-        (["gc", "--max-size", "huge"], "must be a size"),
-        (["gc", "--max-age", "-1d"], "--max-age"),
+        (["gc", "--max_sise", "1GB"], "did you mean --max_size"),
+        (["gc", "--max-size", "1GB"], "--max-size is not a flag of gc (did you mean --max_size?)"),
+        (["import", "--allow-pickle", "x"], "--allow-pickle is not a flag of import (did you mean --allow_pickle?)"),
+        (["gc", "--max_size", "huge"], "must be a size"),
+        (["gc", "--max_age", "-1d"], "--max_age"),
         (["info"], "required: KEY"),
         (["info", "zz"], "no entry"),
-        (["ls", "more"], "one word too many"),
+        (["ls", "more"], "unexpected argument 'more'"),
         (["rm", ""], "no entry"),
-        (["import", "missing"], "no folder"),
+        (["import", "missing"], "not a folder"),
         (["pull", "abc", "s3://bucket"], "s3fs"),
         (["why-miss", "--sed", "1"], "did you mean seed"),
-        (["demo", "--recipe", "embedded", "--output_dir", "x"], "has no place"),
+        (["demo", "--recipe", "embedded", "--output_dir", "x"], "cannot be given here"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(
-    store: Store, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    store: Store, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
     del store
-    assert said in refusal(capsys, *arguments)
+    assert expected in refusal(capsys, *arguments)
 
 
-def test_a_wrong_limit_is_told(
+def test_a_wrong_limit_is_refused(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del store
@@ -144,11 +141,31 @@ def test_a_wrong_limit_is_told(
     assert "FINETUNE_CACHE_MAX_SIZE must be a size" in refusal(capsys, "ls")
 
 
+def shown_help(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        run_command([*arguments, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["--help"]) == 0
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in COMMANDS)
-    for name in COMMANDS:
-        with pytest.raises(SystemExit) as ended:
-            run_command([name, "--help"])
-        assert ended.value.code == 0 and name in capsys.readouterr().out
+    commands = list(build_parser()[1].choices)
+    assert len(commands) == 16
+    shown = shown_help(capsys)
+    assert all(name in shown for name in commands)
+    for name in commands:
+        assert name in shown_help(capsys, name)
+
+
+def test_help_shows_flags_in_groups_with_what_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = shown_help(capsys, "gc")
+    assert "\nlimits:\n  --max_size SIZE" in shown and "\noutput:\n  --json" in shown
+    assert "every flag of train_model" in shown_help(capsys, "why-miss")
+
+
+@pytest.mark.parametrize("arguments", [["--json", "ls"], ["ls", "--json"], ["--debug", "ls", "--json"]])
+def test_output_flags_stand_before_or_after_the_command(
+    store: Store, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    del store
+    assert run_command(arguments) == 0 and len(json.loads(capsys.readouterr().out)) == 2

@@ -10,8 +10,8 @@ from pathlib import Path
 import src.training.train_model
 
 _PACKAGE = "src"
-# A run begins here; the modules are those that can be reached by imports. Whatever else lies in the repository (other
-# programs, tests) decides nothing, and under Bazel may not be there.
+# A run starts here; what counts is every module that can be reached by imports. Other programs and tests decide
+# nothing, and under Bazel may be missing.
 _ENTRY = ("training/train_model",)
 _READ_BY_CODE = (".j2",)
 

@@ -1,4 +1,4 @@
-"""What of this machine decides the bits of a run: for `machine` the processor, for any run its accelerators."""
+"""What of this machine decides the bits of a run: its accelerators, and for `machine` the processor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-# Fields of /proc/cpuinfo that tell CPU models apart; a virtual machine may hide the model's name.
+# Fields of /proc/cpuinfo that distinguish CPU models; a virtual machine may hide the model's name.
 _CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "model name")
 # Instruction sets that torch's libraries choose their code by.
 _ISA = ("sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512", "amx")
@@ -16,16 +16,16 @@ _OVERRIDES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENAB
 
 
 def deciding_machine(reproducible: str) -> dict[str, Any]:
-    """Returns the part of a key's document that tells machines apart.
+    """Returns the part of a key's document that describes the machine.
 
     Args:
-        reproducible: of the recipe. With `portable` all x86-64 CPUs agree on the bits; with `off` none is promised any.
+        reproducible: of the recipe. With `portable` all x86-64 CPUs agree on the bits; `off` promises nothing.
     """
-    document: dict[str, Any] = {"architecture": platform.machine(), "accelerators": _accelerators()}
+    fields: dict[str, Any] = {"architecture": platform.machine(), "accelerators": _accelerators()}
     if reproducible == "machine":
-        document["cpu"] = _cpu()
-        document["overrides"] = {name: os.environ[name] for name in _OVERRIDES if name in os.environ}
-    return document
+        fields["cpu"] = _cpu()
+        fields["overrides"] = {name: os.environ[name] for name in _OVERRIDES if name in os.environ}
+    return fields
 
 
 def _cpu() -> dict[str, str]:
@@ -36,15 +36,15 @@ def _cpu() -> dict[str, str]:
     lines = (line.partition(":") for line in first.splitlines())
     fields = {name.strip(): value.strip() for name, _, value in lines}
     cpu = {name: fields[name] for name in _CPU_FIELDS if name in fields}
-    # arm64 says `Features`.
+    # arm64 calls them `Features`.
     flags = fields.get("flags", fields.get("Features", "")).split()
     return {**cpu, "instructions": " ".join(sorted(flag for flag in flags if flag.startswith(_ISA)))}
 
 
 def _accelerators() -> list[str]:
-    """Returns the names of CUDA devices: a run uses one if there is one."""
-    found = []
+    """Returns the names of CUDA devices: a run uses one if it can."""
+    names = []
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
-    return found
+        names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
+    return names

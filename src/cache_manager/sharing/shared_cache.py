@@ -1,7 +1,7 @@
-"""A cache that a team shares: entries pushed to and pulled from any place that fsspec knows, verified on arrival.
+"""A cache that a team shares: entries pushed to and pulled from any URL that fsspec supports, verified on arrival.
 
-URL/v2/KEY/manifest.json        written last, when every file it names is there
-URL/v2/blobs/ab/ab12...         files by sha256, so that no content is sent twice
+URL/v2/KEY/manifest.json        written last, after every file it names
+URL/v2/blobs/ab/ab12...         files by sha256, so that no content is uploaded twice
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from src.disk.durable import copy_hashed
 from src.disk.owner import unique_name
 
 _FOLDER = "v2"
-_MOST_MANIFEST_BYTES = 16 << 20
-# Places where a file is seen while it is written. Object stores show a file when it is whole.
-_NOT_ATOMIC = ("file", "local", "sftp", "ssh", "smb", "ftp")
-# What fsspec needs beside itself, for the sentence that says so.
+_MAX_MANIFEST_BYTES = 16 << 20
+# Where a file is visible while it is written. Object stores show a file when it is whole.
+_NON_ATOMIC_PROTOCOLS = ("file", "local", "sftp", "ssh", "smb", "ftp")
+# What fsspec needs beside itself, for the error that names it.
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 log = logging.getLogger("finetune.cache")
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What a push or a pull moved: `files` that had to be sent, and their bytes."""
+class Transferred:
+    """What a push or a pull moved: how many files, and their bytes; files that were already present do not count."""
 
     key: str
     files: int
     bytes: int
 
 
-class Remote:
+class SharedCache:
     """A shared cache behind a URL."""
 
     def __init__(self, url: str) -> None:
-        """Opens the place.
+        """Opens the URL.
 
         Raises:
-            RequestError: fsspec does not know such a place, or lacks the package for it.
+            RequestError: fsspec does not support the URL, or lacks the package for it.
         """
         import fsspec
 
@@ -62,23 +62,23 @@ class Remote:
                 "requirements.in, or push to a folder with file://"
             ) from error
         except (ValueError, OSError) as error:
-            raise RequestError(f"{url} is no place that fsspec knows ({error}): file://, s3:// or gs://") from error
+            raise RequestError(f"{url} is not a URL of fsspec ({error}): use file://, s3:// or gs://") from error
         self.url, self._root = url, f"{root.rstrip('/')}/{_FOLDER}"
         self._protocol = protocol
 
     def resolve(self, prefix: str) -> str:
-        """Returns the key there that begins with a prefix.
+        """Returns the key of the shared cache that begins with a prefix.
 
         Raises:
-            RequestError: none does, or several do.
+            RequestError: no key does, or several do.
         """
-        found = [key for key in self.keys() if prefix and key.startswith(prefix.lower())]
-        if len(found) != 1:
-            raise RequestError(f"{len(found)} keys at {self.url} begin with {prefix!r}: give the digits of one")
-        return found[0]
+        keys = [key for key in self.keys() if prefix and key.startswith(prefix.lower())]
+        if len(keys) != 1:
+            raise RequestError(f"{len(keys)} keys at {self.url} begin with {prefix!r}: give the digits of one")
+        return keys[0]
 
     def keys(self) -> list[str]:
-        """Returns the keys that are there."""
+        """Returns the keys of the shared cache."""
         try:
             paths = self._files.ls(self._root, detail=False, refresh=True)
         except FileNotFoundError:
@@ -86,13 +86,13 @@ class Remote:
         names = (str(path).rstrip("/").rpartition("/")[2] for path in paths)
         return sorted(name for name in names if is_key(name))
 
-    def push(self, store: Store, key: str, *, force: bool = False) -> Sent:
-        """Sends an entry: its files if they are not there yet, then its manifest.
+    def push(self, store: Store, key: str, *, force: bool = False) -> Transferred:
+        """Uploads an entry: the files that the shared cache lacks, then the manifest.
 
         Args:
             store: the cache.
             key: the entry.
-            force: send files as well that are there with the right name and size.
+            force: upload also files that are present with the right name and size.
 
         Raises:
             RequestError: the entry is not whole.
@@ -100,67 +100,67 @@ class Remote:
         with store.usage.lease(key):
             finding = inspect(store.layout, key, every_byte=True)
             if finding.state != OK or finding.manifest is None:
-                raise RequestError(f"the entry {key[:16]} is {finding.state}: `repair` it before it is pushed")
-            sent = [
+                raise RequestError(f"the entry {key[:16]} is {finding.state}: `repair` it before pushing it")
+            uploaded_sizes = [
                 file.size
                 for name, file in finding.manifest.files.items()
-                if self._send(str(store.path(key) / name), self._blob(file.sha256), size=None if force else file.size)
+                if self._upload(str(store.path(key) / name), self._blob(file.sha256), size=None if force else file.size)
             ]
             self._write(self._manifest(key), finding.manifest.to_json())
-        return Sent(key, len(sent), sum(sent))
+        return Transferred(key, len(uploaded_sizes), sum(uploaded_sizes))
 
-    def pull(self, store: Store, key: str) -> Sent:
-        """Fetches an entry; every file is hashed on arrival, and nothing is kept if one is wrong.
+    def pull(self, store: Store, key: str) -> Transferred:
+        """Downloads an entry; every file is hashed on arrival, and nothing is kept if one is wrong.
 
         Raises:
-            RequestError: it is not there, or not what its manifest says, or there is no room for it.
+            RequestError: it is missing, or not what its manifest says, or there is no room for it.
             CacheError: the disk is full.
         """
         if store.lookup(key) is not None:
-            return Sent(key, 0, 0)
+            return Transferred(key, 0, 0)
         manifest = self._read_manifest(key)
         with store.staging() as staging:
             missing = {
                 name: file
                 for name, file in manifest.files.items()
-                if not store.blobs.give(file.sha256, staging.path(name))
+                if not store.blobs.link(file.sha256, staging.path(name))
             }
             size = sum(file.size for file in missing.values())
             store.reserve(staging, size + manifest_room(manifest, manifest.files))
             for name, file in missing.items():
-                self._fetch(name, file, staging.path(name))
+                self._download(name, file, staging.path(name))
             store.finish(staging, manifest, {name: file.sha256 for name, file in manifest.files.items()})
-        return Sent(key, len(missing), sum(file.size for file in missing.values()))
+        return Transferred(key, len(missing), sum(file.size for file in missing.values()))
 
-    def _fetch(self, name: str, file: File, target: Path) -> None:
+    def _download(self, name: str, file: File, target: Path) -> None:
         try:
             with self._files.open(self._blob(file.sha256), "rb") as reader:
-                # No more than was reserved, however much is sent.
+                # No more than was reserved, however much arrives.
                 arrived = copy_hashed(reader, target, size=file.size)
         except FileNotFoundError:
             arrived = ""
         if arrived != file.sha256:
             raise RequestError(
-                f"{name} at {self.url} is missing or has other bytes than its manifest says: nothing was kept; have it "
-                "pushed again with --force"
+                f"{name} at {self.url} is missing or has other bytes than its manifest says: nothing was kept; push it "
+                "again with --force"
             )
 
     def _read_manifest(self, key: str) -> Manifest:
         try:
             with self._files.open(self._manifest(key), "rb") as file:
-                data = file.read(_MOST_MANIFEST_BYTES)
+                data = file.read(_MAX_MANIFEST_BYTES)
         except FileNotFoundError:
-            raise RequestError(f"there is no {key[:16]} at {self.url}: push it first") from None
+            raise RequestError(f"{key[:16]} is not at {self.url}: push it first") from None
         try:
             manifest = parse(data, what=f"the manifest of {key[:16]} at {self.url}")
         except BadEntryError as error:
-            raise RequestError(f"{error}: nothing was kept; have it pushed again") from error
+            raise RequestError(f"{error}: nothing was kept; push it again") from error
         if manifest.key != key or digest_of(manifest.document) != key:
             raise RequestError(f"the manifest of {key[:16]} at {self.url} does not hash to its key: nothing was kept")
         return manifest
 
-    def _send(self, source: str, target: str, *, size: int | None) -> bool:
-        """Uploads a file unless one of that name and size is there; returns whether it had to."""
+    def _upload(self, source: str, target: str, *, size: int | None) -> bool:
+        """Uploads a file unless one of that name and size is present; returns whether it had to."""
         try:
             if self._files.size(target) == size:
                 return False
@@ -174,7 +174,7 @@ class Remote:
 
     def _atomically(self, target: str, write: Any) -> None:
         self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
-        if self._protocol not in _NOT_ATOMIC:
+        if self._protocol not in _NON_ATOMIC_PROTOCOLS:
             write(target)
             return
         temporary = f"{target}.{unique_name()}"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from src.cache_manager.sharing.shared_cache import Remote
+from src.cache_manager.sharing.shared_cache import SharedCache
 from src.cache_manager.store.manifest import seal_manifest
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key, write_model_folder
+from src.cache_manager.testing.sample_entries import commit_sample, sample_key, sample_store, write_model_folder
 from src.cli.errors import RequestError
 
 KEY = sample_key(1)
@@ -24,9 +24,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "mine")
-    commit_sample(store, tmp_path / "model", seed=1)
-    return store
+    return sample_store(tmp_path, seeds=[1])
 
 
 def blobs(tmp_path: Path) -> list[Path]:
@@ -34,37 +32,37 @@ def blobs(tmp_path: Path) -> list[Path]:
 
 
 def test_what_one_pushes_another_pulls(mine: Store, url: str, tmp_path: Path) -> None:
-    sent = Remote(url).push(mine, KEY)
+    sent = SharedCache(url).push(mine, KEY)
     assert sent.files == 3
     theirs = Store(tmp_path / "theirs")
-    assert Remote(url).resolve(KEY[:8]) == KEY
-    assert Remote(url).pull(theirs, KEY).bytes == sent.bytes
+    assert SharedCache(url).resolve(KEY[:8]) == KEY
+    assert SharedCache(url).pull(theirs, KEY).bytes == sent.bytes
     assert inspect(theirs.layout, KEY, every_byte=True).state == "ok" and theirs.lookup(KEY)
     assert not list(theirs.layout.incoming.iterdir())
 
 
 def test_it_works_over_any_file_system_of_fsspec(mine: Store, tmp_path: Path) -> None:
-    remote = Remote("memory://team/cache")
-    remote.push(mine, KEY)
+    shared = SharedCache("memory://team/cache")
+    shared.push(mine, KEY)
     theirs = Store(tmp_path / "theirs")
-    remote.pull(theirs, remote.resolve(KEY[:8]))
+    shared.pull(theirs, shared.resolve(KEY[:8]))
     assert inspect(theirs.layout, KEY, every_byte=True).state == "ok"
 
 
 def test_no_content_is_sent_twice(mine: Store, url: str, tmp_path: Path) -> None:
-    Remote(url).push(mine, KEY)
-    assert Remote(url).push(mine, KEY).files == 0
+    SharedCache(url).push(mine, KEY)
+    assert SharedCache(url).push(mine, KEY).files == 0
     other = commit_sample(mine, tmp_path / "model-2", seed=2)
-    assert Remote(url).push(mine, other).files == 2, "the tokenizer is there already"
+    assert SharedCache(url).push(mine, other).files == 2, "the tokenizer is already present"
     theirs = Store(tmp_path / "theirs")
-    Remote(url).pull(theirs, KEY)
-    assert Remote(url).pull(theirs, other).files == 2
-    assert Remote(url).pull(theirs, other).files == 0
+    SharedCache(url).pull(theirs, KEY)
+    assert SharedCache(url).pull(theirs, other).files == 2
+    assert SharedCache(url).pull(theirs, other).files == 0
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "lengthen", "remove"])
-def test_what_was_damaged_there_is_not_kept(mine: Store, url: str, tmp_path: Path, damage: str) -> None:
-    Remote(url).push(mine, KEY)
+def test_what_was_damaged_in_the_shared_cache_is_not_kept(mine: Store, url: str, tmp_path: Path, damage: str) -> None:
+    SharedCache(url).push(mine, KEY)
     blob = max(blobs(tmp_path), key=lambda path: path.stat().st_size)
     data = blob.read_bytes()
     blob.unlink()
@@ -74,54 +72,54 @@ def test_what_was_damaged_there_is_not_kept(mine: Store, url: str, tmp_path: Pat
     theirs = Store(tmp_path / "theirs")
     if damage == "lengthen":
         # Only so much is read as the manifest says and was reserved.
-        Remote(url).pull(theirs, KEY)
+        SharedCache(url).pull(theirs, KEY)
         assert inspect(theirs.layout, KEY, every_byte=True).state == "ok"
         return
     with pytest.raises(RequestError, match="missing or has other bytes"):
-        Remote(url).pull(theirs, KEY)
+        SharedCache(url).pull(theirs, KEY)
     assert theirs.lookup(KEY) is None and not list(theirs.layout.incoming.iterdir())
-    Remote(url).push(mine, KEY, force=True)
-    assert Remote(url).pull(theirs, KEY).files > 0
+    SharedCache(url).push(mine, KEY, force=True)
+    assert SharedCache(url).pull(theirs, KEY).files > 0
 
 
 @pytest.mark.parametrize("name", ["../../../escaped", "/tmp/escaped", "a/../../escaped"])
-def test_a_manifest_from_there_cannot_lead_out(mine: Store, url: str, tmp_path: Path, name: str) -> None:
-    Remote(url).push(mine, KEY)
+def test_a_manifest_of_the_shared_cache_cannot_lead_out(mine: Store, url: str, tmp_path: Path, name: str) -> None:
+    SharedCache(url).push(mine, KEY)
     manifest = tmp_path / "shared" / "v2" / KEY / "manifest.json"
-    document = json.loads(manifest.read_bytes())
-    del document["seal"]
-    document["files"][name] = document["files"].pop("config.json")
-    manifest.write_bytes(seal_manifest(document))
+    fields = json.loads(manifest.read_bytes())
+    del fields["seal"]
+    fields["files"][name] = fields["files"].pop("config.json")
+    manifest.write_bytes(seal_manifest(fields))
     with pytest.raises(RequestError, match="not allowed"):
-        Remote(url).pull(Store(tmp_path / "theirs"), KEY)
+        SharedCache(url).pull(Store(tmp_path / "theirs"), KEY)
     assert not list(tmp_path.rglob("escaped"))
 
 
 def test_a_manifest_of_another_key_is_not_taken(mine: Store, url: str, tmp_path: Path) -> None:
-    Remote(url).push(mine, KEY)
+    SharedCache(url).push(mine, KEY)
     other = tmp_path / "shared" / "v2" / ("0" * 64)
     (tmp_path / "shared" / "v2" / KEY).rename(other)
     with pytest.raises(RequestError, match="does not hash to its key"):
-        Remote(url).pull(Store(tmp_path / "theirs"), "0" * 64)
+        SharedCache(url).pull(Store(tmp_path / "theirs"), "0" * 64)
     with pytest.raises(RequestError, match="push it first"):
-        Remote(url).pull(Store(tmp_path / "theirs"), KEY)
+        SharedCache(url).pull(Store(tmp_path / "theirs"), KEY)
 
 
 def test_a_pull_keeps_the_limit(mine: Store, url: str, tmp_path: Path) -> None:
     write_model_folder(tmp_path / "model", seed=1)
-    Remote(url).push(mine, KEY)
+    SharedCache(url).push(mine, KEY)
     with pytest.raises(RequestError, match="does not fit"):
-        Remote(url).pull(Store(tmp_path / "theirs", limit=3000), KEY)
+        SharedCache(url).pull(Store(tmp_path / "theirs", limit=3000), KEY)
 
 
-def test_a_place_that_needs_a_package_says_which(mine: Store) -> None:
+def test_a_url_that_needs_a_package_says_which(mine: Store) -> None:
     del mine
     with pytest.raises(RequestError, match="s3fs"):
-        Remote("s3://bucket/cache")
-    with pytest.raises(RequestError, match="no place"):
-        Remote("nothing://there")
+        SharedCache("s3://bucket/cache")
+    with pytest.raises(RequestError, match="not a URL"):
+        SharedCache("nothing://cache")
 
 
 def test_an_unknown_prefix_is_refused(url: str) -> None:
     with pytest.raises(RequestError, match="0 keys"):
-        Remote(url).resolve("abc")
+        SharedCache(url).resolve("abc")

@@ -1,4 +1,4 @@
-"""Models in and out of the cache as plain folders. Nothing that comes in is executed, and no link is trusted."""
+"""Imports and exports models as plain folders. Nothing that is imported is executed, and no link is trusted."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def import_folder(store: Store, folder: Path, *, model_name: str | None = None, 
         store: the cache.
         folder: of the model: config.json and safetensors.
         model_name: what `ls` shows (default: the folder's name, or what it was exported with).
-        allow_pickle: take files as well that run code when they are loaded.
+        allow_pickle: also take files that run code when they are loaded.
 
     Raises:
-        RequestError: the folder is no model, has changed since it was exported, or holds what is not taken.
+        RequestError: the folder is not a model, has changed since it was exported, or holds what is not allowed.
         CacheError: the disk is full.
     """
     if not folder.is_dir():
-        raise RequestError(f"{folder} is no folder: name the folder of a model")
+        raise RequestError(f"{folder} is not a folder: name the folder of a model")
     files = model_files(folder, allow_pickle=allow_pickle)
     manifest = exported_manifest(folder)
     if manifest is None:
@@ -65,10 +65,10 @@ def _origin(folder: Path) -> tuple[str, str | None]:
 
 
 def exported_manifest(folder: Path) -> Manifest | None:
-    """Returns the manifest that `export` wrote into a folder; None where there is no manifest of ours.
+    """Returns the manifest that `export` wrote into a folder; None where it has none.
 
     Raises:
-        RequestError: there is one, and it cannot be right.
+        RequestError: the manifest is not valid.
     """
     if not (folder / MANIFEST).exists():
         return None
@@ -105,7 +105,7 @@ def model_files(folder: Path, *, allow_pickle: bool) -> dict[str, Path]:
                 "--allow_pickle if you trust it"
             )
     if "config.json" not in files or not any(name.endswith((".safetensors", *_PICKLES)) for name in files):
-        raise RequestError(f"{folder} holds no model: config.json and *.safetensors have to be there")
+        raise RequestError(f"{folder} is not a model: config.json and *.safetensors are missing")
     return files
 
 
@@ -120,21 +120,21 @@ def _followed(path: Path, folder: Path) -> Path | None:
         if folder.resolve().parent.name == "snapshots":
             roots.append(folder.resolve().parent.parent / "blobs")
         if not any(root in target.parents for root in roots) or not target.is_file():
-            raise RequestError(f"{path} is a link that leads out of the folder, or nowhere: put the file itself there")
+            raise RequestError(f"{path} is a broken link, or leads out of the folder: put the file itself there")
         return target
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         return None
     if not stat.S_ISREG(mode):
-        raise RequestError(f"{path} is no plain file: take it away")
+        raise RequestError(f"{path} is not a regular file: remove it")
     return path
 
 
 def export_entry(store: Store, key: str, folder: Path) -> Path:
-    """Copies an entry into a new folder, which appears when it is whole; returns the folder.
+    """Copies an entry into a new folder, which appears once it is whole; returns the folder.
 
     Raises:
-        RequestError: the folder is not free, or the entry is not whole.
+        RequestError: the folder is not empty, or the entry is not whole.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError(f"{folder} already exists: name a new or empty folder")
@@ -147,7 +147,7 @@ def export_entry(store: Store, key: str, folder: Path) -> Path:
             for name in (*finding.manifest.files, MANIFEST):
                 target = staging / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                # A copy, with the modes of a new file: what is done to it is no concern of the cache.
+                # Not a link, and writable: changes to it do not reach the cache.
                 shutil.copyfile(store.path(key) / name, target)
                 flush(target)
             flush(staging)

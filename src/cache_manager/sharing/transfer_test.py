@@ -113,7 +113,7 @@ def test_a_snapshot_of_the_hub_cache_is_taken(store: Store, tmp_path: Path) -> N
     assert (found.manifest.model_name, found.manifest.revision) == ("org/model", "1" * 40)
 
 
-def test_a_folder_that_is_no_model_is_refused(store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "config.json").write_text("{}")
     for folder in (tmp_path / "notes", tmp_path / "missing"):

@@ -1,4 +1,4 @@
-"""Puts an entry together in its staging folder: files by link or copy, and the manifest last."""
+"""Assembles an entry in its staging folder: files by link or copy, and the manifest last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.cache_manager.store.manifest import MANIFEST, MANIFEST_COPY, File, Mani
 from src.cli.errors import RequestError
 from src.disk.durable import copy_hashed, file_sha256, flush, share
 
-# Entries are not written to: the bytes of one may be those of another as well.
+# Entries are read-only: they share files.
 _MODE = 0o444
 
 
@@ -33,22 +33,22 @@ def fill(
     Args:
         staging: the folder.
         files: path by name in the entry.
-        hashes: sha256 by name that the files have to have, where it is known.
+        hashes: sha256 by name that the files must have, where it is known.
         layout: the cache.
-        blobs: what entries share.
-        reserve: claims room for so many bytes before they are written.
+        blobs: of the cache.
+        reserve: reserves so many bytes before they are written.
 
     Raises:
-        RequestError: a file is not what `hashes` says, changes while it is read, or there is no room.
+        RequestError: a file does not match `hashes` or changes while it is read, or there is no room.
     """
     for name in files:
         check_name(name)
     if hashes is not None and hashes.keys() != files.keys():
         odd = sorted(hashes.keys() ^ files.keys())[0]
         raise RequestError(f"{odd} is missing, or not in the manifest: nothing was kept")
-    # What is known is compared with what is copied: reading the files once is enough.
-    found = dict(hashes) if hashes is not None else {name: file_sha256(path) for name, path in files.items()}
-    fresh = [name for name in files if not blobs.give(found[name], staging.path(name))]
+    # Known hashes are compared while copying: the files are read once.
+    expected = dict(hashes) if hashes is not None else {name: file_sha256(path) for name, path in files.items()}
+    fresh = [name for name in files if not blobs.link(expected[name], staging.path(name))]
     sizes = {name: files[name].stat().st_size for name in fresh}
     reserve(sum(sizes.values()))
     for name in fresh:
@@ -56,11 +56,11 @@ def fill(
         # Nobody else writes to the training folder: its files are linked, not copied.
         if hashes is None and layout.training in source.parents and share(source, target):
             flush(target)
-        elif _copied(source, target, size=sizes[name]) != found[name]:
+        elif _copied(source, target, size=sizes[name]) != expected[name]:
             raise RequestError(
                 f"{source} has other bytes than its manifest says, or changed while it was read: nothing was kept"
             )
-    return found
+    return expected
 
 
 def _copied(source: Path, target: Path, *, size: int) -> str:
@@ -69,13 +69,13 @@ def _copied(source: Path, target: Path, *, size: int) -> str:
 
 
 def manifest_room(manifest: Manifest, names: Iterable[str]) -> int:
-    """Returns the most bytes that a manifest and its copy can have, when they hold files of these names."""
+    """Returns an upper bound on the bytes of a manifest and its copy that list files of these names."""
     # A file's line has less than 400 bytes beside its name, of which JSON may write each character as 12 bytes.
     return 2 * (256 + len(manifest.to_json()) + sum(400 + 12 * len(name) for name in names))
 
 
 def seal(staging: Staging, manifest: Manifest, hashes: Mapping[str, str]) -> Manifest:
-    """Writes the manifest of a filled folder, when all files are on the disk; its copy first. Returns it.
+    """Writes the manifest of a filled folder and its copy, once all files are flushed; returns the manifest.
 
     Args:
         staging: the folder.

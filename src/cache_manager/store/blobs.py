@@ -1,6 +1,6 @@
-"""Files by the hash of their bytes: second names of the entries' files, so that entries share what is the same.
+"""Files by their sha256: hard links to the entries' files, so that entries share equal files.
 
-No entry needs its blobs: a blob that is missing or bad costs space, never a model.
+No entry needs its blobs: a missing or bad blob costs space, never a model.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Blobs:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    def give(self, sha256: str, target: Path) -> bool:
-        """Makes `target` a second name of a blob; returns False where there is none with the right bytes."""
+    def link(self, sha256: str, target: Path) -> bool:
+        """Links a blob to `target`; returns False if no blob has the right bytes."""
         blob = self._layout.blob(sha256)
         try:
             if not share(blob, target):
@@ -33,13 +33,13 @@ class Blobs:
             return False
         if file_sha256(target) == sha256:
             return True
-        log.warning("cache: the blob %.12s holds other bytes than its name says: it is removed", sha256)
+        log.warning("cache: the blob %.12s holds other bytes than its name says: removing it", sha256)
         target.unlink()
         discard(blob, trash=self._layout.trash)
         return False
 
-    def adopt(self, folder: Path, manifest: Manifest) -> None:
-        """Gives the files of a new entry their second names."""
+    def add(self, folder: Path, manifest: Manifest) -> None:
+        """Links the files of a new entry into the blobs."""
         for name, file in manifest.files.items():
             blob = self._layout.blob(file.sha256)
             try:
@@ -48,7 +48,7 @@ class Blobs:
             except FileExistsError:
                 continue
             except OSError as error:
-                # The entry is whole without: it was evicted meanwhile, or the disk is full.
+                # The entry was evicted in the meantime, or the disk is full: no entry needs a blob.
                 log.debug("cache: no blob of %s (%s)", name, error)
 
     def all(self) -> Iterator[Path]:
@@ -57,27 +57,27 @@ class Blobs:
             yield from (path for path in folder.iterdir() if is_key(path.name))
 
     def sweep(self) -> int:
-        """Removes the blobs that no entry has a name of; returns the bytes that are free now."""
+        """Removes the blobs that no entry shares; returns the bytes that were freed."""
         unused = [path for path in self.all() if _links(path) == 1]
         if not unused:
             return 0
-        # Where the file system has no hard links a blob has one name although entries share its blocks.
+        # Without hard links (reflinks) a blob has one name although entries share its blocks.
         needed = self._referenced()
         return sum(self._remove_unused(path) for path in unused if path.name not in needed)
 
     def _remove_unused(self, path: Path) -> int:
         self._layout.trash.mkdir(parents=True, exist_ok=True)
-        grave = self._layout.trash / unique_name()
+        trash_path = self._layout.trash / unique_name()
         try:
-            path.rename(grave)
-            status = grave.stat()
+            path.rename(trash_path)
+            status = trash_path.stat()
             if status.st_nlink > 1:
-                # Another process has taken it for a new entry since.
-                grave.rename(path)
+                # Another process has linked it into a new entry since.
+                trash_path.rename(path)
                 return 0
         except FileNotFoundError:
             return 0
-        delete(grave)
+        delete(trash_path)
         return status.st_size
 
     def _referenced(self) -> set[str]:

@@ -1,6 +1,6 @@
 """The byte limit: room is reserved before it is written to, so that the limit holds at every moment.
 
-Who wants to write first says so, in the name of a folder, and then counts: of two at once, at least one sees the other.
+A writer first claims bytes, in the name of a folder, and then counts: of two at once, at least one sees the other.
 No lock is needed for that; one is taken to save needless evictions.
 """
 
@@ -22,17 +22,17 @@ _ATTEMPTS = 20
 
 
 def configured_limit() -> int | None:
-    """Returns the byte limit out of $FINETUNE_CACHE_MAX_SIZE; None: there is none.
+    """Returns the byte limit of $FINETUNE_CACHE_MAX_SIZE; None: no limit.
 
     Raises:
-        RequestError: it is no size.
+        RequestError: it is not a size.
     """
     text = os.environ.get(LIMIT_VARIABLE)
     return parse_size(text, name=LIMIT_VARIABLE) if text else None
 
 
 class Staging:
-    """A folder that an entry is put together in. Its name tells its owner and how many bytes it may grow by."""
+    """A folder that an entry is assembled in. Its name holds its owner and how many bytes it may grow by."""
 
     def __init__(self, layout: Layout) -> None:
         layout.incoming.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class Staging:
         return path
 
     def claim(self, size: int) -> None:
-        """Says how many bytes will be written into the folder."""
+        """Declares how many bytes will be written into the folder."""
         claimed = self.folder.with_name(f"{self._name}+{size}")
         if claimed != self.folder:
             self.folder.rename(claimed)
@@ -60,37 +60,37 @@ def claimed_bytes(folder: Path) -> int:
     return int(size) if size.isdigit() else 0
 
 
-def is_litter(folder: Path) -> bool:
-    """Whether a staging folder's owner is gone."""
+def is_abandoned_staging(folder: Path) -> bool:
+    """Whether a staging folder's owner has ended."""
     return is_abandoned(folder.name.rpartition("+")[0], folder)
 
 
 class Budget:
-    """Counts what the cache holds, and says whether there is room for more."""
+    """Counts what the cache holds and reserves room for more."""
 
     def __init__(self, layout: Layout, *, limit: int | None) -> None:
-        """Takes the limit in bytes; None: there is none."""
+        """Takes the limit in bytes; None: no limit."""
         self._layout = layout
         self.limit = limit
 
     def used(self) -> int:
         """Returns the bytes of all files, hard links counted once, and of all claims.
 
-        What moves goes from folders that are read earlier to folders that are read later: nothing is overlooked.
+        Files move only from folders that are read earlier to folders that are read later: none is missed.
         """
         total = 0
         seen: set[tuple[int, int]] = set()
         for staging in _children(self._layout.incoming):
             total += claimed_bytes(Path(staging.path))
-            # Files with one name are being written, under the claim. Those with more were there before.
-            total += _new_bytes(Path(staging.path), seen, least_links=2)
+            # Files with one name are being written, and are claimed. Those with more existed before.
+            total += _new_bytes(Path(staging.path), seen, min_links=2)
         layout = self._layout
         for folder in (layout.entries, layout.quarantine, layout.blobs, layout.trash):
-            total += _new_bytes(folder, seen, least_links=1)
+            total += _new_bytes(folder, seen, min_links=1)
         return total
 
     def reserve(self, staging: Staging, size: int, *, make_room: Callable[[int], int]) -> None:
-        """Claims room for a staging folder, after evicting what may go.
+        """Claims room for a staging folder, evicting entries if needed.
 
         Args:
             staging: the folder.
@@ -98,7 +98,7 @@ class Budget:
             make_room: evicts at least so many bytes if it can; returns how many it did.
 
         Raises:
-            RequestError: there is no room, and no more can be made; nothing was evicted for it if it could never fit.
+            RequestError: no room can be made; nothing was evicted if the entry could never fit.
         """
         if self.limit is None:
             return
@@ -113,7 +113,7 @@ class Budget:
                 return
             if make_room(excess) >= excess and self.used() <= self.limit:
                 return
-            # Others may hold claims that they are about to give up, as this one does.
+            # Others may be about to give up their claims, as this process does.
             staging.claim(0)
             time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
         raise RequestError(
@@ -124,24 +124,24 @@ class Budget:
 
 def _children(folder: Path | str) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            return list(found)
+        with os.scandir(folder) as items:
+            return list(items)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _new_bytes(folder: Path | str, seen: set[tuple[int, int]], *, least_links: int) -> int:
+def _new_bytes(folder: Path | str, seen: set[tuple[int, int]], *, min_links: int) -> int:
     """Returns the bytes of files below a folder that have not been counted yet."""
     total = 0
     for item in _children(folder):
         if item.is_dir(follow_symlinks=False):
-            total += _new_bytes(item.path, seen, least_links=least_links)
+            total += _new_bytes(item.path, seen, min_links=min_links)
             continue
         try:
             status = item.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
-        if status.st_nlink >= least_links and (status.st_dev, status.st_ino) not in seen:
+        if status.st_nlink >= min_links and (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
             total += status.st_size
     return total

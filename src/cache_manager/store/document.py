@@ -1,4 +1,4 @@
-"""Canonical documents: what a key is the sha256 of, for a run, an import, or a name."""
+"""Key documents: JSON whose sha256 is a key, for a run, an import or a name."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ KEY_SCHEMA = 2
 
 
 def digest_of(document: Any) -> str:
-    """Returns the sha256 of a document in canonical JSON: sorted keys, no space that could vary."""
+    """Returns the sha256 of a document in canonical JSON: sorted keys, no whitespace."""
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def fields_of(document: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields every field that holds a plain value, by its path: `run.settings.seed`."""
+def _fields(document: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the path and value of every field that is not an object: `run.settings.seed`."""
     if isinstance(document, dict) and document:
         for name in sorted(document):
-            yield from fields_of(document[name], f"{prefix}.{name}" if prefix else str(name))
+            yield from _fields(document[name], f"{prefix}.{name}" if prefix else str(name))
     else:
         yield prefix, document
 
 
 def differences(wanted: Any, other: Any) -> list[dict[str, Any]]:
-    """Returns field by field what differs, as {"field", "wanted", "cached"}; None stands for a field that is absent."""
-    left, right = dict(fields_of(wanted)), dict(fields_of(other))
+    """Returns each field that differs as {"field", "wanted", "cached"}; None stands for an absent field."""
+    left, right = dict(_fields(wanted)), dict(_fields(other))
     return [
         {"field": name, "wanted": left.get(name), "cached": right.get(name)}
         for name in sorted(left.keys() | right.keys())
@@ -44,5 +44,5 @@ def named_key(model_name: str, revision: str) -> str:
 
 
 def import_document(hashes: dict[str, str]) -> dict[str, Any]:
-    """Returns the document of a model of other making: what is known of it is its content, as sha256 by file name."""
+    """Returns the document of an import, of which only the content is known: sha256 by file name."""
     return {"schema": KEY_SCHEMA, "kind": "import", "files": hashes}

@@ -1,4 +1,4 @@
-"""The entries that a cache has, by name, and what is kept beside them."""
+"""A cache's entries by key, and what is kept beside them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from src.cli.errors import RequestError
 
 
 class Entries:
-    """The names of a cache's entries. What is committed to them is the store's."""
+    """The entries of a cache. `Store` adds commits and lookups."""
 
     def __init__(self, root: Path, *, limit: int | None = None) -> None:
-        """Takes the root, which is made when something is first written.
+        """Takes the root, which is created by the first write.
 
         Args:
             root: of the cache.
-            limit: most bytes it may hold; by default what $FINETUNE_CACHE_MAX_SIZE says.
+            limit: maximum bytes; by default $FINETUNE_CACHE_MAX_SIZE.
         """
         self.layout = Layout(root)
         self.usage = Usage(self.layout)
@@ -42,14 +42,14 @@ class Entries:
         """Returns the key that begins with a prefix.
 
         Raises:
-            RequestError: none does, or several do.
+            RequestError: no key does, or several do.
         """
         if is_key(prefix) and self.path(prefix).exists():
             return prefix
-        found = sorted(key for key in self.keys() if prefix and key.startswith(prefix.lower()))
-        if not found:
+        keys = sorted(key for key in self.keys() if prefix and key.startswith(prefix.lower()))
+        if not keys:
             raise RequestError(f"no entry's key begins with {prefix!r}: `ls` shows them all")
-        if len(found) > 1:
-            some = ", ".join(key[:16] for key in found[:4])
-            raise RequestError(f"{len(found)} keys begin with {prefix!r} ({some}): give more digits")
-        return found[0]
+        if len(keys) > 1:
+            some = ", ".join(key[:16] for key in keys[:4])
+            raise RequestError(f"{len(keys)} keys begin with {prefix!r} ({some}): give more digits")
+        return keys[0]

@@ -1,4 +1,4 @@
-"""What is taken away, and in which order: planned first, done after, never what is pinned or in use."""
+"""Eviction: planned first, carried out after; never an entry that is pinned or in use."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ log = logging.getLogger("finetune.cache")
 
 
 @dataclass(frozen=True)
-class Planned:
-    """An entry that is to go.
+class Eviction:
+    """An entry that is to be evicted.
 
     Attributes:
         record: the entry.
@@ -34,38 +34,38 @@ class Planned:
     frees: int
     why: str
 
-    def to_document(self) -> dict[str, Any]:
-        """Returns what `gc --json` says of it."""
-        return {**self.record.to_document(), "frees_bytes": self.frees, "why": self.why}
+    def to_dict(self) -> dict[str, Any]:
+        """Returns its fields in `gc --json`."""
+        return {**self.record.to_dict(), "frees_bytes": self.frees, "why": self.why}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to go, least recently used first, and what is kept."""
+    """The evictions, least recently used first, and the bytes that are kept."""
 
-    planned: tuple[Planned, ...]
+    evictions: tuple[Eviction, ...]
     kept_bytes: int
 
     @property
     def freed_bytes(self) -> int:
         """Bytes that the plan frees."""
-        return sum(planned.frees for planned in self.planned)
+        return sum(eviction.frees for eviction in self.evictions)
 
 
 def plan(entries: Entries, *, max_size: int | None, max_age: float | None, held: int | None = None) -> Plan:
-    """Chooses what has to go, least recently used first.
+    """Chooses the entries to evict, least recently used first.
 
     Args:
-        store: the cache.
-        max_size: bytes that may be left; None: as many as there are.
-        max_age: seconds since its last use after which an entry goes; None: none goes for its age.
-        held: bytes the cache holds, where that is known.
+        entries: of the cache.
+        max_size: bytes that may be kept; None: no limit.
+        max_age: seconds since the last use after which an entry is evicted; None: no limit.
+        held: bytes that the cache holds, where that is known.
     """
     held = entries.budget.used() if held is None else held
     candidates = sorted(records(entries, checked=False), key=lambda record: record.last_used)
     shares = _Shares(entries)
     in_use = entries.usage.in_use()
-    planned: list[Planned] = []
+    evictions: list[Eviction] = []
     for record in candidates:
         old = max_age is not None and time.time() - record.last_used > max_age
         large = max_size is not None and held > max_size
@@ -73,26 +73,26 @@ def plan(entries: Entries, *, max_size: int | None, max_age: float | None, held:
             continue
         frees = shares.drop(entries.path(record.key))
         held -= frees
-        planned.append(Planned(record, frees, "not used for long" if old else "least recently used"))
-    return Plan(tuple(planned), held)
+        evictions.append(Eviction(record, frees, "not used for long" if old else "least recently used"))
+    return Plan(tuple(evictions), held)
 
 
 def execute(entries: Entries, plan: Plan) -> int:
-    """Takes away what was planned, and what nobody needs any more; returns the bytes that are free now.
+    """Evicts what was planned, and removes blobs that no entry needs; returns the bytes that were freed.
 
     An entry that was pinned or taken into use since the plan was made is kept.
     """
     before = entries.budget.used()
-    for planned in plan.planned:
-        remove(entries, planned.record.key, why=planned.why)
+    for eviction in plan.evictions:
+        remove(entries, eviction.record.key, why=eviction.why)
     entries.blobs.sweep()
     return max(0, before - entries.budget.used())
 
 
 def make_room(entries: Entries, excess: int) -> int:
-    """Frees at least so many bytes, or evicts nothing where that is not possible; returns how many are free now.
+    """Frees at least `excess` bytes, or evicts nothing where that is impossible; returns how many were freed.
 
-    What dead processes left goes first, then the quarantine, then what was not used for longest.
+    Leftovers of dead processes go first, then the quarantine, then the least recently used entries.
     """
     before = entries.budget.used()
     sweep(entries)
@@ -106,43 +106,43 @@ def make_room(entries: Entries, excess: int) -> int:
     chosen = plan(entries, max_size=held - (excess - freed), max_age=None, held=held)
     if chosen.freed_bytes < excess - freed:
         return freed
-    for planned in chosen.planned:
-        log.info("cache: %.12s (%s) makes room", planned.record.key, planned.record.model_name)
+    for eviction in chosen.evictions:
+        log.info("cache: evicting %.12s (%s) to make room", eviction.record.key, eviction.record.model_name)
     return freed + execute(entries, chosen)
 
 
 def remove(entries: Entries, key: str, *, why: str) -> bool:
-    """Takes an entry away at once; returns False where it is pinned or in use, or is not there."""
+    """Removes an entry in one rename; returns False if it is pinned, in use or missing."""
     usage, path = entries.usage, entries.path(key)
-    if not usage.may_go(key) or not path.exists():
+    if not usage.is_evictable(key) or not path.exists():
         return False
-    # Written down first: an entry that is gone without a line was lost.
+    # Noted first: an entry that is gone without a line was lost.
     usage.note_eviction(key, why=why)
     entries.layout.trash.mkdir(parents=True, exist_ok=True)
-    grave = entries.layout.trash / unique_name()
+    trash_path = entries.layout.trash / unique_name()
     try:
-        path.rename(grave)
+        path.rename(trash_path)
     except FileNotFoundError:
         return False
     # A process that marks an entry as in use looks for it afterwards: one of the two sees the other.
-    if not usage.may_go(key) and not path.exists():
-        grave.rename(path)
-        usage.note_eviction(key, why="kept: it was pinned or taken into use meanwhile")
+    if not usage.is_evictable(key) and not path.exists():
+        trash_path.rename(path)
+        usage.note_eviction(key, why="kept: it was pinned or taken into use in the meantime")
         return False
-    delete(grave)
+    delete(trash_path)
     usage.forget(key)
     return True
 
 
 class _Shares:
-    """How many names each file has that are not planned to go."""
+    """How many names each file keeps after the planned evictions."""
 
     def __init__(self, entries: Entries) -> None:
-        self._left: dict[tuple[int, int], int] = {}
+        self._names: dict[tuple[int, int], int] = {}
         self._blobs = _inodes(entries.blobs.all())
 
     def drop(self, folder: Path) -> int:
-        """Counts an entry as gone; returns the bytes that nothing else has a name of."""
+        """Counts an entry as evicted; returns the bytes that no other entry shares."""
         freed = 0
         for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
             try:
@@ -151,8 +151,8 @@ class _Shares:
                 continue
             inode = (status.st_dev, status.st_ino)
             names = status.st_nlink - (inode in self._blobs and not is_own_file(path.name))
-            self._left[inode] = self._left.get(inode, names) - 1
-            freed += status.st_size if self._left[inode] == 0 else 0
+            self._names[inode] = self._names.get(inode, names) - 1
+            freed += status.st_size if self._names[inode] == 0 else 0
         return freed
 
 

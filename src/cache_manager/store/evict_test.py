@@ -33,7 +33,7 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     store = filled(tmp_path, count=4)
     store.lookup(sample_key(0))
     chosen = plan(store, max_size=store.budget.used() - 9000, max_age=None)
-    assert [planned.record.key for planned in chosen.planned] == [sample_key(1), sample_key(2)]
+    assert [eviction.record.key for eviction in chosen.evictions] == [sample_key(1), sample_key(2)]
     assert seeds_left(store) == {0, 1, 2, 3}, "a plan changes nothing"
     before = store.budget.used()
     assert execute(store, chosen) == chosen.freed_bytes == before - store.budget.used()
@@ -83,12 +83,12 @@ def test_what_entries_share_is_freed_with_the_last_of_them(tmp_path: Path) -> No
     chosen = plan(store, max_size=0, max_age=None)
     shared = (store.path(sample_key(0)) / "tokenizer.json").stat().st_size
     # Their manifests differ by some digits.
-    assert abs(chosen.planned[2].frees - chosen.planned[0].frees - shared) < 100 < shared
+    assert abs(chosen.evictions[2].frees - chosen.evictions[0].frees - shared) < 100 < shared
     execute(store, chosen)
     assert not list(store.blobs.all())
 
 
-def test_evictions_are_written_down(tmp_path: Path) -> None:
+def test_evictions_are_noted(tmp_path: Path) -> None:
     store = filled(tmp_path, count=1)
     remove(store, sample_key(0), why="a test")
     assert store.usage.evictions()[sample_key(0)]["why"] == "a test"
@@ -132,13 +132,13 @@ def test_the_limit_holds_while_several_write(tmp_path: Path) -> None:
     ]
     for writer in writers:
         writer.start()
-    most, samples = 0, 0
+    max_bytes, samples = 0, 0
     while any(writer.is_alive() for writer in writers):
-        most, samples = max(most, bytes_on_disk(tmp_path / "cache")), samples + 1
+        max_bytes, samples = max(max_bytes, bytes_on_disk(tmp_path / "cache")), samples + 1
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 4
-    assert samples > 20 and 60_000 < most <= limit, (samples, most)
+    assert samples > 20 and 60_000 < max_bytes <= limit, (samples, max_bytes)
 
 
 def test_leftovers_of_dead_processes_are_swept_and_those_of_living_ones_are_not(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where everything in the cache's root lies."""
+"""The folders below the cache's root."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Layout:
 
     @cached_property
     def entries(self) -> Path:
-        """A folder for each key: the model's files and manifest.json. What is here is whole or was damaged later."""
+        """A folder for each key: the model's files and manifest.json. Each was whole when it got its name."""
         return self.base / "entries"
 
     @cached_property
     def blobs(self) -> Path:
-        """A second name for each file, by sha256, so that entries share what they have in common."""
+        """A hard link to each file, by sha256, so that entries share equal files."""
         return self.base / "blobs"
 
     @cached_property
@@ -66,12 +66,12 @@ class Layout:
 
     @cached_property
     def quarantine(self) -> Path:
-        """Bad entries, put aside to be looked at."""
+        """Bad entries, kept for a while to be examined."""
         return self.base / "quarantine"
 
     @cached_property
     def training(self) -> Path:
-        """Where models are trained before they are committed, with their checkpoints."""
+        """Training folders: models before they are committed, with their checkpoints."""
         return self.base / "training"
 
     @cached_property
@@ -86,7 +86,7 @@ class Layout:
 
     @cached_property
     def used(self) -> Path:
-        """An empty file for each entry, whose time tells when it was last used."""
+        """An empty file for each entry, whose mtime is the entry's last use."""
         return self.base / "used"
 
     @cached_property
@@ -101,7 +101,7 @@ class Layout:
 
     @cached_property
     def evictions(self) -> Path:
-        """One line for each entry that was taken away on purpose, written before it goes."""
+        """One line for each eviction, written before the entry goes."""
         return self.base / "evictions.jsonl"
 
     def entry(self, key: str) -> Path:

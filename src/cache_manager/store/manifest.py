@@ -1,4 +1,4 @@
-"""What an entry holds: key, document, and size and hash of each file. Written last; never trusted for paths."""
+"""An entry's manifest: key, document, and size and hash of each file. Written last; its paths are never trusted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 from src.cache_manager.store.layout import is_key
 
 MANIFEST = "manifest.json"
-# A second file with the same bytes: where the first is emptied or damaged, `repair` restores it.
+# A copy: `repair` restores the manifest from it.
 MANIFEST_COPY = ".manifest-copy.json"
 MANIFEST_SCHEMA = 2
 _CHUNK = 1 << 16
 _OWN_FILES = (MANIFEST, MANIFEST_COPY)
-# What nearly all names are: to be allowed at once.
+# Nearly all names: a fast path.
 _PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 class BadEntryError(Exception):
-    """An entry is not what its manifest says, or has none that can be read.
+    """An entry does not match its manifest, or has none that can be read.
 
     Attributes:
-        state: `corrupt`, `incomplete`, or `foreign` (of another version, or none of ours).
+        state: `corrupt`, `incomplete`, or `foreign` (of another version, or not written by this program).
     """
 
     def __init__(self, state: str, problem: str) -> None:
@@ -42,7 +42,7 @@ class File:
         size: bytes.
         sha256: of its bytes.
         inode: of the file when it was hashed.
-        mtime_ns: its time then. While inode, time and size are the same, it need not be hashed again.
+        mtime_ns: its mtime then. While inode, mtime and size are the same, it need not be hashed again.
     """
 
     size: int
@@ -50,9 +50,9 @@ class File:
     inode: int
     mtime_ns: int
 
-    def has_stamp_of(self, found: os.stat_result) -> bool:
-        """Whether a file still is the one that was hashed, as far as can be told without reading it."""
-        return (self.size, self.inode, self.mtime_ns) == (found.st_size, found.st_ino, found.st_mtime_ns)
+    def has_stamp_of(self, status: os.stat_result) -> bool:
+        """Whether a file is still the one that was hashed, by its size, inode and mtime."""
+        return (self.size, self.inode, self.mtime_ns) == (status.st_size, status.st_ino, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files together."""
+        """Total size of the files."""
         return sum(file.size for file in self.files.values())
 
     def to_json(self) -> bytes:
@@ -85,12 +85,12 @@ class Manifest:
         return seal_manifest({"schema": MANIFEST_SCHEMA, **asdict(self)})
 
 
-def seal_manifest(document: dict[str, Any]) -> bytes:
+def seal_manifest(fields: dict[str, Any]) -> bytes:
     """Returns a manifest's fields as JSON, with the sha256 of all bytes before it as the last field.
 
     A bit that flips in a name or in a hash would otherwise leave a manifest that reads well.
     """
-    body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode().removesuffix(b"}")
+    body = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode().removesuffix(b"}")
     return body + _seal_of(body)
 
 
@@ -106,21 +106,21 @@ def parse(data: bytes, *, what: str) -> Manifest:
         what: names it in an error.
 
     Raises:
-        BadEntryError: it is none of ours, or broken.
+        BadEntryError: it was not written by this version, or is damaged.
     """
     if not data.strip(b"\0 \n"):
         raise BadEntryError("corrupt", f"{what} is empty")
     try:
-        document = json.loads(data)
-        schema = document.pop("schema")
+        fields = json.loads(data)
+        schema = fields.pop("schema")
         if schema != MANIFEST_SCHEMA:
             problem = f"{what} has schema {str(schema)[:20]}, this version reads {MANIFEST_SCHEMA}"
             raise BadEntryError("foreign", problem)
-        del document["seal"]
+        del fields["seal"]
         if not data.endswith(_seal_of(data[: -len(_seal_of(b""))])):
             raise BadEntryError("corrupt", f"{what} has other bytes than were written")
-        files = {check_name(name): File(**file) for name, file in document.pop("files").items()}
-        manifest = Manifest(files=files, **document)
+        files = {check_name(name): File(**file) for name, file in fields.pop("files").items()}
+        manifest = Manifest(files=files, **fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadEntryError("corrupt", f"{what} cannot be read ({str(error)[:120]})") from error
     _check_fields(manifest, what=what)
@@ -128,20 +128,20 @@ def parse(data: bytes, *, what: str) -> Manifest:
 
 
 def _check_fields(manifest: Manifest, *, what: str) -> None:
-    right = (
+    valid = (
         isinstance(manifest.key, str)
         and is_key(manifest.key)
         and isinstance(manifest.document, dict)
         and isinstance(manifest.model_name, str)
         and isinstance(manifest.revision, str | None)
         and type(manifest.created) in (int, float)
-        and all(_is_right(file) for file in manifest.files.values())
+        and all(_is_valid(file) for file in manifest.files.values())
     )
-    if not right:
-        raise BadEntryError("corrupt", f"{what} has a field that cannot be right")
+    if not valid:
+        raise BadEntryError("corrupt", f"{what} has an invalid field")
 
 
-def _is_right(file: File) -> bool:
+def _is_valid(file: File) -> bool:
     return (
         type(file.size) is type(file.inode) is type(file.mtime_ns) is int
         and min(file.size, file.inode, file.mtime_ns) >= 0
@@ -169,12 +169,12 @@ def read(folder: Path) -> Manifest:
     """Reads an entry's manifest.
 
     Raises:
-        BadEntryError: there is none, or it cannot be read.
+        BadEntryError: it is missing or cannot be read.
     """
     try:
         descriptor = os.open(f"{folder}/{MANIFEST}", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
-        raise BadEntryError("incomplete", f"there is no {MANIFEST}") from None
+        raise BadEntryError("incomplete", f"{MANIFEST} is missing") from None
     except OSError as error:
         raise BadEntryError("corrupt", f"{MANIFEST} cannot be read ({error.strerror})") from error
     try:

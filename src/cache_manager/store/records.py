@@ -1,4 +1,4 @@
-"""What `ls` and `info` tell of the entries."""
+"""Entries as `ls` and `info` show them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from src.cache_manager.store.verify import FOREIGN, OK, Finding, inspect
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One entry, as people see it. What its manifest does not tell is None.
+    """One entry as it is shown. What cannot be read from its manifest is None.
 
     Attributes:
-        last_used: seconds since 1970; when it was made, if it was never used.
+        last_used: seconds since 1970; when it was created, if it was never used.
         state: ok, corrupt, incomplete or foreign.
     """
 
@@ -34,8 +34,8 @@ class Record:
     problems: tuple[str, ...]
     manifest: Manifest | None
 
-    def to_document(self) -> dict[str, Any]:
-        """Returns what `ls --json` says of it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns its fields in `ls --json`."""
         return {
             "key": self.key,
             "model_name": self.model_name,
@@ -62,7 +62,7 @@ def records(entries: Entries, *, checked: bool = True) -> list[Record]:
             are read.
     """
     collecting = gc.isenabled()
-    # Nothing that is made here is garbage before all is told: looking for some takes a fifth of the time.
+    # Nothing that is created here is garbage yet: collecting would take a fifth of the time.
     gc.disable()
     try:
         return list(_records(entries, checked=checked))
@@ -89,7 +89,7 @@ def record_of(entries: Entries, key: str) -> Record:
     """Returns one entry.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: there is no such entry.
     """
     changed = entries.path(key).lstat().st_mtime
     finding = inspect(entries.layout, key)

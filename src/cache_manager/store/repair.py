@@ -1,4 +1,4 @@
-"""Mends what can be mended from copies of the same bytes, and puts the rest aside."""
+"""Repairs entries from other copies of the same bytes, and quarantines the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.cache_manager.store.document import digest_of
 from src.cache_manager.store.layout import is_key
 from src.cache_manager.store.manifest import MANIFEST, MANIFEST_COPY, BadEntryError, File, Manifest, parse
 from src.cache_manager.store.store import Store
@@ -18,7 +19,7 @@ log = logging.getLogger("finetune.cache")
 
 @dataclass(frozen=True, kw_only=True)
 class Repair:
-    """What was done about one entry: `restored`, `quarantined`, or `left alone`."""
+    """What was done with an entry: `restored`, `quarantined` or `left alone`."""
 
     key: str
     problems: tuple[str, ...]
@@ -26,24 +27,24 @@ class Repair:
 
 
 def repair(store: Store, keys: list[str]) -> list[Repair]:
-    """Hashes entries and mends or puts aside the bad ones; with no keys named, all, the blobs and the quarantine.
+    """Hashes entries and repairs or quarantines the bad ones; without keys, all entries, blobs and the quarantine.
 
-    A file is mended from a blob, another entry or the quarantine, wherever its bytes are still right.
+    A file is restored from a blob, another entry or the quarantine, wherever its bytes are still right.
     """
     bad_blobs = [] if keys else [blob for blob in store.blobs.all() if file_sha256(blob) != blob.name]
     for blob in bad_blobs:
-        log.warning("cache: the blob %.12s holds other bytes than its name says: it is removed", blob.name)
+        log.warning("cache: the blob %.12s holds other bytes than its name says: removing it", blob.name)
         discard(blob, trash=store.layout.trash)
-    done = []
+    repairs = []
     for key in keys or sorted(store.keys()):
         finding = inspect(store.layout, key, every_byte=True)
         if finding.state in (CORRUPT, INCOMPLETE) and store.path(key).exists():
-            done.append(_mend(store, finding))
+            repairs.append(_repair_entry(store, finding))
         elif finding.state == OK:
-            store.blobs.adopt(store.path(key), _known(finding.manifest))
+            store.blobs.add(store.path(key), _known(finding.manifest))
         elif store.path(key).exists():
-            done.append(Repair(key=key, problems=finding.problems, action="left alone"))
-    return done + ([] if keys else _restore_quarantined(store, {repair.key for repair in done}))
+            repairs.append(Repair(key=key, problems=finding.problems, action="left alone"))
+    return repairs + ([] if keys else _restore_quarantined(store, {repair.key for repair in repairs}))
 
 
 def _known(manifest: Manifest | None) -> Manifest:
@@ -52,30 +53,30 @@ def _known(manifest: Manifest | None) -> Manifest:
     return manifest
 
 
-def _mend(store: Store, finding: Finding) -> Repair:
-    """Puts a bad entry aside, and a whole one made of what is left in its place if there is enough."""
+def _repair_entry(store: Store, finding: Finding) -> Repair:
+    """Quarantines a bad entry and restores it from right copies of its files, if all exist."""
     store.quarantine(finding)
     action = "restored" if store.path(finding.key).exists() or _restore(store, finding.key) else "quarantined"
     return Repair(key=finding.key, problems=finding.problems, action=action)
 
 
 def _restore_quarantined(store: Store, tried: set[str]) -> list[Repair]:
-    """Restores entries that were put aside earlier and have no whole entry in their place."""
-    done = []
-    for key in sorted({path.name.partition("+")[0] for path in _aside(store)} - tried):
+    """Restores entries that were quarantined earlier and have not been replaced."""
+    repairs = []
+    for key in sorted({path.name.partition("+")[0] for path in _quarantined(store)} - tried):
         if is_key(key) and not store.path(key).exists() and _restore(store, key):
-            done.append(Repair(key=key, problems=("it was in quarantine",), action="restored"))
-    return done
+            repairs.append(Repair(key=key, problems=("it was in quarantine",), action="restored"))
+    return repairs
 
 
-def _aside(store: Store, key: str = "") -> list[Path]:
+def _quarantined(store: Store, key: str = "") -> list[Path]:
     folder = store.layout.quarantine
     return [path for path in folder.iterdir() if path.name.startswith(key)] if folder.is_dir() else []
 
 
 def _restore(store: Store, key: str) -> bool:
-    """Commits an entry anew out of right copies of its files; returns whether all were found."""
-    for folder in _aside(store, key):
+    """Commits an entry again from right copies of its files; returns whether all were found."""
+    for folder in _quarantined(store, key):
         manifest = _manifest_of(folder, key)
         if manifest is None:
             continue
@@ -91,16 +92,14 @@ def _restore(store: Store, key: str) -> bool:
             revision=manifest.revision,
             hashes={name: file.sha256 for name, file in manifest.files.items()},
         )
-        for old in _aside(store, key):
+        for old in _quarantined(store, key):
             discard(old, trash=store.layout.trash)
         return True
     return False
 
 
 def _manifest_of(folder: Path, key: str) -> Manifest | None:
-    """Returns the manifest of a bad entry, or its copy."""
-    from src.cache_manager.store.document import digest_of
-
+    """Returns the manifest of a quarantined entry, or its copy."""
     for name in (MANIFEST, MANIFEST_COPY):
         try:
             manifest = parse((folder / name).read_bytes(), what=name)
@@ -113,7 +112,7 @@ def _manifest_of(folder: Path, key: str) -> Manifest | None:
 
 
 def _right_copy(store: Store, name: str, file: File) -> Path | None:
-    """Returns a file that has the right bytes: the blob, or that of any entry, whole or put aside."""
+    """Returns a file with the right bytes: the blob, or that of any entry, quarantined or not."""
     for path in _candidates(store, name, file):
         # A link could lead anywhere.
         if not path.is_symlink() and path.is_file() and file_sha256(path) == file.sha256:

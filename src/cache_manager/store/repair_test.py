@@ -1,4 +1,4 @@
-"""What a right copy exists of is mended; the rest is put aside; nothing falls over a bad entry."""
+"""What a right copy exists of is restored, the rest quarantined; no bad entry makes a command fail."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from src.cache_manager.store.manifest import MANIFEST
 from src.cache_manager.store.repair import repair
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key
+from src.cache_manager.testing.sample_entries import sample_key, sample_store
 
 KEY = sample_key(0)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "cache")
-    commit_sample(store, tmp_path / "model", seed=0)
-    return store
+    return sample_store(tmp_path, seeds=[0])
 
 
 def overwrite(path: Path, data: bytes) -> None:
@@ -49,17 +47,17 @@ def test_a_file_that_is_gone_is_linked_again(store: Store) -> None:
     assert actions(store) == ["restored"] and store.lookup(KEY) is not None
 
 
-def test_flipped_bits_without_another_copy_are_put_aside(store: Store) -> None:
+def test_flipped_bits_without_another_copy_are_quarantined(store: Store) -> None:
     weights = store.path(KEY) / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     overwrite(weights, bytes(data))
     assert actions(store) == ["quarantined"]
     assert store.lookup(KEY) is None and len(list(store.layout.quarantine.iterdir())) == 1
-    assert actions(store) == [], "what is put aside for good is not told of again"
+    assert actions(store) == [], "what stays in quarantine is not reported again"
 
 
-def test_flipped_bits_are_mended_from_a_file_with_other_blocks(store: Store) -> None:
+def test_flipped_bits_are_restored_from_a_file_with_other_blocks(store: Store) -> None:
     weights = store.path(KEY) / "model.safetensors"
     blob = next(path for path in store.blobs.all() if path.samefile(weights))
     shutil.copy(blob, blob.with_name("copy"))

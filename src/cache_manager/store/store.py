@@ -1,6 +1,6 @@
 """Entries on disk: whole or absent, whatever is killed, and a bad one is a miss, never a hit.
 
-An entry is put together in a folder of its own and gets its name by one rename. Entries never change after that; each
+An entry is assembled in a staging folder and gets its name by one rename. Entries never change after that; each
 holds its own names of its files, so that no other folder has to be right for an entry to be right.
 """
 
@@ -29,23 +29,23 @@ from src.disk.owner import unique_name
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 _PLACE_ATTEMPTS = 5
-# A lock on the way to a reservation or to a training only saves work: after this long one goes on without it.
-_PATIENCE_SECONDS = 60.0
+# The lock only saves work: after this long a reservation proceeds without it.
+_LOCK_TIMEOUT_SECONDS = 60.0
 
 log = logging.getLogger("finetune.cache")
 
 
 class CacheError(Exception):
-    """The cache could not do what it was asked for; it is as it was. The message is one sentence."""
+    """The cache failed and is unchanged. The message is one sentence."""
 
 
 class Store(Entries):
     """The cache."""
 
     def lookup(self, key: str) -> Path | None:
-        """Returns the entry's folder if it is whole, as `inspect` tells without reading every byte.
+        """Returns the entry's folder if it is whole, as far as `inspect` sees without reading every byte.
 
-        A bad one is put into quarantine and is a miss; one of another version is a miss and left alone.
+        A bad entry is quarantined and is a miss; one of another version is left alone and is a miss.
         """
         finding = inspect(self.layout, key)
         if finding.state == OK:
@@ -56,24 +56,24 @@ class Store(Entries):
         return None
 
     def quarantine(self, finding: Finding) -> None:
-        """Puts a bad entry aside. If another process has put a whole one in its place meanwhile, that goes back."""
+        """Moves a bad entry to the quarantine; a whole one that has replaced it in the meantime is put back."""
         log.warning(
-            "cache: %.12s is %s (%s): it is put aside in %s",
+            "cache: %.12s is %s (%s): moving it to %s",
             finding.key,
             finding.state,
             "; ".join(finding.problems[:3]),
             self.layout.quarantine,
         )
-        aside = self.layout.quarantine / f"{finding.key}+{unique_name()}"
+        quarantined = self.layout.quarantine / f"{finding.key}+{unique_name()}"
         try:
             self.layout.quarantine.mkdir(parents=True, exist_ok=True)
-            self.path(finding.key).rename(aside)
+            self.path(finding.key).rename(quarantined)
         except OSError as error:
             # Gone already, or a cache that may only be read.
             log.debug("cache: %s stays where it is (%s)", finding.key, error)
             return
-        if inspect(self.layout, finding.key, every_byte=True, folder=aside).state == OK:
-            self._place(aside, finding.key)
+        if inspect(self.layout, finding.key, every_byte=True, folder=quarantined).state == OK:
+            self._place(quarantined, finding.key)
 
     def commit(
         self,
@@ -86,24 +86,24 @@ class Store(Entries):
     ) -> Path:
         """Makes an entry of files, which stay where they are; returns its folder.
 
-        An entry of the same key stands if it is whole, and is put aside if it is not.
+        An existing entry of the same key is kept if it is whole, else quarantined and replaced.
 
         Args:
             files: path by name in the entry. On the cache's own file system they are linked, not copied, if they lie
                 in its training folder.
-            document: everything that decided the model; its hash is the key.
+            document: everything that decided the model; its digest is the key.
             model_name: what `ls` shows.
             revision: of the base model.
-            hashes: sha256 by name that the files have to have, where it is known.
+            hashes: sha256 by name that the files must have, where it is known.
 
         Raises:
-            RequestError: the byte limit leaves no room, or a file is not what `hashes` says.
+            RequestError: the byte limit leaves no room, or a file does not match `hashes`.
             CacheError: the disk is full.
         """
         key = digest_of(document)
         manifest = Manifest(key=key, document=document, model_name=model_name, revision=revision, created=0.0)
         with self.staging() as staging:
-            found = fill(
+            filled = fill(
                 staging,
                 files,
                 hashes=hashes,
@@ -111,10 +111,10 @@ class Store(Entries):
                 blobs=self.blobs,
                 reserve=lambda size: self.reserve(staging, size + manifest_room(manifest, files)),
             )
-            return self.finish(staging, manifest, found)
+            return self.finish(staging, manifest, filled)
 
     def finish(self, staging: Staging, manifest: Manifest, hashes: Mapping[str, str]) -> Path:
-        """Writes the manifest of a filled staging folder and gives the entry its name; returns the entry's folder.
+        """Writes the manifest of a filled staging folder and renames it to an entry; returns the entry's folder.
 
         Args:
             staging: the folder, with every file in it.
@@ -124,12 +124,12 @@ class Store(Entries):
         whole = seal(staging, manifest, hashes)
         if self._place(staging.folder, whole.key):
             self.usage.note_use(whole.key)
-            self.blobs.adopt(self.path(whole.key), whole)
+            self.blobs.add(self.path(whole.key), whole)
         return self.path(whole.key)
 
     @contextmanager
     def staging(self) -> Iterator[Staging]:
-        """Gives a staging folder, which is gone when the block ends.
+        """Gives a staging folder, which is deleted when the block ends.
 
         Raises:
             CacheError: the disk became full in the block.
@@ -149,21 +149,21 @@ class Store(Entries):
                 delete(staging.folder)
 
     def lock(self, name: str) -> FileLock:
-        """Returns a lock that keeps two processes from doing the same work twice. Nothing else depends on it."""
+        """Returns a lock that saves two processes from doing the same work. Nothing depends on it."""
         self.layout.locks.mkdir(parents=True, exist_ok=True)
         return FileLock(self.layout.locks / f"{name}.lock")
 
     def reserve(self, staging: Staging, size: int) -> None:
-        """Claims room for bytes that are about to be written into a staging folder; evicts where it has to.
+        """Reserves room for bytes that are about to be written into a staging folder; evicts entries if needed.
 
         Raises:
-            RequestError: there is no room, and no more can be made.
+            RequestError: no room can be made.
         """
         if self.budget.limit is None:
             return
         lock = self.lock("reserve")
         try:
-            waiting: Any = lock.acquire(timeout=_PATIENCE_SECONDS)
+            waiting: Any = lock.acquire(timeout=_LOCK_TIMEOUT_SECONDS)
         except (Timeout, OSError, NotImplementedError) as error:
             log.debug("cache: reserving without a lock (%s)", error)
             waiting = nullcontext()
@@ -171,15 +171,15 @@ class Store(Entries):
             self.budget.reserve(staging, size, make_room=lambda excess: make_room(self, excess))
 
     def _place(self, folder: Path, key: str) -> bool:
-        """Gives an entry its name; returns False where a whole entry of that name was there first.
+        """Renames a folder to an entry; returns False if a whole entry of that key exists.
 
         Raises:
-            RequestError: an entry of another version has the name.
+            RequestError: an entry of another version has the key.
         """
         self.layout.entries.mkdir(parents=True, exist_ok=True)
         for _ in range(_PLACE_ATTEMPTS):
             try:
-                # Asked, not only tried: file systems in user space may let a rename replace a folder that is not empty.
+                # Checked, not only tried: FUSE file systems may let a rename replace a folder that is not empty.
                 if not self.path(key).exists():
                     folder.rename(self.path(key))
                     flush(self.layout.entries)
@@ -191,6 +191,6 @@ class Store(Entries):
             if finding.state == OK:
                 return False
             if finding.state == FOREIGN and self.path(key).exists():
-                raise RequestError(f"the entry {key[:16]} is of another version of this cache: take it away with `rm`")
+                raise RequestError(f"the entry {key[:16]} is of another version of this cache: remove it with `rm`")
             self.quarantine(finding)
-        raise CacheError(f"the entry {key[:16]} cannot be replaced: see what is in {self.path(key)}")
+        raise CacheError(f"the entry {key[:16]} cannot be replaced: look into {self.path(key)}")

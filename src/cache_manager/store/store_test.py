@@ -80,7 +80,7 @@ def test_a_folder_without_a_manifest_is_no_hit(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "link", "empty manifest", "extra file"])
-def test_a_damaged_entry_is_a_miss_and_put_aside(store: Store, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_entry_is_a_miss_and_quarantined(store: Store, tmp_path: Path, damage: str) -> None:
     entry = commit(store)
     file = entry / "model.safetensors"
     file.chmod(0o644)
@@ -121,11 +121,11 @@ def test_an_entry_with_new_inodes_is_hashed_once_more_and_then_trusted(store: St
 def test_a_manifest_cannot_lead_out_of_its_entry(store: Store, name: str) -> None:
     entry = commit(store)
     path = entry / manifest.MANIFEST
-    document = json.loads(path.read_bytes())
-    del document["seal"]
-    document["files"][name] = document["files"].pop("model.safetensors")
+    fields = json.loads(path.read_bytes())
+    del fields["seal"]
+    fields["files"][name] = fields["files"].pop("model.safetensors")
     path.chmod(0o644)
-    path.write_bytes(manifest.seal_manifest(document))
+    path.write_bytes(manifest.seal_manifest(fields))
     assert "not allowed" in inspect(store.layout, KEY).problems[0]
     assert store.lookup(KEY) is None
     with pytest.raises(ValueError, match="not allowed"):
@@ -166,7 +166,7 @@ def test_a_whole_entry_is_not_quarantined_for_what_was_in_its_place_before(store
     assert store.lookup(KEY) == entry
 
 
-def test_a_file_that_is_not_what_its_sender_said_is_not_kept(store: Store, tmp_path: Path) -> None:
+def test_a_file_that_does_not_match_its_hash_is_not_kept(store: Store, tmp_path: Path) -> None:
     (tmp_path / "w").write_text("weights")
     with pytest.raises(RequestError, match="other bytes"):
         store.commit({"w": tmp_path / "w"}, document=DOCUMENT, model_name="m", hashes={"w": "0" * 64})

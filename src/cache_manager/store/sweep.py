@@ -1,4 +1,4 @@
-"""Takes away what dead processes left. None of it counts as an entry."""
+"""Removes what dead processes left. None of it counts as an entry."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from src.cache_manager.store.budget import is_litter
+from src.cache_manager.store.budget import is_abandoned_staging
 from src.cache_manager.store.entries import Entries
-from src.cache_manager.store.training_folder import living_claims
+from src.cache_manager.store.training_folder import live_claims
 from src.disk.durable import delete, discard
 from src.disk.owner import is_abandoned
 
-# A whole day to look at what was put aside, and six more.
+# A week to examine bad entries.
 QUARANTINE_SECONDS = 7 * 86400.0
 _WRITTEN_FILE = re.compile(r"\..+?\.(?P<owner>[a-z0-9-]+\.[0-9a-f]+\.\d+\.\d+\.\d+\.[0-9a-f]+)")
 
 
 def sweep(entries: Entries) -> int:
-    """Removes half-written entries, half-deleted files, leases and locks of processes that are gone.
+    """Removes half-written entries, half-deleted files, leases and locks of processes that have ended.
 
     Returns:
         How many things were removed.
     """
     layout = entries.layout
-    removed = _remove(layout.incoming, is_litter, trash=layout.trash)
+    removed = _remove(layout.incoming, is_abandoned_staging, trash=layout.trash)
     removed += _remove(layout.trash, lambda path: is_abandoned(path.name, path), trash=None)
     for folder in (layout.checked, layout.base):
         removed += _remove(folder, _is_half_written, trash=None)
-    removed += _remove(layout.training, _is_private_litter, trash=None)
+    removed += _remove(layout.training, _is_abandoned_private_folder, trash=None)
     removed += _remove(layout.locks, _is_unlocked, trash=None)
-    living_claims(layout)
+    live_claims(layout)
     entries.usage.in_use()
     entries.usage.forget_missing()
     return removed
 
 
 def empty_quarantine(entries: Entries, *, older_than: float) -> int:
-    """Removes bad entries that were put aside more than so many seconds ago; returns how many."""
+    """Removes quarantined entries that are older than so many seconds; returns how many."""
     limit = time.time() - older_than
     return _remove(entries.layout.quarantine, lambda path: _changed(path) <= limit, trash=entries.layout.trash)
 
 
 def remove_old_trainings(entries: Entries, *, older_than: float) -> int:
-    """Removes unfinished trainings that nothing was written to for so many seconds; returns how many."""
+    """Removes training folders that nothing was written to for so many seconds; returns how many."""
     limit = time.time() - older_than
-    living = living_claims(entries.layout)
+    live = live_claims(entries.layout)
 
     def is_old(path: Path) -> bool:
         return (
-            path.name[:64] not in living
+            path.name[:64] not in live
             and max([_changed(path), *(_changed(inner) for inner in path.rglob("*"))]) <= limit
         )
 
@@ -77,12 +77,12 @@ def _remove(folder: Path, is_waste: Callable[[Path], bool], *, trash: Path | Non
 
 
 def _is_half_written(path: Path) -> bool:
-    found = _WRITTEN_FILE.fullmatch(path.name)
-    return found is not None and is_abandoned(found["owner"], path)
+    match = _WRITTEN_FILE.fullmatch(path.name)
+    return match is not None and is_abandoned(match["owner"], path)
 
 
-def _is_private_litter(path: Path) -> bool:
-    """Whether a training folder was one process's own, and the process is gone: nobody goes on from it."""
+def _is_abandoned_private_folder(path: Path) -> bool:
+    """Whether a training folder was private to a process that has ended: no other process resumes it."""
     _, plus, owner = path.name.partition("+")
     return bool(plus) and is_abandoned(owner.removesuffix(".checkpoint"), path)
 

@@ -1,6 +1,6 @@
-"""Where a model is trained before it is committed: one folder for each key, so that a stopped training goes on.
+"""Where a model is trained before it is committed: one folder for each key, so that a stopped training resumes.
 
-Two trainings of one key never write to one folder, even where locks are kept by nobody (some network file systems).
+Two trainings of one key never write to one folder, even where locks do not work (some network file systems).
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ log = logging.getLogger("finetune.cache")
 
 
 @contextmanager
-def claimed_workspace(layout: Layout, key: str) -> Iterator[Path]:
-    """Gives the folder that the training of a key writes to; it stays, for whoever goes on.
+def claimed_training_folder(layout: Layout, key: str) -> Iterator[Path]:
+    """Gives the folder that the training of a key writes to; it stays after the block, to be resumed.
 
-    Where another living process has it, a folder of one's own is given instead, and is gone when the block ends.
+    If another live process has claimed it, a private folder is given instead, which is deleted after the block.
     """
     layout.training.mkdir(parents=True, exist_ok=True)
     owner = unique_name()
     claim = layout.training / f"{key}.claim"
-    if _claimed(claim, owner):
+    if _claim(claim, owner):
         try:
             yield layout.training / key
         finally:
             claim.unlink(missing_ok=True)
         return
-    log.warning("cache: another process trains %.12s as well: this one trains in a folder of its own", key)
+    log.warning("cache: another process trains %.12s too: this one uses a private folder", key)
     private = layout.training / f"{key}+{owner}"
     try:
         yield private
     finally:
-        remove_workspace(private)
+        remove_training_folder(private)
 
 
-def remove_workspace(folder: Path) -> None:
+def remove_training_folder(folder: Path) -> None:
     """Deletes a training folder with its checkpoints."""
     delete(folder)
     delete(folder.with_name(f"{folder.name}.checkpoint"))
 
 
-def living_claims(layout: Layout) -> set[str]:
-    """Returns the keys that a living process trains; claims of dead ones are removed."""
+def live_claims(layout: Layout) -> set[str]:
+    """Returns the keys that a live process trains; claims of dead processes are removed."""
     keys = set()
     for claim in layout.training.glob("*.claim"):
         if not _removed_if_dead(claim):
@@ -57,8 +57,8 @@ def living_claims(layout: Layout) -> set[str]:
     return keys
 
 
-def _claimed(claim: Path, owner: str) -> bool:
-    """Writes the owner's name into a file that only one process can make; what a dead one left is replaced."""
+def _claim(claim: Path, owner: str) -> bool:
+    """Creates the claim with the owner's name; returns False if another live process holds it."""
     while True:
         try:
             with claim.open("x", encoding="ascii") as file:
@@ -70,13 +70,13 @@ def _claimed(claim: Path, owner: str) -> bool:
 
 
 def _removed_if_dead(claim: Path) -> bool:
-    """Removes the claim of a process that is gone; returns whether the name is free."""
+    """Removes the claim of a process that has ended; returns whether the claim is free."""
     aside = claim.with_name(f"{claim.name}+{unique_name()}")
     try:
         if not is_abandoned(claim.read_text(encoding="ascii").strip(), claim):
             return False
         claim.rename(aside)
-        # Another process may have taken the name over since it was read: its claim goes back.
+        # Another process may have replaced the claim since it was read: put its claim back.
         if is_abandoned(aside.read_text(encoding="ascii").strip(), aside):
             return True
         with contextlib.suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""What changes about an entry that never changes itself: when it was used, whether it is pinned, who uses it now."""
+"""What changes about entries, which never change themselves: last use, pins, leases, evictions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from src.cache_manager.store.layout import Layout
 from src.disk.durable import append_line
 from src.disk.owner import is_abandoned, unique_name
 
-# Evictions are remembered for whoever asks why a model is gone; older ones than this many bytes are forgotten.
-_MOST_EVICTION_BYTES = 1 << 20
+# `why-miss` shows evictions; only the last so many bytes of them are read.
+_MAX_EVICTION_BYTES = 1 << 20
 
 log = logging.getLogger("finetune.cache")
 
 
 class Usage:
-    """Small files beside the entries. Losing any of them loses no model."""
+    """Small files beside the entries. Losing one loses no model."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def note_use(self, key: str) -> None:
-        """Remembers that an entry was used now. A cache that may only be read keeps no such note."""
+        """Notes that an entry was used now, unless the cache is read-only."""
         try:
             self._touch(self._layout.used / key)
         except OSError as error:
@@ -43,7 +43,7 @@ class Usage:
         self._touch(self._layout.pins / key)
 
     def unpin(self, key: str) -> bool:
-        """Lets an entry go again; returns whether it was pinned."""
+        """Lets an entry be evicted again; returns whether it was pinned."""
         try:
             (self._layout.pins / key).unlink()
         except FileNotFoundError:
@@ -56,7 +56,7 @@ class Usage:
 
     @contextmanager
     def lease(self, key: str) -> Iterator[None]:
-        """Marks an entry as in use for as long as the block lasts."""
+        """Marks an entry as in use during the block."""
         path = self._take_lease(key)
         try:
             yield
@@ -65,13 +65,13 @@ class Usage:
                 path.unlink(missing_ok=True)
 
     def hold(self, key: str) -> None:
-        """Marks an entry as in use until this process ends: its files are mapped into memory."""
+        """Marks an entry as in use until this process ends: its files may be mapped into memory."""
         path = self._take_lease(key)
         if path is not None:
             atexit.register(path.unlink, missing_ok=True)
 
     def in_use(self) -> set[str]:
-        """Returns the keys of entries that a living process uses; what dead ones left is removed."""
+        """Returns the keys of entries that a live process uses; leases of dead processes are removed."""
         keys = set()
         for name, _ in _files(self._layout.leases):
             key, _, owner = name.partition("+")
@@ -82,41 +82,41 @@ class Usage:
                 keys.add(key)
         return keys
 
-    def may_go(self, key: str) -> bool:
+    def is_evictable(self, key: str) -> bool:
         """Whether an entry is neither pinned nor in use."""
         return not (self._layout.pins / key).exists() and key not in self.in_use()
 
     def note_eviction(self, key: str, *, why: str) -> None:
-        """Writes down that an entry is about to be taken away on purpose, or was kept after all."""
+        """Notes that an entry is about to be evicted, or was kept after all."""
         line = json.dumps({"key": key, "why": why, "time": round(time.time(), 3)})
         append_line(self._layout.evictions, line)
 
     def evictions(self) -> dict[str, dict[str, object]]:
         """Returns the last eviction of each key: {"key", "why", "time"}."""
         try:
-            lines = self._layout.evictions.read_bytes()[-_MOST_EVICTION_BYTES:].splitlines()
+            lines = self._layout.evictions.read_bytes()[-_MAX_EVICTION_BYTES:].splitlines()
         except FileNotFoundError:
             return {}
-        found: dict[str, dict[str, object]] = {}
+        evictions: dict[str, dict[str, object]] = {}
         for line in lines:
             try:
-                document = json.loads(line)
-                found[str(document["key"])] = document
+                eviction = json.loads(line)
+                evictions[str(eviction["key"])] = eviction
             except (ValueError, KeyError, TypeError):
-                # The end of a line that a kill cut off, or the beginning of the part that was read.
+                # A line that was cut off by a kill, or by where reading began.
                 continue
-        return found
+        return evictions
 
     def forget(self, key: str) -> None:
-        """Removes what is known of an entry that is gone."""
+        """Removes the last use, pin and stamps of an entry that is gone."""
         for folder in (self._layout.used, self._layout.pins, self._layout.checked):
             (folder / key).unlink(missing_ok=True)
 
     def forget_missing(self) -> None:
-        """Removes what is left of entries that are gone."""
+        """Removes the last uses, pins and stamps of entries that are gone."""
         for folder in (self._layout.used, self._layout.pins, self._layout.checked):
             for name, status in _files(folder):
-                # A pin comes before a pull or an import is there: only old files are litter.
+                # A pin may come before its entry is pulled or imported: only old files are leftovers.
                 if time.time() - status.st_mtime > 60 and not self._layout.entry(name).exists():
                     (folder / name).unlink(missing_ok=True)
 
@@ -140,11 +140,11 @@ class Usage:
 
 def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     try:
-        found = os.scandir(folder)
+        items = os.scandir(folder)
     except FileNotFoundError:
         return
-    with found:
-        for item in found:
+    with items:
+        for item in items:
             try:
                 yield item.name, item.stat(follow_symlinks=False)
             except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether an entry is what was committed: by the stamps of its files, or by reading every byte."""
+"""Whether an entry is what was committed: by its files' stamps (size, inode, mtime), or by hashing every byte."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from src.cache_manager.store.manifest import BadEntryError, File, Manifest, is_o
 from src.disk.durable import file_sha256, write_whole
 
 OK, CORRUPT, INCOMPLETE, FOREIGN = "ok", "corrupt", "incomplete", "foreign"
-STATES = (OK, CORRUPT, INCOMPLETE, FOREIGN)
 
 log = logging.getLogger("finetune.cache")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found of one entry.
+    """The state of one entry.
 
     Attributes:
         key: the name of its folder.
-        state: ok, corrupt, incomplete (something is missing) or foreign (of another version, or none of ours).
+        state: ok, corrupt, incomplete (something is missing) or foreign (of another version, or not written
+            by this program).
         problems: one phrase each.
         bad_files: names of the files that are missing or wrong.
-        manifest: None where it cannot be read.
+        manifest: None if it cannot be read.
     """
 
     key: str
@@ -40,8 +40,8 @@ class Finding:
     bad_files: tuple[str, ...] = ()
     manifest: Manifest | None = field(default=None, repr=False)
 
-    def to_document(self) -> dict[str, Any]:
-        """Returns what `verify --json` says of the entry."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns its fields in `verify --json`."""
         return {"key": self.key, "state": self.state, "problems": list(self.problems)}
 
 
@@ -51,13 +51,13 @@ def inspect(layout: Layout, key: str, *, every_byte: bool = False, folder: Path 
     Args:
         layout: the cache.
         key: the entry.
-        folder: where it lies, if not among the entries.
+        folder: its folder, if not among the entries.
         every_byte: hash every file. Otherwise a file is hashed only if its inode, time or size have changed since it
             was hashed last, which every write by way of the file system does; rot on the disk itself does not.
     """
     folder = folder or layout.entry(key)
     if not is_key(key) or not _is_real_folder(folder):
-        return Finding(key=key, state=FOREIGN, problems=("it is no entry of this cache",))
+        return Finding(key=key, state=FOREIGN, problems=("not an entry of this cache",))
     try:
         manifest = read(folder)
     except BadEntryError as error:
@@ -70,7 +70,7 @@ def inspect(layout: Layout, key: str, *, every_byte: bool = False, folder: Path 
     try:
         return _inspect_files(layout, manifest, folder=folder, every_byte=every_byte)
     except FileNotFoundError:
-        return Finding(key=key, state=INCOMPLETE, problems=("it went away meanwhile",))
+        return Finding(key=key, state=INCOMPLETE, problems=("it was removed in the meantime",))
 
 
 def _is_real_folder(folder: Path) -> bool:
@@ -81,24 +81,24 @@ def _is_real_folder(folder: Path) -> bool:
 
 
 def _inspect_files(layout: Layout, manifest: Manifest, *, folder: Path, every_byte: bool) -> Finding:
-    found = dict(files_in(folder))
+    present = dict(files_in(folder))
     problems: list[str] = []
     bad: list[str] = []
-    missing = manifest.files.keys() - found.keys()
+    missing = manifest.files.keys() - present.keys()
     unchecked: dict[str, os.stat_result] = {}
     for name, expected in manifest.files.items():
         if name in missing:
             problems.append(f"{name} is missing")
-        elif not stat.S_ISREG(found[name].st_mode):
-            problems.append(f"{name} is no plain file")
-        elif found[name].st_size != expected.size:
-            problems.append(f"{name} has {found[name].st_size:,} bytes instead of {expected.size:,}")
+        elif not stat.S_ISREG(present[name].st_mode):
+            problems.append(f"{name} is not a regular file")
+        elif present[name].st_size != expected.size:
+            problems.append(f"{name} has {present[name].st_size:,} bytes instead of {expected.size:,}")
         else:
-            if every_byte or not expected.has_stamp_of(found[name]):
-                unchecked[name] = found[name]
+            if every_byte or not expected.has_stamp_of(present[name]):
+                unchecked[name] = present[name]
             continue
         bad.append(name)
-    problems += [f"{name} was not committed" for name in sorted(found.keys() - manifest.files.keys())]
+    problems += [f"{name} was not committed" for name in sorted(present.keys() - manifest.files.keys())]
     wrong = _wrong_by_hash(layout, manifest, unchecked, folder=folder, every_byte=every_byte)
     problems += [f"{name} has other bytes than were committed" for name in wrong]
     state = OK if not problems else INCOMPLETE if missing and len(problems) == len(missing) else CORRUPT
@@ -106,9 +106,9 @@ def _inspect_files(layout: Layout, manifest: Manifest, *, folder: Path, every_by
 
 
 def files_in(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """Yields name and status of everything in an entry but its folders and the manifest; links are not followed."""
-    with os.scandir(folder) as found:
-        for item in found:
+    """Yields name and status of an entry's files, the manifest aside; links are not followed."""
+    with os.scandir(folder) as items:
+        for item in items:
             name = prefix + item.name
             if is_own_file(name):
                 continue
@@ -124,12 +124,12 @@ def files_in(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_resu
 def _wrong_by_hash(
     layout: Layout, manifest: Manifest, files: dict[str, os.stat_result], *, folder: Path, every_byte: bool
 ) -> list[str]:
-    """Hashes files; returns the names of those that are wrong. New stamps of right ones are noted for next time."""
-    noted = {} if every_byte or not files else _read_stamps(layout, manifest.key)
+    """Hashes files; returns the names of the wrong ones. New stamps of right ones are kept for the next time."""
+    known = {} if every_byte or not files else _read_stamps(layout, manifest.key)
     wrong, stamps = [], {}
     for name, status in files.items():
         stamp = [status.st_size, status.st_ino, status.st_mtime_ns]
-        if noted.get(name) == stamp:
+        if known.get(name) == stamp:
             continue
         try:
             right = file_sha256(folder / name) == manifest.files[name].sha256
@@ -142,7 +142,7 @@ def _wrong_by_hash(
             wrong.append(name)
     new = {name: stamp for name, stamp in stamps.items() if not _is_stamp_of(manifest.files[name], stamp)}
     if new:
-        _note_stamps(layout, manifest.key, {**_read_stamps(layout, manifest.key), **new})
+        _write_stamps(layout, manifest.key, {**_read_stamps(layout, manifest.key), **new})
     return wrong
 
 
@@ -158,10 +158,10 @@ def _read_stamps(layout: Layout, key: str) -> dict[str, Any]:
     return stamps if isinstance(stamps, dict) else {}
 
 
-def _note_stamps(layout: Layout, key: str, stamps: dict[str, Any]) -> None:
+def _write_stamps(layout: Layout, key: str, stamps: dict[str, Any]) -> None:
     try:
         layout.checked.mkdir(parents=True, exist_ok=True)
         write_whole(layout.checked / key, json.dumps(stamps).encode())
     except OSError as error:
-        # A cache that may only be read, or a full disk: the files are hashed again next time.
+        # A read-only cache or a full disk: the files are hashed again next time.
         log.debug("cache: stamps of %s are not kept (%s)", key, error)

@@ -1,4 +1,4 @@
-"""States of entries: what is told without reading every byte, and what only reading tells."""
+"""States of entries: what is seen without reading every byte, and what only reading shows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ import pytest
 from src.cache_manager.store.manifest import MANIFEST, seal_manifest
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key
+from src.cache_manager.testing.sample_entries import sample_key, sample_store
 
 KEY = sample_key(0)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "cache")
-    commit_sample(store, tmp_path / "model", seed=0)
-    return store
+    return sample_store(tmp_path, seeds=[0])
 
 
 def flip(path: Path) -> None:
@@ -55,13 +53,13 @@ def test_a_missing_file_is_incomplete_and_a_missing_manifest_too(store: Store) -
 
 
 def test_a_key_that_is_not_the_hash_of_its_document_is_corrupt(store: Store) -> None:
-    document = json.loads((store.path(KEY) / MANIFEST).read_bytes())
-    del document["seal"]
-    document["key"] = other = "0" * 64
+    fields = json.loads((store.path(KEY) / MANIFEST).read_bytes())
+    del fields["seal"]
+    fields["key"] = other = "0" * 64
     store.path(KEY).rename(store.path(other))
     manifest = store.path(other) / MANIFEST
     manifest.chmod(0o644)
-    manifest.write_bytes(seal_manifest(document))
+    manifest.write_bytes(seal_manifest(fields))
     assert "document" in inspect(store.layout, other, every_byte=True).problems[0]
 
 

@@ -12,7 +12,7 @@ from src.cache_manager.store.store import Store
 
 
 def damage(store: Store, *, choose: random.Random) -> Counter[str]:
-    """Does to a few files what disks and people do; returns what was done. Entries with odd keys are spared."""
+    """Damages a few files; returns what was done. Entries with odd keys are spared."""
     done: Counter[str] = Counter()
     harmed = [key for key in sorted(store.keys()) if int(key[-1], 16) % 2 == 0]
     for kind in ("flip", "truncate", "empty", "remove"):
@@ -36,8 +36,8 @@ def _harm(path: Path, kind: str, *, choose: random.Random) -> None:
     if kind == "remove":
         path.unlink()
         return
-    # Weights are nobody else's: what is harmed there is harmed under all their names. Other files are shared with
-    # entries that are to be spared: they are harmed in a copy of their own.
+    # No other entry has these weights: they are harmed under all their names. Other files are shared with entries
+    # that are to be spared: a copy is harmed.
     target = path if path.name == "model.safetensors" else path.with_name(f".{path.name}.harmed")
     if target != path:
         shutil.copy(path, target)

@@ -1,4 +1,4 @@
-"""Small entries for tests and the benchmark, made in a moment, without torch."""
+"""Small entries for tests and the benchmark, created without torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import random
 import struct
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,16 @@ def commit_sample(store: Store, folder: Path, *, seed: int, size: int = 4096) ->
     return store.commit(files, document=sample_document(seed), model_name=f"sample-{seed}", revision="r").name
 
 
+def sample_store(folder: Path, *, seeds: Iterable[int], limit: int | None = None) -> Store:
+    """Returns the cache `folder/cache` with samples, last used in the order of `seeds`."""
+    store = Store(folder / "cache", limit=limit)
+    for seed in seeds:
+        commit_sample(store, folder / f"model-{seed}", seed=seed)
+        # Their last uses differ by more than a file system's clock tick.
+        time.sleep(0.01)
+    return store
+
+
 def many_samples(store: Store, folder: Path, *, count: int) -> None:
     """Commits entries with seeds from 0 to count - 1, of which each has weights of its own and shares the rest."""
     write_model_folder(folder, seed=0, size=64)
@@ -61,9 +73,9 @@ def many_samples(store: Store, folder: Path, *, count: int) -> None:
 
 
 def bytes_on_disk(root: Path) -> int:
-    """Returns what the files of a cache have, each once however many names it has, its list of evictions aside."""
+    """Returns the bytes of a cache's files, hard links counted once, without the list of evictions."""
     sizes = _sizes(root)
-    # While others write, a walk is no instant: it may see a file that then goes, and later one that took its place.
+    # A walk takes time: while others write, it may count a file that is then replaced, and its replacement.
     while (again := _sizes(root)) != sizes:
         sizes = again
     return sum(sizes.values())

@@ -1,11 +1,11 @@
-"""What doctor finds: each with its symptom, its cause and what to do, for people and for programs."""
+"""The results of doctor's checks, each with symptom, cause and remedy, as text and as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, Self
 
 Level = Literal["ok", "warning", "error", "skipped"]
 _MARKS: dict[Level, str] = {"ok": "ok     ", "warning": "warning", "error": "ERROR  ", "skipped": "skipped"}
@@ -17,10 +17,10 @@ class Finding:
 
     Attributes:
         check: name of the check.
-        level: ok, warning (works today, and will bite), error (does not work), skipped (could not be looked at).
-        symptom: what was seen.
-        cause: why, as far as it is known; empty where all is well.
-        remedy: what to do; empty where all is well.
+        level: ok, warning (works today, but will cause trouble), error (does not work), skipped (not checked).
+        symptom: what was observed.
+        cause: the likely reason; empty if there is no problem.
+        remedy: what to do; empty if there is no problem.
     """
 
     check: str
@@ -29,21 +29,31 @@ class Finding:
     cause: str = ""
     remedy: str = ""
 
+    @classmethod
+    def ok(cls, check: str, symptom: str) -> Self:
+        """Returns the finding of a check that passed."""
+        return cls(check=check, level="ok", symptom=symptom)
 
-def has_errors(found: Sequence[Finding]) -> bool:
-    """Whether remote execution cannot work as it is."""
-    return any(finding.level == "error" for finding in found)
+    @classmethod
+    def error(cls, check: str, symptom: str, *, cause: str = "", remedy: str = "") -> Self:
+        """Returns the finding of a check that failed."""
+        return cls(check=check, level="error", symptom=symptom, cause=cause, remedy=remedy)
 
 
-def as_json(config: str, found: Sequence[Finding]) -> str:
+def has_errors(findings: Sequence[Finding]) -> bool:
+    """Whether remote execution cannot work."""
+    return any(finding.level == "error" for finding in findings)
+
+
+def as_json(config: str, findings: Sequence[Finding]) -> str:
     """Returns the report for programs."""
-    document = {
+    report = {
         "schema": 1,
         "config": config,
-        "ok": not has_errors(found),
-        "findings": [asdict(each) for each in found],
+        "ok": not has_errors(findings),
+        "findings": [asdict(finding) for finding in findings],
     }
-    return json.dumps(document, indent=2) + "\n"
+    return json.dumps(report, indent=2) + "\n"
 
 
 def as_text(finding: Finding) -> str:
@@ -53,8 +63,8 @@ def as_text(finding: Finding) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(found: Sequence[Finding]) -> str:
+def summary(findings: Sequence[Finding]) -> str:
     """Returns the last line of the report for people."""
-    wrong = sum(finding.level == "error" for finding in found)
-    warnings = sum(finding.level == "warning" for finding in found)
-    return f"{wrong} errors, {warnings} warnings in {len(found)} checks\n"
+    errors = sum(finding.level == "error" for finding in findings)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    return f"{errors} errors, {warnings} warnings in {len(findings)} checks\n"

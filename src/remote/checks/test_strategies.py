@@ -1,4 +1,4 @@
-"""Whether tests ran remotely, by what Bazel itself records of them in its build events."""
+"""Whether tests ran remotely, according to Bazel's build events."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class TestRun:
     """One run of a test.
 
     Attributes:
-        label: its target.
+        label: of the target.
         status: PASSED, FAILED, TIMEOUT and so on.
-        strategy: how it was executed; empty for a result that Bazel had already.
-        seconds: how long it took where it ran.
+        strategy: how it was executed; empty for a result from Bazel's local cache.
+        seconds: its duration on the machine that ran it.
     """
 
     __test__ = False  # not a test class of pytest
@@ -32,16 +32,16 @@ class TestRun:
 
     @property
     def ran_remotely(self) -> bool:
-        """Whether a remote executor ran it, now or at an earlier time."""
+        """Whether a remote executor ran it, now or earlier."""
         return self.strategy in (REMOTE, REMOTE_HIT)
 
 
 def read_runs(path: Path) -> list[TestRun]:
-    """Reads the test results out of a file that --build_event_json_file wrote.
+    """Reads the test results from a file that --build_event_json_file wrote.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it holds something else.
+        ValueError: it is not JSON.
     """
     runs = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -59,36 +59,34 @@ def read_runs(path: Path) -> list[TestRun]:
 
 
 def check_build_events(path: Path) -> Finding:
-    """Says of the tests in a build event file where they ran."""
+    """Checks that every test in a build event file ran remotely."""
     check = "tests ran remotely"
     try:
         runs = read_runs(path)
     except (OSError, ValueError, AttributeError) as error:
-        return Finding(
-            check=check,
-            level="error",
-            symptom=f"{path} cannot be read: {error}",
-            cause="it is no file of build events in JSON",
+        return Finding.error(
+            check,
+            f"{path} cannot be read: {error}",
+            cause="it is not a file of build events in JSON",
             remedy="run bazel test --config=NAME --build_event_json_file=FILE ..., then doctor with that FILE",
         )
-    elsewhere = [run for run in runs if not run.ran_remotely]
-    if runs and not elsewhere:
+    not_remote = [run for run in runs if not run.ran_remotely]
+    if runs and not not_remote:
         counted = Counter(run.strategy for run in runs)
         symptom = ", ".join(f"{count} {strategy}" for strategy, count in sorted(counted.items()))
-        return Finding(check=check, level="ok", symptom=symptom)
+        return Finding.ok(check, symptom)
     if not runs:
         return Finding(
             check=check,
             level="warning",
-            symptom="no test has a result in that file",
-            cause="nothing was tested, or the build failed before",
-            remedy="look at what bazel test said",
+            symptom="the file holds no test result",
+            cause="no test was run, or the build failed first",
+            remedy="look at the output of bazel test",
         )
-    named = ", ".join(f"{run.label} ({run.strategy or 'a result Bazel had already'})" for run in elsewhere[:5])
-    return Finding(
-        check=check,
-        level="error",
-        symptom=f"{len(elsewhere)} of {len(runs)} did not: {named}",
-        cause="no remote --config was given, a local strategy stands before remote, or the result was there already",
-        remedy="give the --config, and --nocache_test_results where Bazel holds a result",
+    labels = ", ".join(f"{run.label} ({run.strategy or 'cached locally'})" for run in not_remote[:5])
+    return Finding.error(
+        check,
+        f"{len(not_remote)} of {len(runs)} did not: {labels}",
+        cause="no remote --config was given, a local strategy precedes remote, or Bazel had cached the result",
+        remedy="pass the --config, and --nocache_test_results for cached results",
     )

@@ -1,4 +1,4 @@
-"""Runs on a worker, by its own Python: says in JSON what is there. Needs nothing but Python's library."""
+"""Runs in a worker's own Python and prints its environment as JSON. Uses the standard library only."""
 
 import json
 import platform

@@ -1,7 +1,7 @@
-"""The API key that a program gets from its environment.
+"""Reads the API key from a program's environment.
 
 Bazel writes the environment of its client into its log, which others can read, and into its build events. So
-tools/bazel takes NATIVELINK_API_KEY away, and hands it to the programs of `bazel run` as an open file instead.
+tools/bazel removes NATIVELINK_API_KEY and passes it to the programs of `bazel run` as an open file descriptor.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import os
 from collections.abc import Mapping
 
 KEY_VARIABLE = "NATIVELINK_API_KEY"
-# Holds the number of the open file. tools/bazel sets it.
-_FILE_VARIABLE = "NATIVELINK_API_KEY_FD"
+# The number of the file descriptor; set by tools/bazel.
+_DESCRIPTOR_VARIABLE = "NATIVELINK_API_KEY_FD"
 
 
 def key_of(environment: Mapping[str, str]) -> str:
-    """Returns the key that an environment holds or leads to; empty where there is none."""
+    """Returns the key of an environment, from the variable or the file descriptor; empty if there is none."""
     if key := environment.get(KEY_VARIABLE, "").strip():
         return key
-    number = environment.get(_FILE_VARIABLE, "")
+    number = environment.get(_DESCRIPTOR_VARIABLE, "")
     if not number.isdecimal():
         return ""
     try:
-        # From its beginning, where the file has one: a shell may have made it a pipe.
+        # No seek: a shell may have made it a pipe.
         with os.fdopen(os.dup(int(number)), encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
-        # Of another process: a shell that `bazel run` has started passed the variable on, and not the file.
+        # Inherited by way of a shell that passed on the variable but not the descriptor.
         return ""

@@ -1,4 +1,4 @@
-"""The execution platform of docker/platform.bzl, for Python: that file is the only place where it is written down."""
+"""Reads the execution platform from docker/platform.bzl, its single source of truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-# Beside the sources, and beside the runfiles of whoever names //docker:platform.bzl as data.
+# In the source tree and in runfiles alike: //docker:platform.bzl is data of this module.
 PLATFORM_FILE = Path(__file__).parents[3] / "docker" / "platform.bzl"
 
 _CONSTANTS = ("EXEC_PROPERTIES", "EXECUTOR_IMAGE", "ACTION_TIME_LIMIT_SECONDS")
@@ -17,11 +17,11 @@ _CONSTANTS = ("EXEC_PROPERTIES", "EXECUTOR_IMAGE", "ACTION_TIME_LIMIT_SECONDS")
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionPlatform:
-    """What a remote action asks for and a worker offers.
+    """What a remote action requests and a worker offers.
 
     `exec_properties` are REAPI platform properties, name to value. `base_image` and `container_image` are references
-    with a digest, the second one after `docker://`. `python` is the path of the interpreter in the image that has the
-    locked packages.
+    with a digest, the latter after `docker://`. `python` is the path of the image's interpreter, which has the locked
+    packages.
     """
 
     exec_properties: Mapping[str, str]
@@ -47,7 +47,7 @@ def read_platform(path: Path = PLATFORM_FILE) -> ExecutionPlatform:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it lacks one of its constants, or computes one.
+        ValueError: a constant is missing, or is not a literal.
     """
     constants = _constants(path)
     image = constants["EXECUTOR_IMAGE"]
@@ -62,11 +62,11 @@ def read_platform(path: Path = PLATFORM_FILE) -> ExecutionPlatform:
 
 
 def _constants(path: Path) -> dict[str, Any]:
-    # Starlark's literals are Python's; anything computed is refused by literal_eval.
-    found: dict[str, Any] = {}
+    # Starlark's literals are Python's; literal_eval refuses anything computed.
+    constants: dict[str, Any] = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
-    if missing := [name for name in _CONSTANTS if name not in found]:
+            constants[node.targets[0].id] = ast.literal_eval(node.value)
+    if missing := [name for name in _CONSTANTS if name not in constants]:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
-    return found
+    return constants

@@ -1,4 +1,4 @@
-"""Tests of execution_platform.py."""
+"""The execution platform is read from platform.bzl, or refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from src.remote.config import execution_platform
 
 
-def test_the_platform_of_this_repository_is_whole() -> None:
+def test_the_platform_of_this_repository_is_complete() -> None:
     platform = execution_platform.read_platform()
     assert set(platform.exec_properties) == {"ISA", "OSFamily", "container-image", "cpu_count"}
     assert all(isinstance(value, str) and value for value in platform.exec_properties.values())
@@ -24,14 +24,14 @@ def test_an_enormous_test_fits_into_the_time_limit_of_an_action() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("EXEC_PROPERTIES = {}\nACTION_TIME_LIMIT_SECONDS = 1\n", "lacks EXECUTOR_IMAGE"),
         ('EXEC_PROPERTIES = dict(ISA = "x86-64")\n', "malformed"),
     ],
 )
-def test_a_platform_that_python_cannot_read_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_platform_that_python_cannot_read_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "platform.bzl"
     path.write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         execution_platform.read_platform(path)

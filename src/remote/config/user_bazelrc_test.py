@@ -1,4 +1,4 @@
-"""Each Bazel finds the servers in user.bazelrc in its own way, and the key in no flag."""
+"""Each Bazel gets the servers from user.bazelrc in its own way, and no flag holds the key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from src.remote.config.bazel_config import read_config
+from src.remote.config.bazelrc import read_config
 from src.remote.config.endpoints import UPSTREAM, Endpoints
 from src.remote.config.user_bazelrc import Lane, flags, with_block, write_privately
 
@@ -26,7 +26,7 @@ def configured(root: Path, endpoints: Endpoints, *, lane: Lane) -> list[str]:
     return lines
 
 
-def test_on_bazel_8_the_key_is_no_flag_that_build_events_would_carry(tmp_path: Path) -> None:
+def test_on_bazel_8_no_flag_holds_the_key(tmp_path: Path) -> None:
     lines = configured(tmp_path, CLOUD, lane="online")
     assert [line for line in lines if KEY in line] == [KEY_COMMENT]
 
@@ -44,36 +44,36 @@ def test_bazel_8_gets_the_key_from_the_credential_helper(tmp_path: Path) -> None
     assert "bazel run //src/remote:configure" in refused.stderr
 
 
-def test_debians_bazel_is_sent_to_the_relay_which_has_key_and_servers(tmp_path: Path) -> None:
+def test_debians_bazel_is_routed_through_the_relay_which_has_key_and_servers(tmp_path: Path) -> None:
     lines = configured(tmp_path, CLOUD, lane="airgap")
-    near, far = (read_config(tmp_path, name, overrides=[]) for name in ("remote", UPSTREAM))
-    doors = set()
+    config, upstream = (read_config(tmp_path, name, overrides=[]) for name in ("remote", UPSTREAM))
+    relay_urls = set()
     for flag, service in (("remote_executor", "scheduler"), ("remote_cache", "cas"), ("bes_backend", "bes")):
-        door, server = near.endpoint(flag), far.endpoint(flag)
-        assert door is not None and server is not None
+        local, server = config.endpoint(flag), upstream.endpoint(flag)
+        assert local is not None and server is not None
         assert (server.url, server.headers) == (f"grpcs://{service}.example", {"x-nativelink-api-key": KEY})
-        # Whoever else may listen on the relay's port is not told the key.
-        assert (door.url.startswith("grpc://127.0.0.1:"), door.headers) == (True, {})
-        doors.add(door.url)
-    assert len(doors) == 3
+        # Another program on the relay's port would not get the key.
+        assert (local.url.startswith("grpc://127.0.0.1:"), local.headers) == (True, {})
+        relay_urls.add(local.url)
+    assert len(relay_urls) == 3
     assert [line for line in lines if KEY in line] == [KEY_COMMENT]
 
 
-def test_two_checkouts_have_relays_of_their_own(tmp_path: Path) -> None:
+def test_two_checkouts_have_separate_relays(tmp_path: Path) -> None:
     assert flags(CLOUD, lane="airgap", root=tmp_path / "a") != flags(CLOUD, lane="airgap", root=tmp_path / "b")
 
 
-def test_a_cache_alone_is_relayed_too(tmp_path: Path) -> None:
+def test_a_cache_without_an_executor_is_relayed_too(tmp_path: Path) -> None:
     configured(tmp_path, Endpoints(cache="grpcs://cas.example"), lane="airgap")
-    near = read_config(tmp_path, "remote", overrides=[])
-    assert near.endpoint("remote_executor") is None
-    assert near.endpoint("remote_cache") is not None
+    config = read_config(tmp_path, "remote", overrides=[])
+    assert config.endpoint("remote_executor") is None
+    assert config.endpoint("remote_cache") is not None
 
 
-def test_debians_bazel_calls_servers_without_tls_and_key_itself(tmp_path: Path) -> None:
+def test_debians_bazel_calls_servers_without_tls_and_key_directly(tmp_path: Path) -> None:
     plain = Endpoints(executor="grpc://127.0.0.1:50052")
     assert configured(tmp_path, plain, lane="airgap") == ["build:remote --remote_executor=grpc://127.0.0.1:50052"]
 
 
-def test_an_address_counts_once() -> None:
+def test_addresses_are_distinct() -> None:
     assert Endpoints(cache="grpc://a:1", executor="grpc://a:1").addresses() == ["grpc://a:1"]

@@ -1,4 +1,4 @@
-"""Bazel in a world of its own, for the end-to-end checks."""
+"""Bazel with its own output base, for the end-to-end checks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.remote.checks.test_strategies import TestRun, read_runs
-from src.remote.end_to_end.servers import PATIENCE_SECONDS
+from src.remote.end_to_end.servers import TIMEOUT_SECONDS
 
 CONFIG = "local-executor"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How a call of Bazel ended: exit code, words (of `run` those of the program alone), results of tests."""
+    """The result of a call of Bazel: exit code, output (with `run` only the program's), results of tests."""
 
     code: int
     output: str
@@ -27,12 +27,12 @@ class Done:
 
 
 class Bazel:
-    """Bazel with an output base of its own: nothing that a user has built is used or touched."""
+    """Bazel with its own output base: nothing that the user has built is used or touched."""
 
     def __init__(
         self, root: Path, scratch: Path, *, environment: Mapping[str, str], bazelrc: Path | None = None
     ) -> None:
-        """Takes the repository, a folder, environment variables for Bazel and what it runs, and one more bazelrc."""
+        """`environment` is added to that of Bazel and its programs, `bazelrc` to its bazelrc files."""
         self._root, self._scratch = root, scratch
         self.base = scratch / "output_base"
         self._startup = [f"--output_base={self.base}", *([f"--bazelrc={bazelrc}"] if bazelrc else [])]
@@ -44,7 +44,7 @@ class Bazel:
         return ["bazel", *self._startup, command, *rest]
 
     def start(self, *arguments: str, output: Path) -> subprocess.Popen[bytes]:
-        """Starts a call whose words go into a file."""
+        """Starts a call whose output goes to a file."""
         with output.open("wb") as file:
             return subprocess.Popen(
                 list(arguments),
@@ -67,8 +67,8 @@ class Bazel:
             text=True,
             check=False,
         )
-        said = done.stdout + (done.stderr if stdout_only and done.returncode not in (0, 1, 3) else "")
-        return done.returncode, said
+        output = done.stdout + (done.stderr if stdout_only and done.returncode not in (0, 1, 3) else "")
+        return done.returncode, output
 
     def test(self, *arguments: str, config: str | None = CONFIG, events: str | None = None) -> Done:
         """Tests targets; `events` names the file of build events in the scratch folder."""
@@ -78,12 +78,12 @@ class Bazel:
         return Done(code=code, output=output, runs=read_runs(file) if file.exists() else [])
 
     def run(self, target: str, *arguments: str) -> Done:
-        """Runs a program; its exit code is that of Bazel."""
+        """Runs a program; Bazel's exit code is the program's."""
         code, output = self.command("run", target, "--", *arguments, stdout_only=True)
         return Done(code=code, output=output, runs=[])
 
     def shutdown(self) -> None:
-        """Ends the server and removes its files, some of which are read-only; bazel-bin and so on are as before."""
+        """Stops the server, removes its files (some are read-only) and restores bazel-bin and the other links."""
         self.command("shutdown")
         for folder, _, _ in os.walk(self.base):
             Path(folder).chmod(0o755)
@@ -109,9 +109,9 @@ class RunningTest:
         self._process = bazel.start(*bazel.arguments("test", f"--config={CONFIG}", *arguments), output=self._log)
 
     def wait(self) -> tuple[str, int | None]:
-        """Waits for its end; returns what it printed and its exit code, None where it does not end."""
+        """Waits for it to end; returns its output and its exit code, None on a timeout."""
         try:
-            code = self._process.wait(PATIENCE_SECONDS)
+            code = self._process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
             self._process.kill()

@@ -1,4 +1,4 @@
-"""Remote execution from end to end where the server demands a key and TLS."""
+"""Remote execution from end to end where the server requires a key and TLS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from src.remote.checks.test_strategies import REMOTE
-from src.remote.config.bazel_config import read_config
+from src.remote.config.bazelrc import read_config
 from src.remote.end_to_end.bazel import Bazel
 from src.remote.end_to_end.servers import Executor, Relay
 
@@ -20,21 +20,21 @@ _TEST = ("//src/training:training_test", "--test_arg=--num_train_epochs=1")
 
 
 class EndToEndKeys:
-    """The executor's port has to be free: with it, the image that is there already is used."""
+    """Needs the executor's default port, which is part of the image's reference: so the image is not pulled again."""
 
     def __init__(self, root: Path, scratch: Path) -> None:
-        """Takes the repository and a folder for everything that is made on the way."""
+        """Creates the folder of the configured repository in `scratch`."""
         self._root, self._scratch = root, scratch
         self._configured = scratch / "configured"
         self._configured.mkdir()
         self._state = root / ".executor" / "state"
 
-    def a_wrong_key_is_refused_and_the_right_one_told_to_nobody(self) -> None:
-        """By the way of somebody who has a key: .env, configure, relay, and the key in Bazel's environment as well."""
+    def a_wrong_key_is_refused_and_the_right_one_never_leaked(self) -> None:
+        """As a user with a key does: .env, configure, relay, and the key in Bazel's environment as well."""
         started = time.time()
         environment = {"NATIVELINK_API_KEY": _KEY}
-        executor = Executor(self._root, "--demand_key", "--tls", environment=environment)
-        # The key stands in Bazel's environment too, as it does where CI sets it.
+        executor = Executor(self._root, "--require_key", "--tls", environment=environment)
+        # The key is in Bazel's environment too, as it is where CI sets it.
         rc = self._configured / "user.bazelrc"
         bazel = Bazel(self._root, self._scratch, environment=environment, bazelrc=rc)
         try:
@@ -48,10 +48,10 @@ class EndToEndKeys:
             assert (right.code, [run.strategy for run in right.runs]) == (0, [REMOTE]), right.output
         finally:
             executor.stop()
-        told = executor.output + relay.output + wrong.output + right.output
-        assert _KEY not in told and _WRONG_KEY not in told, told
+        output = executor.output + relay.output + wrong.output + right.output
+        assert _KEY not in output and _WRONG_KEY not in output, output
         events = list(_written_since(started, self._state / "build_events"))
-        assert any(b"training_test" in path.read_bytes() for path in events), "no build event came by the relay"
+        assert any(b"training_test" in path.read_bytes() for path in events), "no build event came through the relay"
         logs = [*bazel.base.glob("*.log*"), bazel.base / "server" / "jvm.out", self._scratch / "keyed.json"]
         for path in [*logs, *_written_since(started, self._state)]:
             content = path.read_bytes()
@@ -59,7 +59,7 @@ class EndToEndKeys:
 
     @contextmanager
     def _relay(self, executor: Executor, *, key: str) -> Iterator[Relay]:
-        """Does what somebody does who has a key: .env, configure, relay."""
+        """Sets up a key as a user does: .env, configure, relay."""
         settings = {
             "EXECUTOR": executor.url,
             "BES": executor.url,
@@ -75,10 +75,10 @@ class EndToEndKeys:
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        door = read_config(self._configured, "remote", overrides=[]).endpoint("bes_backend")
-        assert door is not None
-        # It listens on this port last.
-        relay = Relay(self._root, configured=self._configured, port=int(door.address.rpartition(":")[2]))
+        bes = read_config(self._configured, "remote", overrides=[]).endpoint("bes_backend")
+        assert bes is not None
+        # The relay listens on this port last.
+        relay = Relay(self._root, configured=self._configured, port=int(bes.address.rpartition(":")[2]))
         try:
             yield relay
         finally:

@@ -1,7 +1,7 @@
 """Remote execution from end to end, with Bazel and //src/remote:executor; tools/remote_check calls it.
 
-Prints a line for each behaviour, `ok   remote: ...` or `FAIL remote: ...`. That a test ran remotely is read from
-Bazel's build events, never from what it prints.
+Prints a line for each behaviour, `ok   remote: ...` or `FAIL remote: ...`. Whether a test ran remotely is read from
+Bazel's build events, never from its output.
 """
 
 from __future__ import annotations
@@ -25,48 +25,54 @@ from src.remote.end_to_end.servers import Executor
 
 TRAINING = "//src/training:training_test"
 BOTH = (TRAINING, "//src/cache_manager:cache_manager_test")
-# A shorter training, the same with every executor.
+# A shorter training.
 SHORT = ("--test_arg=--num_train_epochs=1",)
-EIGHT = tuple(
-    f"//src/training:{name}_test"
-    for name in ("artifact", "charts", "class_scores", "comparison", "events", "metrics", "splits", "text_lines")
+EIGHT = (
+    "//src/remote/config:bazelrc_test",
+    "//src/remote/config:execution_platform_test",
+    "//src/remote/config:user_bazelrc_test",
+    "//src/remote/nativelink:docker_files_test",
+    "//src/remote/serving:gateway_test",
+    "//src/remote:configure_test",
+    "//src/remote:executor_test",
+    "//src/remote:prepare_executor_test",
 )
 _MISTYPED = "docker://finetune-repo-executer:inputs-0"
 _MODEL, _STOPPED = "model/model.safetensors", 3
 _DOCTOR_SECONDS = 30
-_MOST_ATTEMPTS = 8
+_MAX_ATTEMPTS = 8
 
 
 class EndToEnd:
-    """The behaviours, in an order in which each can use what the ones before have left."""
+    """The behaviours, ordered so that each can use the results of earlier ones."""
 
     def __init__(self, root: Path, scratch: Path) -> None:
-        """Takes the repository and a folder for everything that is made on the way."""
+        """Starts the executor; temporary files go to `scratch`."""
         self.root, self.scratch = root, scratch
         self.cache = scratch / "models"
         self.bazel = Bazel(root, scratch, environment={"FINETUNE_CACHE_DIR": str(self.cache)})
-        self.executor = Executor(root, "--queue_strangers")
+        self.executor = Executor(root, "--queue_unmatched")
 
     def close(self) -> None:
-        """Ends what was started."""
+        """Stops the executor and Bazel and removes their files."""
         self.executor.stop()
         self.bazel.shutdown()
         shutil.rmtree(self.root / "src" / "training" / "resume", ignore_errors=True)
 
     def run(self) -> int:
-        """Tries everything; returns how many behaviours failed."""
+        """Checks all behaviours; returns how many failed."""
         failed = 0
         for behaviour in (
             self.tests_run_in_the_image_and_come_back,
             self.doctor_finds_nothing_wrong,
             self.the_model_is_collected_and_loads,
             self.a_second_run_is_a_remote_cache_hit,
-            self.a_mistyped_image_is_found_in_time,
+            self.a_mistyped_image_is_named_in_time,
             self.eight_tests_on_two_slots_all_finish,
             self.a_deadline_costs_no_bit,
             self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
-            self.tls_is_verified_and_an_idle_executor_ends_by_itself,
-            EndToEndKeys(self.root, self.scratch).a_wrong_key_is_refused_and_the_right_one_told_to_nobody,
+            self.tls_is_verified_and_an_idle_executor_exits,
+            EndToEndKeys(self.root, self.scratch).a_wrong_key_is_refused_and_the_right_one_never_leaked,
         ):
             failed += not self._holds(behaviour)
         return failed
@@ -83,7 +89,7 @@ class EndToEnd:
         return True
 
     def tests_run_in_the_image_and_come_back(self) -> None:
-        # What an earlier check left in the executor's cache would hide whether anything runs.
+        # A hit in the executor's cache would hide whether anything runs.
         done = self.bazel.test(*BOTH, "--noremote_accept_cached", events="first.json")
         assert done.code == 0, done.output
         assert {(run.label, run.status, run.strategy) for run in done.runs} == {
@@ -91,10 +97,10 @@ class EndToEnd:
         }
 
     def doctor_finds_nothing_wrong(self) -> None:
-        code, document = self._doctor(f"--build_events={self.scratch / 'first.json'}")
-        assert code == 0, document
-        levels = {finding["check"]: finding["level"] for finding in document["findings"]}
-        assert set(levels.values()) == {"ok"}, document
+        code, report = self._doctor(f"--build_events={self.scratch / 'first.json'}")
+        assert code == 0, report
+        levels = {finding["check"]: finding["level"] for finding in report["findings"]}
+        assert set(levels.values()) == {"ok"}, report
         assert {"platform", "packages", "programs", "cpu", "tests ran remotely"} <= set(levels)
 
     def the_model_is_collected_and_loads(self) -> None:
@@ -114,13 +120,13 @@ class EndToEnd:
         assert done.code == 0, done.output
         assert {(run.status, run.strategy) for run in done.runs} == {("PASSED", REMOTE_HIT)}, done.runs
 
-    def a_mistyped_image_is_found_in_time(self) -> None:
+    def a_mistyped_image_is_named_in_time(self) -> None:
         started = time.monotonic()
-        code, document = self._doctor(f"--image={_MISTYPED}")
+        code, report = self._doctor(f"--image={_MISTYPED}")
         assert time.monotonic() - started < _DOCTOR_SECONDS
-        [found] = [finding for finding in document["findings"] if finding["level"] == "error"]
+        [error] = [finding for finding in report["findings"] if finding["level"] == "error"]
         assert code == 1
-        assert found["cause"].startswith(f"no worker has container-image={_MISTYPED}"), found
+        assert error["cause"].startswith(f"no worker has container-image={_MISTYPED}"), error
 
     def eight_tests_on_two_slots_all_finish(self) -> None:
         done = self.bazel.test(*EIGHT, "--noremote_accept_cached", "--jobs=8")
@@ -131,14 +137,14 @@ class EndToEnd:
         local = self.bazel.test(TRAINING, *SHORT, config=None)
         assert local.code == 0, local.output
         assert [run.ran_remotely for run in local.runs] == [False]
-        whole = self._output(_MODEL)
+        uninterrupted = self._output(_MODEL)
         training = json.loads(self._output("model/metrics.json"))["train"]["seconds"]
-        # In the middle of the training, if this machine is as fast as before; sooner where that was too late.
+        # In the middle of the training if this machine is as fast as before; sooner if that was too late.
         seconds = 1.2 * (local.runs[0].seconds - training) + 0.4 * training
         stopped_after: list[int] = []
-        for _ in range(_MOST_ATTEMPTS):
-            goes_on = len(stopped_after) > 3 or any(stopped_after)
-            deadline = () if goes_on else (f"--test_arg=--deadline_seconds={seconds:.1f}",)
+        for _ in range(_MAX_ATTEMPTS):
+            resumes = len(stopped_after) > 3 or any(stopped_after)
+            deadline = () if resumes else (f"--test_arg=--deadline_seconds={seconds:.1f}",)
             done = self.bazel.test(TRAINING, *SHORT, *deadline, "--noremote_accept_cached")
             assert [run.strategy for run in done.runs] == [REMOTE], done.output
             if done.code == 0 and stopped_after:
@@ -153,8 +159,8 @@ class EndToEnd:
             collected = self.bazel.run("//src/remote:collect")
             assert collected.code == _STOPPED, collected.output
         print(f"remote: stopped after {stopped_after} steps", flush=True)
-        assert any(stopped_after), "the deadline never fell into the training"
-        assert self._output(_MODEL) == whole, "other weights than those of an uninterrupted local run"
+        assert any(stopped_after), "the deadline never fell within the training"
+        assert self._output(_MODEL) == uninterrupted, "the weights differ from those of an uninterrupted local run"
         assert self.bazel.run("//src/remote:collect").code == 0
 
     def a_killed_executor_is_a_clear_failure_and_a_clean_retry(self) -> None:
@@ -165,11 +171,11 @@ class EndToEnd:
         output, code = running.wait()
         assert code not in (0, None), output
         assert "UNAVAILABLE" in output, output
-        self.executor = Executor(self.root, "--queue_strangers")
+        self.executor = Executor(self.root, "--queue_unmatched")
         done = self.bazel.test(*arguments)
         assert (done.code, [run.strategy for run in done.runs]) == (0, [REMOTE]), done.output
 
-    def tls_is_verified_and_an_idle_executor_ends_by_itself(self) -> None:
+    def tls_is_verified_and_an_idle_executor_exits(self) -> None:
         self.executor.stop()
         state = self.scratch / "encrypted"
         encrypted = Executor(
@@ -177,13 +183,13 @@ class EndToEnd:
         )
         try:
             flags = (f"--remote_executor={encrypted.url}", "--wait=2")
-            _, document = self._doctor(*flags)
-            [found] = [finding for finding in document["findings"] if finding["level"] == "error"]
-            assert found["cause"].startswith("its certificate is not trusted"), found
-            _, document = self._doctor(*flags, f"--tls_certificate={state / 'tls' / 'certificate.pem'}")
-            levels = {finding["check"]: finding["level"] for finding in document["findings"]}
+            _, report = self._doctor(*flags)
+            [error] = [finding for finding in report["findings"] if finding["level"] == "error"]
+            assert error["cause"].startswith("its certificate is not trusted"), error
+            _, report = self._doctor(*flags, f"--tls_certificate={state / 'tls' / 'certificate.pem'}")
+            levels = {finding["check"]: finding["level"] for finding in report["findings"]}
             assert (levels["executor reached"], levels["executor key"], levels["platform"]) == ("ok", "ok", "ok"), (
-                document
+                report
             )
             assert encrypted.wait() == 0
         finally:

@@ -1,4 +1,4 @@
-"""The programs of this package that the end-to-end checks start and end."""
+"""The programs of src/remote that the end-to-end checks start and stop."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 
 import psutil
 
-# A machine with other work may need this long for what takes seconds.
-PATIENCE_SECONDS = 600.0
+# A loaded machine may need this long for what usually takes seconds.
+TIMEOUT_SECONDS = 600.0
 
 
 class Program:
-    """A program of this package as a process."""
+    """A program of src/remote as a process."""
 
     def __init__(self, root: Path, module: str, *flags: str, environment: Mapping[str, str]) -> None:
-        """Starts it; its words go into a file, which is gone when this object is."""
+        """Starts it; its output goes to a temporary file."""
         self._module = module
         self._folder = tempfile.TemporaryDirectory(prefix="program.")
         self._log = Path(self._folder.name, "log")
@@ -38,33 +38,33 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What it has printed."""
+        """Its output so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
         """Waits until it serves.
 
         Raises:
-            RuntimeError: it does not.
+            RuntimeError: it exits or times out.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"{self._module} does not start: {self.output}")
+                raise RuntimeError(f"{self._module} did not start: {self.output}")
             time.sleep(0.1)
 
     def wait(self) -> int:
-        """Waits until it ends by itself; returns its exit code."""
-        return self._process.wait(PATIENCE_SECONDS)
+        """Waits until it exits by itself; returns its exit code."""
+        return self._process.wait(TIMEOUT_SECONDS)
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Kills it, as a crash would."""
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """Ends it as Ctrl-C does; it may have ended already."""
+        """Stops it as Ctrl-C does, if it still runs."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         self._process.wait(60)
@@ -84,19 +84,19 @@ class Executor(Program):
             self.url = ready.read_text(encoding="utf-8")
 
     def wait_for_an_action(self) -> None:
-        """Waits until it runs an action for some seconds: then a test is in its middle.
+        """Waits until an action has run for some seconds, so that a test is in progress.
 
         Raises:
-            RuntimeError: it does not.
+            RuntimeError: none runs within the timeout.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        seen = 0
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        times_seen = 0
         while time.monotonic() < deadline:
-            seen = seen + 1 if self._runs_training() else 0
-            if seen >= 4:
+            times_seen = times_seen + 1 if self._runs_training() else 0
+            if times_seen >= 4:
                 return
             time.sleep(0.5)
-        raise RuntimeError("no action has run")
+        raise RuntimeError("no action ran")
 
     def _runs_training(self) -> bool:
         lines = (" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))

@@ -1,4 +1,4 @@
-"""Packs a root file system as an OCI image: one layer, one config, one manifest, the same bytes for the same files."""
+"""Packs a root file system as an OCI image of one layer: the same files give the same bytes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class _HashedFile:
 def pack(rootfs: Path, layout: Path) -> str:
     """Writes the image as an OCI layout; returns the digest of its manifest.
 
-    The layer is not compressed: it goes no further than this machine.
+    The layer is not compressed: it never leaves this machine.
 
     Args:
         rootfs: the root file system.
-        layout: a folder, which is made.
+        layout: a folder, which is created.
     """
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
@@ -44,7 +44,7 @@ def pack(rootfs: Path, layout: Path) -> str:
     with partial.open("wb") as file:
         layer = _HashedFile(file)
         with tarfile.open(fileobj=layer, mode="w|", format=tarfile.GNU_FORMAT) as archive:  # type: ignore[call-overload]
-            # tarfile goes through folders in the order of names.
+            # tarfile visits folders in the order of names.
             archive.add(rootfs, arcname=".", filter=_plain)
     partial.rename(blobs / layer.sha256)
     descriptor = {"mediaType": _LAYER_TYPE, "digest": f"sha256:{layer.sha256}", "size": layer.size}
@@ -65,7 +65,7 @@ def pack(rootfs: Path, layout: Path) -> str:
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Takes away times and users' names; leaves devices out."""
+    """Clears times and user names; skips devices."""
     if member.isdev():
         # Only root could unpack them, and a runner brings its own /dev.
         return None
@@ -74,8 +74,8 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return member
 
 
-def _write(document: dict[str, Any], *, blobs: Path, media_type: str) -> dict[str, Any]:
-    content = json.dumps(document, sort_keys=True).encode()
-    digest = hashlib.sha256(content).hexdigest()
-    (blobs / digest).write_bytes(content)
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+def _write(content: dict[str, Any], *, blobs: Path, media_type: str) -> dict[str, Any]:
+    blob = json.dumps(content, sort_keys=True).encode()
+    digest = hashlib.sha256(blob).hexdigest()
+    (blobs / digest).write_bytes(blob)
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(blob)}

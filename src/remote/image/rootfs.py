@@ -1,8 +1,8 @@
-"""The executor image's root file system, made without docker: Debian by debootstrap, Python packages by the lock.
+"""Builds the executor image's root file system without docker: Debian by debootstrap, Python packages from the lock.
 
-What goes in stands in docker/ and in the lock: the Debian packages that docker/install_system.sh installs, the Python
-packages of bazel_requirements_lock.txt without docker/omitted_*.txt, at the path that docker/platform.bzl names.
-debian_lock.txt pins the Debian side: another version there, or one package more, is refused.
+It holds the Debian packages that docker/install_system.sh installs and the Python packages of
+bazel_requirements_lock.txt without docker/omitted_*.txt, at the path in docker/platform.bzl. debian_lock.txt pins the
+Debian packages: another version or an additional package is refused.
 """
 
 from __future__ import annotations
@@ -16,70 +16,72 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from src.remote.image.inputs import read_omitted
+
 ROOT = Path(__file__).parents[3]
 DEBIAN_LOCK = Path(__file__).with_name("debian_lock.txt")
 _SUITE, _PYTHON = "bookworm", "3.11"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-# What glibc 2.36 runs. pip derives the older names of a platform only where it installs for itself.
+# What glibc 2.36 runs. pip derives the older platform tags only when it installs for its own Python.
 _WHEELS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_26_x86_64", "manylinux_2_24_x86_64") + (
     *("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_12_x86_64", "manylinux2010_x86_64"),
     *("manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"),
 )
-# Weight that nothing reads: a third of Debian's minimal system.
-_DOCUMENTS = (
+# Unused, and a third of Debian's minimal system.
+_UNUSED_FOLDERS = (
     *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"),
     *("var/lib/apt/lists", "var/cache", "var/log"),
 )
 
 
 class BuildError(Exception):
-    """The image cannot be built; one sentence says why."""
+    """The image cannot be built; the message is one sentence."""
 
 
 def run(command: list[str | Path], *, why: str) -> str:
-    """Runs a command and returns what it prints.
+    """Runs a command and returns its standard output.
 
     Raises:
-        BuildError: it failed; tells `why` and its last words.
+        BuildError: it failed; the message is `why` and the last lines of its output.
     """
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    if done.returncode:
-        words = [line for line in (done.stdout + done.stderr).splitlines() if "WARNING" not in line]
-        raise BuildError(f"{why}: {' / '.join(words[-4:])}")
-    return done.stdout
+    process = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if process.returncode:
+        lines = [line for line in (process.stdout + process.stderr).splitlines() if "WARNING" not in line]
+        raise BuildError(f"{why}: {' / '.join(lines[-4:])}")
+    return process.stdout
 
 
 def build_rootfs(target: Path, *, python: str, relock: bool) -> None:
-    """Makes the root file system in an empty folder. Needs root, for chroot.
+    """Builds the root file system in an empty folder. Needs root, for chroot.
 
     Args:
         target: the folder.
-        python: path in the image of the interpreter that is to have the packages.
+        python: path in the image of the interpreter that gets the packages.
         relock: write debian_lock.txt instead of comparing with it.
 
     Raises:
-        BuildError: a step failed, or Debian's packages are not the locked ones.
+        BuildError: a step failed, or Debian's packages differ from the lock.
     """
     packages = target.with_name(target.name + ".packages")
-    with ThreadPoolExecutor() as workers:
-        steps = [workers.submit(_debootstrap, target), workers.submit(install_packages, packages)]
+    with ThreadPoolExecutor() as pool:
+        steps = [pool.submit(_debootstrap, target), pool.submit(install_packages, packages)]
         for step in steps:
             step.result()
     check_debian(target, relock=relock)
     prefix = Path(python).parents[1]
-    run(["chroot", target, "python3", "-m", "venv", "--without-pip", prefix], why="the image's python3 makes no venv")
+    run(["chroot", target, "python3", "-m", "venv", "--without-pip", prefix], why="python3 cannot make a venv")
     site = target / prefix.relative_to("/") / "lib" / f"python{_PYTHON}" / "site-packages"
     for path in packages.iterdir():
         path.rename(site / path.name)
     packages.rmdir()
-    # Actions cannot write here. By hash and unchecked: the image keeps no times that a .pyc could be compared with.
+    # Actions cannot write here. Unchecked hashes: the image keeps no times to compare a .pyc with.
     compile_all = ["-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-x", "/tests/"]
     # Some packages ship files for other Pythons, which do not compile.
     inside = f"{shlex.join([python, *compile_all, f'/{site.relative_to(target)}'])} >/dev/null 2>&1 || true"
-    run(["chroot", target, "sh", "-c", inside], why="nothing could be compiled in the image")
-    run(["chroot", target, python, "-c", "import datasets, torch, transformers"], why="its packages do not load")
-    for folder in _DOCUMENTS:
+    run(["chroot", target, "sh", "-c", inside], why="cannot compile in the image")
+    run(["chroot", target, python, "-c", "import datasets, torch, transformers"], why="cannot import its packages")
+    for folder in _UNUSED_FOLDERS:
         shutil.rmtree(target / folder, ignore_errors=True)
 
 
@@ -87,18 +89,18 @@ def debian_packages() -> list[str]:
     """Returns the packages that docker/install_system.sh installs.
 
     Raises:
-        BuildError: it has no line that says so.
+        BuildError: the script has no such line.
     """
     script = (ROOT / "docker" / "install_system.sh").read_text(encoding="utf-8")
-    found = re.search(r"^apt-get install((?: -\S+)*)((?: [a-z0-9.+-]+)+)$", script, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^apt-get install((?: -\S+)*)((?: [a-z0-9.+-]+)+)$", script, re.MULTILINE)
+    if match is None:
         raise BuildError("docker/install_system.sh has no line `apt-get install -FLAGS PACKAGES`")
-    return found.group(2).split()
+    return match.group(2).split()
 
 
 def _debootstrap(target: Path) -> None:
     if shutil.which("debootstrap") is None:
-        raise BuildError("there is no debootstrap: run ./setup.sh --executor")
+        raise BuildError("debootstrap is not installed: run ./setup.sh --executor")
     command: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={','.join(debian_packages())}"]
     if _KEYRING.exists():
         command += [f"--keyring={_KEYRING}", "--force-check-gpg"]
@@ -106,7 +108,7 @@ def _debootstrap(target: Path) -> None:
 
 
 def _mirror() -> list[str]:
-    """Returns the Debian mirror that this machine's apt uses, if it is one; debootstrap has a default."""
+    """Returns the Debian mirror that this machine's apt uses, if any; debootstrap has a default."""
     if shutil.which("apt-get") is None:
         return []
     listed = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"], why="apt")
@@ -114,22 +116,22 @@ def _mirror() -> list[str]:
 
 
 def check_debian(target: Path, *, relock: bool) -> None:
-    """Compares Debian's packages with debian_lock.txt, or writes it."""
+    """Compares Debian's packages with debian_lock.txt, or writes that file."""
     query = "dpkg-query -W -f '${Package} ${Version}\\n'"
-    found = run(["chroot", target, "sh", "-c", query], why="the image has no dpkg-query")
+    installed = run(["chroot", target, "sh", "-c", query], why="the image has no dpkg-query")
     heading = "# Debian packages of the executor's root file system; written by `./setup.sh --executor --relock`.\n"
     if relock:
-        DEBIAN_LOCK.write_text(heading + found, encoding="utf-8")
+        DEBIAN_LOCK.write_text(heading + installed, encoding="utf-8")
     locked = [line for line in DEBIAN_LOCK.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    if different := sorted(set(locked) ^ set(found.splitlines())):
+    if different := sorted(set(locked) ^ set(installed.splitlines())):
         raise BuildError(
-            f"Debian's packages are not those of debian_lock.txt ({', '.join(different[:4])}): review them and run "
+            f"Debian's packages differ from debian_lock.txt ({', '.join(different[:4])}): review them and run "
             "./setup.sh --executor --relock"
         )
 
 
 def split_lock(lock: str, *, omitted: Collection[str]) -> tuple[str, str]:
-    """Returns the lock's lines for torch, asked for by its full name, and those for the other packages of the image."""
+    """Returns the lock's lines for torch, with its full version, and those for the other packages of the image."""
     stanzas = re.findall(r"^[a-zA-Z0-9][^\n]*(?:\n    [^\n]*)*", lock, re.MULTILINE)
     by_name = {stanza.partition("==")[0]: stanza for stanza in stanzas}
     torch = re.sub(r"^torch==([^ +]+)", r"torch==\1+cpu", by_name.pop("torch"))
@@ -137,30 +139,25 @@ def split_lock(lock: str, *, omitted: Collection[str]) -> tuple[str, str]:
 
 
 def install_packages(target: Path) -> None:
-    """Puts the locked packages into a folder, for the image's Python and not for this one."""
+    """Installs the locked packages into a folder, for the image's Python rather than this one."""
     target.mkdir(parents=True)
     lock = (ROOT / "bazel_requirements_lock.txt").read_text(encoding="utf-8")
-    for name, text in zip(("torch", "others"), split_lock(lock, omitted=_listed("omitted_packages.txt")), strict=True):
+    omitted = read_omitted(ROOT / "docker" / "omitted_packages.txt")
+    for name, text in zip(("torch", "others"), split_lock(lock, omitted=omitted), strict=True):
         requirements = target.with_name(f"{target.name}-{name}.txt")
         requirements.write_text(text, encoding="utf-8")
         flags = [*pip_flags(), "--no-compile", "--target", str(target), "-r", str(requirements)]
         if name == "torch":
             flags.append(f"--extra-index-url={_TORCH_INDEX}")
-        run([sys.executable, "-m", "pip", "install", *flags], why=f"pip could not install {name} of the lock")
+        run([sys.executable, "-m", "pip", "install", *flags], why=f"pip could not install the locked {name}")
         requirements.unlink()
-    for pattern in ("bin", *_listed("omitted_files.txt")):
+    for pattern in ("bin", *read_omitted(ROOT / "docker" / "omitted_files.txt")):
         for path in target.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _listed(name: str) -> list[str]:
-    """Returns the lines of a file in docker/ that are no comments."""
-    lines = (ROOT / "docker" / name).read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 def pip_flags() -> list[str]:
-    """Returns pip's flags for wheels of the image's Python, checked against hashes."""
+    """Returns pip's flags for hash-checked wheels of the image's Python."""
     flags = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]
     flags += ["--only-binary=:all:", f"--python-version={_PYTHON}", "--implementation=cp"]
     return flags + [f"--platform={name}" for name in _WHEELS]

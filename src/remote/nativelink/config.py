@@ -1,7 +1,7 @@
-"""Configs of NativeLink: a CAS with an action cache, a scheduler and a worker, each a process of its own.
+"""NativeLink's configs: a CAS with an action cache, a scheduler and a worker, each in its own process.
 
 Two dialects, checked against the source of NativeLink v0.6.0 and v1.6.6 and against the examples it ships
-(deployment-examples/docker-compose). Not yet loaded by either program.
+(deployment-examples/docker-compose). Not yet loaded by either version.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from src.remote.config.execution_platform import ExecutionPlatform
 
-# Ports inside the containers, and the names that compose.yaml gives these.
+# Ports inside the containers; the host names are those of compose.yaml's services.
 CAS_PORT = 50051
 SCHEDULER_PORT = 50052
 WORKER_API_PORT = 50061
@@ -21,7 +21,7 @@ HEALTH_PORT = 50080
 _CAS_ADDRESS = f"grpc://cas:{CAS_PORT}"
 _WORKER_API_ADDRESS = f"grpc://scheduler:{WORKER_API_PORT}"
 
-# One volume, so that files can be linked from the store into an action's folder.
+# One volume, so that files can be hard-linked from the store into an action's folder.
 _ROOT = "/var/lib/nativelink"
 
 Config = dict[str, Any]
@@ -29,22 +29,22 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """What differs between versions of NativeLink."""
+    """The differences between versions of NativeLink."""
 
     name: str
-    # Before v0.6.2 services were maps keyed by instance name, since then they are lists.
+    # Before v0.6.2 services were maps keyed by instance name; since then they are lists.
     services_are_lists: bool
     time_limit_key: str
     worker_extras: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def services(self, name: str, settings: Config | None) -> Config:
-        """Returns one service of the unnamed instance; None: it is on, with nothing to set."""
+        """Returns one service of the unnamed instance; None enables it without settings."""
         if settings is None:
             return {name: [] if self.services_are_lists else {}}
         return {name: [{"instance_name": "", **settings}] if self.services_are_lists else {"": settings}}
 
     def bytestream(self, store: str) -> Config:
-        """Returns the service by which large blobs travel. It has a shape of its own in the older dialect."""
+        """Returns the service that transfers large blobs, which has another form in the older dialect."""
         if self.services_are_lists:
             return self.services("bytestream", {"cas_store": store})
         return {"bytestream": {"cas_stores": {"": store}}}
@@ -58,13 +58,13 @@ DIALECTS = (
         name="nativelink-v1.6",
         services_are_lists=True,
         time_limit_key="max_action_timeout_s",
-        # A trained model and its checkpoint are uploaded within this time.
+        # Long enough to upload a trained model and its checkpoint.
         worker_extras=MappingProxyType({"max_upload_timeout_s": 1800, "max_inflight_tasks": 1}),
     ),
 )
 
 
-def configs(platform: ExecutionPlatform, dialect: Dialect) -> dict[str, Config]:
+def service_configs(platform: ExecutionPlatform, dialect: Dialect) -> dict[str, Config]:
     """Returns the config of each service of compose.yaml, by the service's name."""
     return {"cas": cas_config(dialect), "scheduler": scheduler_config(platform, dialect)} | {
         "worker": worker_config(platform, dialect)
@@ -74,9 +74,11 @@ def configs(platform: ExecutionPlatform, dialect: Dialect) -> dict[str, Config]:
 def cas_config(dialect: Dialect) -> Config:
     """Returns the config of the CAS and action cache."""
     cas = {"verify": {"verify_size": True, "verify_hash": True, "backend": _filesystem("cas", gigabytes=20)}}
-    # An entry whose files are gone would break the build that hits it.
-    cached = {"ref_store": {"name": "CAS"}}
-    action_cache = {"completeness_checking": {"backend": _filesystem("action-cache", gigabytes=1), "cas_store": cached}}
+    # An entry whose files were evicted would break the build that hits it.
+    cas_reference = {"ref_store": {"name": "CAS"}}
+    action_cache = {
+        "completeness_checking": {"backend": _filesystem("action-cache", gigabytes=1), "cas_store": cas_reference}
+    }
     services = (
         dialect.services("cas", {"cas_store": "CAS"})
         | dialect.services("ac", {"ac_store": "ACTION_CACHE"})
@@ -91,7 +93,7 @@ def cas_config(dialect: Dialect) -> Config:
 
 
 def scheduler_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
-    """Returns the config of the scheduler, whose worker API has a port of its own that no client reaches."""
+    """Returns the config of the scheduler; its worker API has its own port, which clients cannot reach."""
     matching = {name: "minimum" if name == "cpu_count" else "exact" for name in platform.exec_properties}
     simple = {
         "supported_platform_properties": matching,
@@ -105,7 +107,7 @@ def scheduler_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
         | dialect.services("capabilities", {"remote_execution": {"scheduler": "SCHEDULER"}})
     )
     return {
-        "stores": [_remote("CAS", kind="cas"), _remote("ACTION_CACHE", kind="ac")],
+        "stores": [_grpc_store("CAS", kind="cas"), _grpc_store("ACTION_CACHE", kind="ac")],
         "schedulers": [{"name": "SCHEDULER", "simple": simple}],
         "servers": [
             _server(SCHEDULER_PORT, services),
@@ -117,8 +119,8 @@ def scheduler_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
 
 
 def worker_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
-    """Returns the config of a worker, which offers what the platform asks for and nothing else."""
-    near = {"fast": _filesystem("store", gigabytes=10), "slow": {"ref_store": {"name": "CAS"}}}
+    """Returns the config of a worker, which offers exactly the platform's properties."""
+    fast_slow = {"fast": _filesystem("store", gigabytes=10), "slow": {"ref_store": {"name": "CAS"}}}
     offered = {name: {"values": [value]} for name, value in platform.exec_properties.items()}
     local = {
         "worker_api_endpoint": {"uri": _WORKER_API_ADDRESS},
@@ -127,15 +129,15 @@ def worker_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
         "work_directory": f"{_ROOT}/work",
         dialect.time_limit_key: platform.action_time_limit_seconds,
         **dialect.worker_extras,
-        # An action starts with an empty environment but for this and its own.
+        # An action's environment holds this and its own variables, nothing else.
         "additional_environment": {"HOME": {"value": "/tmp"}},
         "platform_properties": offered,
     }
     return {
         "stores": [
-            _remote("CAS", kind="cas"),
-            _remote("ACTION_CACHE", kind="ac"),
-            {"name": "WORKER_STORE", "fast_slow": near},
+            _grpc_store("CAS", kind="cas"),
+            _grpc_store("ACTION_CACHE", kind="ac"),
+            {"name": "WORKER_STORE", "fast_slow": fast_slow},
         ],
         "workers": [{"local": local}],
         "servers": [_health()],
@@ -153,7 +155,7 @@ def _filesystem(folder: str, *, gigabytes: int) -> Config:
     }
 
 
-def _remote(name: str, *, kind: str) -> Config:
+def _grpc_store(name: str, *, kind: str) -> Config:
     return {"name": name, "grpc": {"instance_name": "", "endpoints": [{"address": _CAS_ADDRESS}], "store_type": kind}}
 
 
@@ -162,7 +164,7 @@ def _server(port: int, services: Config, *, host: str = "0.0.0.0") -> Config:
 
 
 def _health() -> Config:
-    # Answers GET /status; for compose's health check, inside the container.
+    # GET /status, for compose's health check inside the container.
     return _server(HEALTH_PORT, {"health": {}}, host="127.0.0.1")
 
 

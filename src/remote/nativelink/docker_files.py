@@ -1,12 +1,12 @@
-"""Keeps the files in docker/ in step with docker/platform.bzl; run by tools/check.
+"""Keeps the files in docker/ in sync with docker/platform.bzl; run by tools/check.
 
 .venv/bin/python -m src.remote.nativelink.docker_files [FLAG]
 
     without a flag           writes what differs
     --check                  exit 1 if anything differs
-    --published NAME@DIGEST  asks executors for that image, by its digest
+    --published NAME@DIGEST  makes actions request that published image, by its digest
 
-NativeLink's configs are written whole; in Dockerfile, compose.yaml and platform.bzl itself single values are.
+NativeLink's configs are generated; in Dockerfile, compose.yaml and platform.bzl single values are replaced.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from src.remote.config.execution_platform import ExecutionPlatform, read_platform
-from src.remote.nativelink import config as nativelink_config
+from src.remote.nativelink.config import DIALECTS, service_configs
 
 ROOT = Path(__file__).parents[3]
 PLATFORM = "docker/platform.bzl"
 DOCKERFILE = "docker/Dockerfile"
 COMPOSE = "docker/compose.yaml"
 
-# All that the image is built from. The Dockerfile is one as well: it comes first, as its base is written before.
+# The inputs of the image. The Dockerfile is hashed with its new base.
 IMAGE_INPUTS = (
     DOCKERFILE,
     "docker/install_system.sh",
@@ -41,20 +41,20 @@ IMAGE_INPUTS = (
 
 _IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}")
 _HEADER = (
-    "// Written by src/remote/nativelink/docker_files.py out of docker/platform.bzl. "
+    "// Generated from docker/platform.bzl by src/remote/nativelink/docker_files.py. "
     "NOT YET RUN: see docker/README.md.\n"
 )
 
 
 def wanted_files(root: Path, *, published: str | None = None) -> dict[str, str]:
-    """Returns what each of the files should hold, by its path below the root.
+    """Returns the wanted content of each file, by its path below the root.
 
     Args:
         root: of the repository.
-        published: a reference by digest, to be used in place of the name that stands for the image's inputs.
+        published: a reference by digest, used instead of the name derived from the image's inputs.
 
     Raises:
-        ValueError: a file has lost the line that a value belongs in.
+        ValueError: a file lacks the line whose value is to be replaced.
     """
     platform = read_platform(root / PLATFORM)
     dockerfile = _with(root, DOCKERFILE, r"^ARG BASE_IMAGE=(.*)$", platform.base_image)
@@ -64,7 +64,7 @@ def wanted_files(root: Path, *, published: str | None = None) -> dict[str, str]:
     if published is not None:
         image = f"docker://{published}"
     elif digest != platform.inputs_sha256 or not _IMAGE_BY_DIGEST.fullmatch(image.removeprefix("docker://")):
-        # A published image of other inputs no longer counts.
+        # A published image of other inputs is obsolete.
         image = f"docker://{local}"
     platform = _with_image(platform, image)
     compose = _with(root, COMPOSE, r"^x-executor-image: &executor-image (.*)$", local)
@@ -75,16 +75,16 @@ def wanted_files(root: Path, *, published: str | None = None) -> dict[str, str]:
 
 
 def inputs_digest(root: Path, *, dockerfile: str) -> str:
-    """Returns the sha256, in hex, of all that the image is built from."""
-    found = hashlib.sha256()
+    """Returns the sha256 of the image's inputs, in hex."""
+    digest = hashlib.sha256()
     for name in IMAGE_INPUTS:
         content = dockerfile.encode() if name == DOCKERFILE else (root / name).read_bytes()
-        found.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
+    return digest.hexdigest()
 
 
 def differing(root: Path, *, published: str | None = None) -> dict[str, str]:
-    """Returns those of wanted_files that the files on disk differ from."""
+    """Returns those of wanted_files that differ from the files on disk."""
     wanted = wanted_files(root, published=published)
     return {name: text for name, text in wanted.items() if _read(root / name) != text}
 
@@ -92,8 +92,8 @@ def differing(root: Path, *, published: str | None = None) -> dict[str, str]:
 def _nativelink_files(platform: ExecutionPlatform) -> dict[str, str]:
     return {
         f"docker/{dialect.name}-{service}.json5": _HEADER + json.dumps(config, indent=2) + "\n"
-        for dialect in nativelink_config.DIALECTS
-        for service, config in nativelink_config.configs(platform, dialect).items()
+        for dialect in DIALECTS
+        for service, config in service_configs(platform, dialect).items()
     }
 
 
@@ -107,11 +107,11 @@ def _with(root: Path, name: str, pattern: str, value: str) -> str:
 
 
 def _replaced(text: str, pattern: str, value: str, name: str) -> str:
-    """Puts a value in the place of the pattern's one group."""
-    found = re.search(pattern, text, re.MULTILINE)
-    if found is None:
+    """Replaces the pattern's only group by a value."""
+    match = re.search(pattern, text, re.MULTILINE)
+    if match is None:
         raise ValueError(f"{name} has no line like {pattern}")
-    return text[: found.start(1)] + value + text[found.end(1) :]
+    return text[: match.start(1)] + value + text[match.end(1) :]
 
 
 def _read(path: Path) -> str | None:
@@ -122,22 +122,24 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if anything differs")
-    parser.add_argument("--published", metavar="NAME@DIGEST", help="the image as its registry names it")
-    given = parser.parse_args(arguments)
-    if given.published is not None and not _IMAGE_BY_DIGEST.fullmatch(given.published):
-        parser.error(f"--published must be NAME@sha256:DIGEST, not {given.published!r}: a tag may move, a digest not")
+    parser.add_argument("--published", metavar="NAME@DIGEST", help="the published image that actions request")
+    options = parser.parse_args(arguments)
+    if options.published is not None and not _IMAGE_BY_DIGEST.fullmatch(options.published):
+        parser.error(
+            f"--published must be NAME@sha256:DIGEST, not {options.published!r}: a tag can move, a digest cannot"
+        )
     try:
-        found = differing(root, published=given.published)
+        changes = differing(root, published=options.published)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"docker_files: {error}\n")
         return 1
-    for name, text in found.items():
-        print(f"{name} {'differs from' if given.check else 'follows'} {PLATFORM}")
-        if not given.check:
+    for name, text in changes.items():
+        print(f"{name} {'differs from' if options.check else 'updated from'} {PLATFORM}")
+        if not options.check:
             (root / name).write_text(text, encoding="utf-8")
-    if found and given.check:
+    if changes and options.check:
         print("run: .venv/bin/python -m src.remote.nativelink.docker_files")
-    return 1 if found and given.check else 0
+    return 1 if changes and options.check else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tests of docker_files.py and nativelink_config.py: what stands in docker/ is of one piece."""
+"""The files in docker/ agree with docker/platform.bzl and with each other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import pytest
 import yaml
 
 from src.remote.config.execution_platform import read_platform
-from src.remote.nativelink import config as nativelink_config
 from src.remote.nativelink import docker_files
+from src.remote.nativelink.config import DIALECTS, HEALTH_PORT
 
 CONFIGS = sorted(
-    f"docker/{dialect.name}-{service}.json5"
-    for dialect in nativelink_config.DIALECTS
-    for service in ("cas", "scheduler", "worker")
+    f"docker/{dialect.name}-{service}.json5" for dialect in DIALECTS for service in ("cas", "scheduler", "worker")
 )
 PUBLISHED = "registry.example/executor@sha256:" + "5" * 64
 
@@ -36,14 +34,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_checked_in_is_what_would_be_written() -> None:
+def test_the_checked_in_files_are_up_to_date() -> None:
     assert list(docker_files.differing(docker_files.ROOT)) == [], (
         "run: .venv/bin/python -m src.remote.nativelink.docker_files"
     )
 
 
 @pytest.mark.parametrize("name", docker_files.IMAGE_INPUTS)
-def test_whatever_the_image_is_built_from_changes_what_actions_ask_for(root: Path, name: str) -> None:
+def test_a_change_of_any_input_of_the_image_changes_the_requested_image(root: Path, name: str) -> None:
     before = read_platform(root / docker_files.PLATFORM).container_image
     with (root / name).open("a") as file:
         file.write("# changed\n")
@@ -67,11 +65,11 @@ def test_one_edit_of_the_platform_reaches_the_worker_the_container_and_the_image
     assert f"ARG BASE_IMAGE={base[:-1]}0\n" in (root / docker_files.DOCKERFILE).read_text()
 
 
-def test_a_published_image_is_asked_for_until_its_inputs_change(root: Path) -> None:
+def test_a_published_image_is_requested_until_its_inputs_change(root: Path) -> None:
     assert docker_files.main(["--published", PUBLISHED], root=root) == 0
     assert docker_files.main(["--check"], root=root) == 0
     assert read_platform(root / docker_files.PLATFORM).container_image == f"docker://{PUBLISHED}"
-    # The containers here run what is built here.
+    # The local containers run the local image.
     assert PUBLISHED not in (root / docker_files.COMPOSE).read_text()
     (root / "docker/omitted_packages.txt").write_text("")
     assert docker_files.main([], root=root) == 0
@@ -79,21 +77,21 @@ def test_a_published_image_is_asked_for_until_its_inputs_change(root: Path) -> N
 
 
 @pytest.mark.parametrize("reference", ["registry.example/executor:latest", "executor@sha256:12", "", "a b@sha256:1"])
-def test_an_image_that_is_not_named_by_digest_is_refused(root: Path, reference: str) -> None:
+def test_a_published_image_without_a_digest_is_refused(root: Path, reference: str) -> None:
     with pytest.raises(SystemExit) as ended:
         docker_files.main([f"--published={reference}"], root=root)
     assert ended.value.code == 2
     assert docker_files.main(["--check"], root=root) == 0
 
 
-def test_a_value_whose_line_is_gone_is_an_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_line_is_an_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / docker_files.DOCKERFILE).write_text("FROM scratch\n")
     assert docker_files.main([], root=root) == 1
     assert "has no line like ^ARG BASE_IMAGE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name.endswith("worker.json5")])
-def test_a_worker_offers_exactly_what_actions_ask_for_and_time_for_the_longest_test(name: str) -> None:
+def test_a_worker_offers_exactly_the_requested_properties_and_time_for_the_longest_test(name: str) -> None:
     platform = read_platform()
     local = read_config(name)["workers"][0]["local"]
     offered = {key: value["values"] for key, value in local["platform_properties"].items()}
@@ -132,18 +130,18 @@ def test_the_services_find_each_other_under_the_names_that_compose_gives_them() 
     services = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE).read_text())["services"]
     for name in CONFIGS:
         text = (docker_files.ROOT / name).read_text()
-        assert f":{nativelink_config.HEALTH_PORT}/status" in str(services[name.split("-")[-1][:-6]]["healthcheck"])
+        assert f":{HEALTH_PORT}/status" in str(services[name.split("-")[-1][:-6]]["healthcheck"])
         for host in ("cas", "scheduler"):
             assert f"//{host}:" not in text or host in services
 
 
-def test_compose_publishes_to_this_machine_alone_and_lets_no_worker_out() -> None:
+def test_compose_publishes_on_loopback_only_and_isolates_workers() -> None:
     compose = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE).read_text())
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
     worker = compose["services"]["worker"]
     assert worker["networks"] == ["workers"] and compose["networks"]["workers"]["internal"]
-    # A volume with a name would be one store for all that --scale starts.
+    # A named volume would be one store for all workers that --scale starts.
     assert "/var/lib/nativelink" in worker["volumes"] and not set(compose["volumes"]) & set(str(worker["volumes"]))
     assert worker["deploy"]["resources"]["limits"]["cpus"] == str(read_platform().cpu_count)

@@ -1,4 +1,4 @@
-"""A client of the remote execution API: uploads a small action, has it run, and brings back what it said."""
+"""A client of the remote execution API: uploads a small action, runs it and returns its output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from src.remote.reapi import messages as reapi
+from src.remote.reapi import messages
 
 _METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 
@@ -19,13 +19,13 @@ class RemoteError(Exception):
     """A call failed. `code` is gRPC's name of the status, such as UNAUTHENTICATED."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Takes the status's name and the server's words."""
+        """Formats the status name and the server's message."""
         super().__init__(f"{code}: {message}")
         self.code = code
 
 
 class NoWorkerError(Exception):
-    """An action came to no end within the time that it was given."""
+    """An action did not finish within its timeout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Endpoint:
 
     Attributes:
         url: its address.
-        headers: sent with each call; a key is one.
-        certificate: PEM of a CA to trust instead of this machine's own.
-        client_certificate: PEM of a certificate and of its key, where the server asks who calls.
+        headers: sent with each call; the key is one of them.
+        certificate: PEM of a CA to trust instead of the system's.
+        client_certificate: PEM of a certificate and of its key, where the server authenticates its clients.
         instance: name of the instance on the server.
     """
 
@@ -54,11 +54,11 @@ class Endpoint:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether it is spoken to by TLS."""
+        """Whether calls use TLS."""
         return self.url.startswith("grpcs://")
 
     def channel(self, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
-        """Opens a channel, with options of gRPC's."""
+        """Opens a channel with these gRPC options."""
         if not self.is_encrypted:
             return grpc.insecure_channel(self.address, options)
         certificate, key = self.client_certificate or (None, None)
@@ -72,9 +72,9 @@ class TinyAction:
 
     Attributes:
         arguments: the command and its arguments.
-        properties: the platform that it asks for, name to value.
+        properties: the platform that it requests, name to value.
         outputs: files that it writes.
-        seconds: time limit that it asks of the worker; 0 leaves it to the server.
+        seconds: time limit that it requests of the worker; 0 leaves it to the server.
     """
 
     arguments: Sequence[str]
@@ -85,7 +85,7 @@ class TinyAction:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of an action."""
+    """The result of an action."""
 
     exit_code: int
     stdout: str
@@ -95,10 +95,10 @@ class Outcome:
 
 
 class RemoteClient:
-    """Speaks to the execution and the cache of one deployment; they may have different addresses."""
+    """Calls the execution service and the cache of one deployment, which may have different addresses."""
 
     def __init__(self, executor: Endpoint, cache: Endpoint | None = None) -> None:
-        """Takes the addresses; nothing is called yet."""
+        """Opens the channels; gRPC connects at the first call."""
         self._executor, self._cache = executor, cache or executor
         self._channels = (self._executor.channel(), self._cache.channel())
 
@@ -108,25 +108,25 @@ class RemoteClient:
             channel.close()
 
     def capabilities(self, *, of_cache: bool = False, seconds: float) -> Any:
-        """Returns what the server says of itself (ServerCapabilities).
+        """Returns the ServerCapabilities of the executor or the cache.
 
         Raises:
-            RemoteError: it does not answer, or not with that.
+            RemoteError: the call failed.
         """
         endpoint = self._cache if of_cache else self._executor
-        request = reapi.GetCapabilitiesRequest(instance_name=endpoint.instance)
-        answer = self._call(reapi.GET_CAPABILITIES, request, of_cache=of_cache, seconds=seconds)
-        return reapi.ServerCapabilities.FromString(answer)
+        request = messages.GetCapabilitiesRequest(instance_name=endpoint.instance)
+        answer = self._call(messages.GET_CAPABILITIES, request, of_cache=of_cache, seconds=seconds)
+        return messages.ServerCapabilities.FromString(answer)
 
     def run(self, action: TinyAction, *, seconds: float) -> Outcome:
-        """Runs an action that no cache knows.
+        """Runs an action, never from the cache.
 
         Args:
             action: what to run.
-            seconds: how long to wait for its end, queueing included.
+            seconds: how long to wait for its result, queueing included.
 
         Raises:
-            NoWorkerError: it came to no end in time.
+            NoWorkerError: it did not finish in time.
             RemoteError: the server refused it or failed.
         """
         started = time.monotonic()
@@ -144,43 +144,45 @@ class RemoteClient:
         )
 
     def _upload(self, action: TinyAction, *, seconds: float) -> Any:
-        platform = reapi.platform_of(dict(action.properties))
-        # Both ways of naming outputs: each server reads the one of its version.
+        platform = messages.platform_of(dict(action.properties))
+        # Outputs in the fields of both protocol versions: each server reads those of its own.
         outputs = sorted(action.outputs)
-        command = reapi.Command(arguments=list(action.arguments), output_paths=outputs, output_files=outputs)
+        command = messages.Command(arguments=list(action.arguments), output_paths=outputs, output_files=outputs)
         command.platform.CopyFrom(platform)
-        message = reapi.Action(platform=platform, do_not_cache=True, salt=uuid.uuid4().bytes)
+        message = messages.Action(platform=platform, do_not_cache=True, salt=uuid.uuid4().bytes)
         if action.seconds:
             message.timeout.seconds = action.seconds
-        command_bytes, root = command.SerializeToString(deterministic=True), reapi.Directory().SerializeToString()
-        message.command_digest.CopyFrom(reapi.digest_of(command_bytes))
-        message.input_root_digest.CopyFrom(reapi.digest_of(root))
+        command_bytes, root = command.SerializeToString(deterministic=True), messages.Directory().SerializeToString()
+        message.command_digest.CopyFrom(messages.digest_of(command_bytes))
+        message.input_root_digest.CopyFrom(messages.digest_of(root))
         action_bytes = message.SerializeToString(deterministic=True)
-        upload = reapi.BatchUpdateBlobsRequest(instance_name=self._cache.instance)
+        upload = messages.BatchUpdateBlobsRequest(instance_name=self._cache.instance)
         for blob in (command_bytes, root, action_bytes):
-            upload.requests.add(digest=reapi.digest_of(blob), data=blob)
-        answer = self._call(reapi.BATCH_UPDATE_BLOBS, upload, of_cache=True, seconds=seconds)
-        for each in reapi.BatchUpdateBlobsResponse.FromString(answer).responses:
+            upload.requests.add(digest=messages.digest_of(blob), data=blob)
+        answer = self._call(messages.BATCH_UPDATE_BLOBS, upload, of_cache=True, seconds=seconds)
+        for each in messages.BatchUpdateBlobsResponse.FromString(answer).responses:
             if each.status.code:
                 raise RemoteError(_status_name(each.status.code), each.status.message)
-        return reapi.ExecuteRequest(
-            instance_name=self._executor.instance, skip_cache_lookup=True, action_digest=reapi.digest_of(action_bytes)
+        return messages.ExecuteRequest(
+            instance_name=self._executor.instance,
+            skip_cache_lookup=True,
+            action_digest=messages.digest_of(action_bytes),
         )
 
     def _execute(self, request: Any, *, seconds: float) -> Any:
-        call = self._channels[0].unary_stream(reapi.EXECUTE)
+        call = self._channels[0].unary_stream(messages.EXECUTE)
         try:
             for answer in self._answers(call, request, seconds=seconds):
-                operation = reapi.Operation.FromString(answer)
+                operation = messages.Operation.FromString(answer)
                 if operation.done and operation.error.code:
                     raise RemoteError(_status_name(operation.error.code), operation.error.message)
                 if operation.done:
-                    return reapi.ExecuteResponse.FromString(operation.response.value)
+                    return messages.ExecuteResponse.FromString(operation.response.value)
         except RemoteError as error:
             if error.code == "DEADLINE_EXCEEDED":
-                raise NoWorkerError(f"no worker has taken the action within {seconds:g} seconds") from error
+                raise NoWorkerError(f"the action did not finish within {seconds:g} seconds") from error
             raise
-        raise RemoteError("UNAVAILABLE", "the server closed the call before the action had ended")
+        raise RemoteError("UNAVAILABLE", "the server closed the call before the action finished")
 
     def _answers(self, call: Callable[..., Any], request: Any, *, seconds: float) -> Iterator[bytes]:
         try:
@@ -199,15 +201,15 @@ class RemoteClient:
     def _text(self, raw: bytes, digest: Any, *, seconds: float) -> str:
         if raw or not digest.size_bytes:
             return raw.decode(errors="replace")
-        request = reapi.BatchReadBlobsRequest(instance_name=self._cache.instance, digests=[digest])
-        answer = self._call(reapi.BATCH_READ_BLOBS, request, of_cache=True, seconds=seconds)
-        return bytes(reapi.BatchReadBlobsResponse.FromString(answer).responses[0].data).decode(errors="replace")
+        request = messages.BatchReadBlobsRequest(instance_name=self._cache.instance, digests=[digest])
+        answer = self._call(messages.BATCH_READ_BLOBS, request, of_cache=True, seconds=seconds)
+        return bytes(messages.BatchReadBlobsResponse.FromString(answer).responses[0].data).decode(errors="replace")
 
 
 def _metadata(endpoint: Endpoint) -> list[tuple[str, str | bytes]]:
-    about = reapi.RequestMetadata(action_id="doctor", tool_invocation_id=str(uuid.uuid4()))
-    about.tool_details.tool_name = "finetune-repo"
-    return [*endpoint.headers.items(), (_METADATA_HEADER, about.SerializeToString())]
+    request = messages.RequestMetadata(action_id="doctor", tool_invocation_id=str(uuid.uuid4()))
+    request.tool_details.tool_name = "finetune-repo"
+    return [*endpoint.headers.items(), (_METADATA_HEADER, request.SerializeToString())]
 
 
 def _status_name(number: int) -> str:

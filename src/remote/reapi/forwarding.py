@@ -1,4 +1,4 @@
-"""Passes calls of gRPC on to another server, as bytes: the methods need not be known."""
+"""Forwards gRPC calls to another server as bytes, without knowing their methods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import grpc
 
-# gRPC keeps these for itself: they are not passed on.
+# gRPC sets these itself, so they are not forwarded.
 _HOP_HEADERS = {"user-agent", "te", "content-type"}
 NO_SIZE_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -19,16 +19,16 @@ def forward(
     *,
     replaced: Mapping[str, str | None],
 ) -> Iterator[bytes]:
-    """Calls the other server and yields what it answers; its errors become the caller's.
+    """Calls the other server and yields its answers; its errors become the caller's.
 
     Args:
-        upstream: the other server.
+        upstream: channel to the other server.
         method: path of the method.
-        requests: what the caller sends.
+        requests: the caller's messages.
         context: of the call.
-        replaced: headers that are sent with another value than the caller's; None leaves one out.
+        replaced: headers to send in place of the caller's; None drops one.
     """
-    headers = [pair for pair in context.invocation_metadata() if _travels(pair[0]) and pair[0] not in replaced]
+    headers = [pair for pair in context.invocation_metadata() if _is_forwarded(pair[0]) and pair[0] not in replaced]
     headers += [(name, value) for name, value in replaced.items() if value is not None]
     answers = upstream.stream_stream(method)(requests, metadata=headers)
     context.add_callback(answers.cancel)
@@ -41,5 +41,5 @@ def forward(
         context.abort(error.code(), error.details() or "the server ended the call")
 
 
-def _travels(header: str) -> bool:
+def _is_forwarded(header: str) -> bool:
     return not header.startswith((":", "grpc-")) and header not in _HOP_HEADERS

@@ -1,7 +1,7 @@
-"""The remote execution API: its messages, made from reapi.proto when this is loaded, and the paths of its methods.
+"""The remote execution API: its messages, compiled from reapi.proto on import, and the paths of its methods.
 
-No generated code is kept: protoc is grpcio-tools', and the messages are plain protobuf classes. They carry names of
-their own, because other packages may bring the same messages into protobuf's shared pool: on the wire names are absent.
+No generated code is checked in: grpcio-tools brings protoc, and the messages are plain protobuf classes in a pool of
+their own, since other packages may register the same messages in protobuf's shared pool: the wire carries no names.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ UPDATE_ACTION_RESULT = _V2 + "ActionCache/UpdateActionResult"
 PUBLISH_LIFECYCLE_EVENT = "/google.devtools.build.v1.PublishBuildEvent/PublishLifecycleEvent"
 PUBLISH_EVENT_STREAM = "/google.devtools.build.v1.PublishBuildEvent/PublishBuildToolEventStream"
 
-# The type under which an Operation holds its answer.
+# The type URLs of what an Operation holds.
 EXECUTE_RESPONSE_TYPE = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteResponse"
 EXECUTE_METADATA_TYPE = "type.googleapis.com/build.bazel.remote.execution.v2.ExecuteOperationMetadata"
 
-QUEUED, COMPLETED = 2, 4
+# ExecutionStage.QUEUED.
+QUEUED = 2
 
 
 def _load_messages() -> dict[str, Any]:
@@ -85,13 +86,13 @@ def digest_of(content: bytes) -> Any:
 
 
 def properties_of(command: Any, action: Any) -> dict[str, str]:
-    """Returns the platform an action asks for, name to value. Before version 2.2 it stood in the command alone."""
+    """Returns the platform that an action requests, name to value. Before version 2.2 only the command held it."""
     platform = action.platform if action.HasField("platform") else command.platform
     return {pair.name: pair.value for pair in platform.properties}
 
 
 def platform_of(properties: dict[str, str]) -> Any:
-    """Returns the Platform message of properties, in the order that the protocol demands."""
+    """Returns the Platform message of properties, sorted by name as the protocol requires."""
     platform = Platform()
     for name in sorted(properties):
         platform.properties.add(name=name, value=properties[name])

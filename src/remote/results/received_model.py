@@ -1,6 +1,6 @@
-"""Whether a model that came back from an executor is what this checkout would have trained, as far as can be told.
+"""Checks that a model from an executor is the one that this checkout would have trained.
 
-What cannot be told without training again is whether the executor was honest: docs/remote.md.
+Whether the executor was honest cannot be checked without training again: docs/remote.md.
 """
 
 from __future__ import annotations
@@ -16,98 +16,100 @@ from src.training.recipes.recipe import FIELDS, Recipe, parse_fields
 from src.training.run.artifact import METRICS_FILE, RECIPE_FILE, is_artifact
 from src.training.run.resolved_run import ResolvedRun, resolve_run
 
-# run_training.sh writes it: the sha256 of each source file that trained, as sha256sum does.
+# Written by run_training.sh: the sha256 of each source file of the training, in the format of sha256sum.
 CODE_FILE = "training_code.sha256"
 COMPLETE = "complete"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON document.
+    """Reads a JSON object.
 
     Raises:
-        RequestError: it is not there or is none.
+        RequestError: the file is missing or holds anything else.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RequestError(f"what came back has no readable {path.name} ({error})") from error
-    if not isinstance(document, dict):
-        raise RequestError(f"what came back has no readable {path.name}: it holds no object")
-    return document
+        raise RequestError(f"the outputs have no readable {path.name} ({error})") from error
+    if not isinstance(content, dict):
+        raise RequestError(f"the outputs have no readable {path.name}: it is not a JSON object")
+    return content
 
 
 def resolve_received(folder: Path, *, root: Path) -> ResolvedRun:
-    """Finds the inputs of the run that a recipe.json tells of, on this machine, and compares them.
+    """Resolves the run of a recipe.json on this machine and compares its inputs.
 
     Args:
-        folder: with the recipe.json.
-        root: what paths in it are relative to.
+        folder: holds the recipe.json.
+        root: base of relative paths in it.
 
     Raises:
-        RequestError: recipe.json is none, or the inputs here are others.
+        RequestError: recipe.json is malformed, or the inputs differ.
     """
     received = read_json(folder / RECIPE_FILE)
     raw = received.get("recipe")
     if not isinstance(raw, dict) or set(raw) - set(FIELDS):
-        raise RequestError("the recipe.json that came back is of another version: train again with this checkout")
+        raise RequestError("the recipe.json in the outputs is of another version: train again with this checkout")
     values, mistakes = parse_fields({name: value for name, value in raw.items() if value is not None})
     if mistakes:
-        raise RequestError(f"the recipe.json that came back is wrong: {'; '.join(mistakes)}")
+        raise RequestError(f"the recipe.json in the outputs is wrong: {'; '.join(mistakes)}")
     recipe = Recipe(**values)
-    # A thread count that the recipe leaves open is the executor's; it decides the bits.
+    # If the recipe does not set the thread count, the executor's counts: it decides the bits.
     threads = received.get("threads")
     resolved = resolve_run(dataclasses.replace(recipe, threads=recipe.threads or threads), folder=root)
     if resolved.fingerprint != received.get("fingerprint"):
         raise RequestError(
-            "what came back is of other inputs (base model, data or settings) than this checkout has: test again"
+            "the run had other inputs (base model, data or settings) than this checkout: run the test again"
         )
     return resolved
 
 
 def check_metrics(folder: Path, *, versions: Mapping[str, str]) -> None:
-    """Checks that the run was finished, and by the libraries that are locked here.
+    """Checks that the run was finished, with the library versions of this checkout.
 
     Raises:
         RequestError: it was not.
     """
     if not is_artifact(folder):
-        raise RequestError(f"{folder.name} is no whole model: run the test again")
+        raise RequestError(f"{folder.name} is not a complete model: run the test again")
     metrics = read_json(folder / METRICS_FILE)
     if (status := metrics.get("status")) != COMPLETE:
         raise RequestError(f"the run is not finished (status {status})")
-    theirs = metrics.get("environment", {}).get("versions", {})
+    used = metrics.get("environment", {}).get("versions", {})
     for name, version in versions.items():
-        if name in theirs and theirs[name].partition("+")[0] != version.partition("+")[0]:
-            raise RequestError(f"the executor trained with {name} {theirs[name]}, here is {version}: rebuild its image")
+        if name in used and used[name].partition("+")[0] != version.partition("+")[0]:
+            raise RequestError(
+                f"the executor trained with {name} {used[name]}, this checkout has {version}: rebuild its image"
+            )
 
 
 def check_code(outputs: Path, *, code: Mapping[str, str]) -> None:
-    """Compares the sources that trained with those of this checkout.
+    """Compares the sources of the training with those of this checkout.
 
     Args:
         outputs: of the test.
         code: sha256 by file name below src/.
 
     Raises:
-        RequestError: they are others, or unknown.
+        RequestError: they differ or are unknown.
     """
     try:
         lines = (outputs / CODE_FILE).read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise RequestError(f"what came back does not tell which code trained it ({error.strerror})") from error
-    theirs = {name.strip().removeprefix("./"): digest for digest, _, name in (line.partition("  ") for line in lines)}
-    different = sorted(name for name, digest in code.items() if theirs.get(name) != digest)
+        raise RequestError(f"the outputs do not record which code trained the model ({error.strerror})") from error
+    trained = {name.strip().removeprefix("./"): digest for digest, _, name in (line.partition("  ") for line in lines)}
+    different = sorted(name for name, digest in code.items() if trained.get(name) != digest)
     if different:
         raise RequestError(
-            f"what came back is of other code than this checkout's ({', '.join(different[:4])}): run the test again"
+            f"the run used other code than this checkout ({', '.join(different[:4])}): run the test again"
         )
 
 
 def check_loads(folder: Path) -> None:
-    """Loads the model as a user would, and asks it something.
+    """Loads the model as a user would and classifies a sentence.
 
     Raises:
-        RequestError: it does not load, or its answer is no number.
+        RequestError: it does not load, or its logits are not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -119,6 +121,6 @@ def check_loads(folder: Path) -> None:
         with torch.inference_mode():
             logits = model.eval()(**encoded).logits
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise RequestError(f"the model that came back does not load: {error}") from error
+        raise RequestError(f"the model does not load: {error}") from error
     if not bool(torch.isfinite(logits).all()):
-        raise RequestError("the model that came back answers with no numbers: it is not taken")
+        raise RequestError("the model's logits are not finite: it is not collected")

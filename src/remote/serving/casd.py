@@ -1,4 +1,4 @@
-"""buildbox-casd as a child process: the CAS, the action cache and the execution behind the executor's gateway."""
+"""buildbox-casd as a child process: the CAS, action cache and execution service behind the executor's gateway."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from src.remote.serving.fuse_mounts import has_fuse, unmount_below
 
 _START_SECONDS, _STOP_SECONDS = 30.0, 20.0
 _PR_SET_PDEATHSIG = 1
-# What actions see where no image is asked for: this machine's programs and libraries.
+# What actions see with --image host: this machine's programs and libraries.
 HOST_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CasdSettings:
-    """How buildbox-casd is run.
+    """Settings of buildbox-casd.
 
     Attributes:
         programs: folder with buildbox-casd, buildbox-run and buildbox-fuse.
         state: folder for its files and its socket.
-        slots: how many actions run at once; others wait.
+        slots: how many actions run at once; others queue.
         bind_mounts: folders of this machine that actions see.
-        cache_bytes: from which size on old blobs are dropped.
+        cache_bytes: size above which old blobs are evicted.
     """
 
     programs: Path
@@ -44,7 +44,7 @@ class CasdSettings:
 
     @property
     def socket(self) -> Path:
-        """Where it listens; a socket's path may have 107 characters at the most."""
+        """Where it listens; a socket path holds at most 107 characters."""
         return self.state / "casd.sock"
 
     def command(self) -> list[str]:
@@ -56,7 +56,7 @@ class CasdSettings:
             f"--buildbox-run={self.programs / 'buildbox-run'}",
             f"--jobs={self.slots}",
             f"--quota-high={self.cache_bytes}",
-            # A failure may be the machine's: it is not handed out again.
+            # A failure may be the machine's fault, so it is not cached.
             "--cache-failures=false",
             f"--shutdown-deadline={int(_STOP_SECONDS / 2)}",
             *mounts,
@@ -65,28 +65,28 @@ class CasdSettings:
 
 
 class Casd:
-    """The running process. It ends when this program does, however that ends."""
+    """The running process. It ends with this program, however that ends."""
 
     def __init__(self, settings: CasdSettings) -> None:
-        """Starts it and waits until it listens.
+        """Starts the process and waits until it listens.
 
         Raises:
             RequestError: it does not start, or bubblewrap is missing.
         """
         if shutil.which("bwrap") is None:
-            raise RequestError("there is no bwrap (Debian: bubblewrap) here: run ./setup.sh --executor")
+            raise RequestError("bwrap (Debian package bubblewrap) is not installed: run ./setup.sh --executor")
         if len(str(settings.socket)) > 107:
-            raise RequestError(f"{settings.state} is too long a path for a socket: name another with --state_dir")
+            raise RequestError(f"{settings.state} is too long for a socket path: choose a shorter --state_dir")
         settings.state.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(settings.state / "lock")
         settings.socket.unlink(missing_ok=True)
         self._state = settings.state
-        # Of one that was killed.
+        # A killed executor leaves its mounts behind.
         unmount_below(self._state)
         self.log = settings.state / "casd.log"
         environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
         if has_fuse():
-            # It mounts the inputs of actions where buildbox-fuse is on PATH, and does not try whether that works.
+            # casd mounts the inputs of actions if buildbox-fuse is on PATH, without testing that FUSE works.
             environment["PATH"] = f"{settings.programs}:{environment.get('PATH', '/usr/bin:/bin')}"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -95,17 +95,17 @@ class Casd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for this program, which then stops it.
+                # Ctrl-C reaches this program alone, which then stops the child.
                 start_new_session=True,
                 preexec_fn=_die_with_parent(os.getpid()),
-                # It keeps the lock where this program is killed, until it has ended as well.
+                # If this program is killed, the child keeps the lock until it ends too.
                 pass_fds=(self._lock.fileno(),),
             )
         deadline = time.monotonic() + _START_SECONDS
         while not settings.socket.exists():
             if not self.is_running() or time.monotonic() > deadline:
                 self.stop()
-                raise RequestError(f"buildbox-casd did not start: {self.last_words()}")
+                raise RequestError(f"buildbox-casd did not start: {self.log_tail()}")
             time.sleep(0.05)
 
     @property
@@ -114,15 +114,15 @@ class Casd:
         return self._process.pid
 
     def is_running(self) -> bool:
-        """Whether it is still there."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
-    def last_words(self) -> str:
-        """Returns the last lines of its log."""
-        return " / ".join(self.log.read_text(errors="replace").splitlines()[-3:]) or "it said nothing"
+    def log_tail(self) -> str:
+        """Returns the last three lines of the log."""
+        return " / ".join(self.log.read_text(errors="replace").splitlines()[-3:]) or "its log is empty"
 
     def stop(self) -> None:
-        """Ends it and the actions that it runs."""
+        """Stops the process and the actions that it runs."""
         if self.is_running():
             self._process.terminate()
         try:
@@ -135,9 +135,9 @@ class Casd:
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """Takes a lock that lasts as long as the server does; two servers would spoil one cache.
+    """Takes a lock for the life of the server; two servers would corrupt one cache.
 
-    The server of an executor that was killed takes some seconds to end: that long it is waited for.
+    The server of a killed executor takes some seconds to end, so this waits that long.
     """
     file = path.open("wb")
     deadline = time.monotonic() + _STOP_SECONDS
@@ -149,21 +149,21 @@ def _locked(path: Path) -> IO[bytes]:
             if time.monotonic() > deadline:
                 file.close()
                 raise RequestError(
-                    f"another executor is at work in {path.parent}: end it, or name another --state_dir"
+                    f"another executor uses {path.parent}: stop it, or choose another --state_dir"
                 ) from None
             time.sleep(0.2)
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
-    """Returns what makes the kernel end a child when this program is killed: nobody else could.
+    """Returns a preexec_fn that asks the kernel to end the child when this program is killed.
 
-    Linux sends the signal when the thread ends that made the child, so that has to be the main thread.
+    Linux sends the signal when the thread that created the child ends, so that has to be the main thread.
     """
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def ask() -> None:
+    def set_death_signal() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)
 
-    return ask
+    return set_death_signal

@@ -1,4 +1,4 @@
-"""The gateway lets in who has the key, runs what a worker fits, and says or waits where none does."""
+"""The gateway allows calls with the key, runs actions that a worker matches, and refuses or queues the others."""
 
 from __future__ import annotations
 
@@ -9,131 +9,127 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from src.remote.end_to_end.memory_executor import MemoryExecutor, served
-from src.remote.reapi import messages as reapi
+from src.remote.config.endpoints import KEY_HEADER
+from src.remote.reapi import messages
 from src.remote.reapi.client import Endpoint, NoWorkerError, RemoteClient, RemoteError, TinyAction
-from src.remote.serving.admission import Offer
-from src.remote.serving.gateway import Door, Gateway
+from src.remote.testing.gateways import served_gateway
+from src.remote.testing.memory_executor import MemoryExecutor
 
+IMAGE = "docker://127.0.0.1:1/image@sha256:0"
 PROPERTIES = {"OSFamily": "linux", "container-image": "docker://ours:1", "cpu_count": "2"}
-ECHO = TinyAction(arguments=("/bin/sh", "-c", "echo said; echo made > made"), properties=PROPERTIES, outputs=("made",))
+ECHO = TinyAction(
+    arguments=("/bin/sh", "-c", "echo printed; echo written > out"), properties=PROPERTIES, outputs=("out",)
+)
 
 
 @contextmanager
-def gateway(behind: MemoryExecutor, *, key: str | None = None, queue_strangers: bool = False) -> Iterator[str]:
-    """Serves a gateway before a server; gives its address."""
-    with served(behind) as upstream, grpc.insecure_channel(upstream) as channel:
-        front = Gateway(
-            upstream=channel,
-            offer=Offer(properties=PROPERTIES, image="docker://127.0.0.1:1/image@sha256:0"),
-            door=Door(header="x-key", key=key),
-            queue_strangers=queue_strangers,
-            own={},
-        )
-        with served(front) as address:
-            yield f"grpc://{address}"
-            front.stopping.set()
+def gateway(executor: MemoryExecutor, *, key: str | None = None, queue_unmatched: bool = False) -> Iterator[str]:
+    """Serves a gateway that offers PROPERTIES; yields its URL."""
+    with served_gateway(
+        executor, properties=PROPERTIES, image=IMAGE, key=key, queue_unmatched=queue_unmatched
+    ) as address:
+        yield f"grpc://{address}"
 
 
-def client(url: str, **headers: str) -> RemoteClient:
-    return RemoteClient(Endpoint(url=url, headers={name.replace("_", "-"): value for name, value in headers.items()}))
+def client(url: str, *, key: str | None = None) -> RemoteClient:
+    return RemoteClient(Endpoint(url=url, headers={} if key is None else {KEY_HEADER: key}))
 
 
-def test_an_action_runs_in_the_image_that_stands_behind_its_name() -> None:
-    behind = MemoryExecutor()
-    with gateway(behind) as url:
+def test_an_action_runs_in_the_image_that_its_name_resolves_to() -> None:
+    executor = MemoryExecutor()
+    with gateway(executor) as url:
         outcome = client(url).run(ECHO, seconds=10)
-    assert (outcome.exit_code, outcome.stdout, outcome.output_paths) == (0, "said\n", ("made",))
-    [(action, command)] = behind.actions
-    assert reapi.properties_of(command, action) == {"container-image": "docker://127.0.0.1:1/image@sha256:0"}
+    assert (outcome.exit_code, outcome.stdout, outcome.output_paths) == (0, "printed\n", ("out",))
+    [(action, command)] = executor.actions
+    assert messages.properties_of(command, action) == {"container-image": IMAGE}
 
 
-def test_outputs_named_in_the_way_of_version_2_0_come_back() -> None:
-    behind = MemoryExecutor()
-    command = reapi.Command(arguments=["/bin/sh", "-c", "echo 1 > made"], output_files=["made"])
-    command.platform.CopyFrom(reapi.platform_of(PROPERTIES))
-    action = reapi.Action(command_digest=reapi.digest_of(command.SerializeToString()))
-    request = reapi.ExecuteRequest(action_digest=reapi.digest_of(action.SerializeToString()))
+def test_outputs_in_the_fields_of_version_2_0_come_back() -> None:
+    executor = MemoryExecutor()
+    command = messages.Command(arguments=["/bin/sh", "-c", "echo 1 > out"], output_files=["out"])
+    command.platform.CopyFrom(messages.platform_of(PROPERTIES))
+    action = messages.Action(command_digest=messages.digest_of(command.SerializeToString()))
+    request = messages.ExecuteRequest(action_digest=messages.digest_of(action.SerializeToString()))
     for message in (command, action):
-        behind.blobs[reapi.digest_of(message.SerializeToString()).hash] = message.SerializeToString()
-    with gateway(behind) as url, grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
-        [answer] = channel.unary_stream(reapi.EXECUTE)(request.SerializeToString())
-    response = reapi.ExecuteResponse.FromString(reapi.Operation.FromString(answer).response.value)
-    assert [file.path for file in response.result.output_files] == ["made"]
-    # A client asks the cache for the digest that it knows, not for that of the action that was rewritten.
-    assert list(behind.kept) == [request.action_digest.hash]
+        executor.blobs[messages.digest_of(message.SerializeToString()).hash] = message.SerializeToString()
+    with gateway(executor) as url, grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
+        [answer] = channel.unary_stream(messages.EXECUTE)(request.SerializeToString())
+    response = messages.ExecuteResponse.FromString(messages.Operation.FromString(answer).response.value)
+    assert [file.path for file in response.result.output_files] == ["out"]
+    # A client looks up its own digest, not that of the rewritten action.
+    assert list(executor.results) == [request.action_digest.hash]
 
 
-@pytest.mark.parametrize(("command", "kept"), [("true", 1), ("false", 0)])
-def test_only_what_ended_well_is_kept(command: str, kept: int) -> None:
-    behind = MemoryExecutor()
-    message = reapi.Command(arguments=[command])
-    action = reapi.Action(command_digest=reapi.digest_of(message.SerializeToString()))
+@pytest.mark.parametrize(("command", "cached"), [("true", 1), ("false", 0)])
+def test_only_a_successful_result_is_cached(command: str, cached: int) -> None:
+    executor = MemoryExecutor()
+    message = messages.Command(arguments=[command])
+    action = messages.Action(command_digest=messages.digest_of(message.SerializeToString()))
     for each in (message, action):
-        behind.blobs[reapi.digest_of(each.SerializeToString()).hash] = each.SerializeToString()
-    request = reapi.ExecuteRequest(action_digest=reapi.digest_of(action.SerializeToString()))
-    with gateway(behind) as url, grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
-        list(channel.unary_stream(reapi.EXECUTE)(request.SerializeToString()))
-    assert len(behind.kept) == kept
+        executor.blobs[messages.digest_of(each.SerializeToString()).hash] = each.SerializeToString()
+    request = messages.ExecuteRequest(action_digest=messages.digest_of(action.SerializeToString()))
+    with gateway(executor) as url, grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
+        list(channel.unary_stream(messages.EXECUTE)(request.SerializeToString()))
+    assert len(executor.results) == cached
 
 
-@pytest.mark.parametrize("headers", [{}, {"x_key": "wrong"}, {"x_key": ""}])
-def test_a_wrong_key_is_refused_at_every_method(headers: dict[str, str]) -> None:
-    behind = MemoryExecutor()
-    with gateway(behind, key="right") as url:
-        with pytest.raises(RemoteError, match="UNAUTHENTICATED: the header x-key"):
-            client(url, **headers).capabilities(seconds=5)
+@pytest.mark.parametrize("key", [None, "wrong", ""])
+def test_a_wrong_key_is_refused_at_every_method(key: str | None) -> None:
+    executor = MemoryExecutor()
+    with gateway(executor, key="right") as url:
+        with pytest.raises(RemoteError, match=f"UNAUTHENTICATED: the header {KEY_HEADER}"):
+            client(url, key=key).capabilities(seconds=5)
         with pytest.raises(RemoteError, match="UNAUTHENTICATED"):
-            client(url, **headers).run(ECHO, seconds=5)
-    assert behind.actions == []
-    assert behind.blobs == {}
+            client(url, key=key).run(ECHO, seconds=5)
+    assert executor.actions == []
+    assert executor.blobs == {}
 
 
-def test_the_right_key_is_let_in_and_goes_no_further() -> None:
-    behind = MemoryExecutor()
-    with gateway(behind, key="right") as url:
-        said = client(url, x_key="right").capabilities(seconds=5)
-    assert said.low_api_version.minor == 0
-    assert "x-key" not in behind.headers
-    assert behind.headers
+def test_the_right_key_is_allowed_and_not_forwarded() -> None:
+    executor = MemoryExecutor()
+    with gateway(executor, key="right") as url:
+        capabilities = client(url, key="right").capabilities(seconds=5)
+    assert capabilities.low_api_version.minor == 0
+    assert KEY_HEADER not in executor.headers
+    assert executor.headers
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         (
             "container-image",
             "docker://ours:2",
-            "container-image=docker://ours:2: they have container-image=docker://ours:1",
+            "container-image=docker://ours:2: workers have container-image=docker://ours:1",
         ),
         ("cpu_count", "3", "cpu_count=3: each has 2"),
         ("gpu", "1", "has the property gpu"),
     ],
 )
-def test_what_no_worker_has_is_refused_and_named(name: str, value: str, said: str) -> None:
-    behind = MemoryExecutor()
+def test_a_property_that_no_worker_has_is_refused_and_named(name: str, value: str, message: str) -> None:
+    executor = MemoryExecutor()
     action = TinyAction(arguments=("true",), properties={**PROPERTIES, name: value})
-    with gateway(behind) as url, pytest.raises(RemoteError, match=said):
+    with gateway(executor) as url, pytest.raises(RemoteError, match=message):
         client(url).run(action, seconds=5)
-    assert behind.actions == []
+    assert executor.actions == []
 
 
-def test_a_worker_with_more_than_is_asked_for_fits() -> None:
+def test_a_worker_with_more_cpus_than_requested_matches() -> None:
     with gateway(MemoryExecutor()) as url:
         action = TinyAction(arguments=("true",), properties={"cpu_count": "1"})
         assert client(url).run(action, seconds=10).exit_code == 0
 
 
-def test_strangers_wait_as_they_do_with_nativelink() -> None:
+def test_unmatched_actions_queue_as_they_do_with_nativelink() -> None:
     action = TinyAction(arguments=("true",), properties={"container-image": "docker://mistyped:1"})
-    with gateway(MemoryExecutor(), queue_strangers=True) as url, pytest.raises(NoWorkerError, match="within 1 seconds"):
+    with gateway(MemoryExecutor(), queue_unmatched=True) as url, pytest.raises(NoWorkerError, match="within 1 seconds"):
         client(url).run(action, seconds=1)
 
 
-def test_a_blob_that_is_missing_is_told() -> None:
-    request = reapi.ExecuteRequest(action_digest=reapi.digest_of(b"nothing"))
+def test_a_missing_blob_is_an_error() -> None:
+    request = messages.ExecuteRequest(action_digest=messages.digest_of(b"nothing"))
     with gateway(MemoryExecutor()) as url, grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
-        answers = channel.unary_stream(reapi.EXECUTE)(request.SerializeToString())
+        answers = channel.unary_stream(messages.EXECUTE)(request.SerializeToString())
         with pytest.raises(grpc.RpcError) as raised:
             next(itertools.chain(answers))
     assert raised.value.code() == grpc.StatusCode.FAILED_PRECONDITION

@@ -1,4 +1,4 @@
-"""Listens on 127.0.0.1 until it is told to end or nobody calls any more."""
+"""Serves gRPC on 127.0.0.1 until a signal or an idle timeout."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from src.cli.errors import RequestError
 from src.remote.reapi.forwarding import NO_SIZE_LIMIT
 from src.remote.serving.activity import Activity
 
-# Each waiting action holds a thread.
+# Each waiting action occupies a thread.
 _THREADS = 128
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 def check_port(port: int, *, remedy: str) -> None:
-    """Refuses a port that is taken, and says what to do then; 0 is always free.
+    """Refuses a port that is in use; 0 is always free.
 
     Raises:
-        RequestError: it is taken.
+        RequestError: it is in use; the message ends with `remedy`.
     """
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise RequestError(f"port {port} is taken: {remedy}") from error
+        raise RequestError(f"port {port} is in use: {remedy}") from error
 
 
 def listen(
@@ -38,14 +38,14 @@ def listen(
     """Serves a handler on loopback; returns the server and its port.
 
     Args:
-        handler: what answers.
-        port: 0 takes any free one.
+        handler: handles the calls.
+        port: 0 picks a free one.
         credentials: for TLS.
     """
     server = grpc.server(
         futures.ThreadPoolExecutor(_THREADS),
         handlers=[handler],
-        # Two servers on one port would each get some of the calls.
+        # Without this two servers on one port would share the calls.
         options=[*NO_SIZE_LIMIT, ("grpc.so_reuseport", 0)],
     )
     address = f"127.0.0.1:{port}"
@@ -63,11 +63,11 @@ def stop_on_signals() -> threading.Event:
 
 
 def wait(
-    stop: threading.Event, activity: Activity, *, idle_seconds: float, is_well: Callable[[], bool] = lambda: True
+    stop: threading.Event, activity: Activity, *, idle_seconds: float, is_healthy: Callable[[], bool] = lambda: True
 ) -> Literal["stopped", "idle", "failed"]:
-    """Waits for the end and says why it came; `failed` where `is_well` has turned false."""
-    while not stop.wait(LOOK_SECONDS):
-        if not is_well():
+    """Blocks until the server should end and returns why; `failed` means that `is_healthy` returned false."""
+    while not stop.wait(POLL_SECONDS):
+        if not is_healthy():
             return "failed"
         if activity.idle_seconds() > idle_seconds:
             return "idle"

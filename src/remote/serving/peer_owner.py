@@ -1,4 +1,4 @@
-"""Whose program is at the other end of a connection on loopback, as Linux tells in /proc/net."""
+"""Which user owns the other end of a loopback connection, from Linux's /proc/net."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import os
 import re
 from pathlib import Path
 
-# gRPC's own sockets are of IPv6 and hold addresses of IPv4.
+# gRPC's own sockets are IPv6 and hold IPv4 addresses.
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-# proc(5): sl, local_address, rem_address, st, queues, tr and when, retrnsmt, uid. An address is an int32 in the
-# machine's order, so 127.0.0.1 is 0100007F on x86 and Arm; state 01 is an open connection.
+# proc(5): sl, local_address, rem_address, st, queues, tr and when, retrnsmt, uid. An address is an int32 in host
+# byte order, so 127.0.0.1 is 0100007F on x86 and Arm; state 01 is an open connection.
 _LOOPBACK = "(?:0{16}FFFF0000)?0100007F"
 _ROW = re.compile(rf"\s*\d+: {_LOOPBACK}:([0-9A-F]{{4}}) {_LOOPBACK}:([0-9A-F]{{4}}) 01 \S+ \S+ \S+ +(\d+) ")
 
 
 def is_owned_by_me(peer: str, *, port: int) -> bool:
-    """Whether the socket at the other end belongs to the user of this program.
+    """Whether the socket at the other end belongs to the user that runs this program.
 
     Args:
-        peer: as gRPC gives it, ipv4:127.0.0.1:PORT.
-        port: this end's.
+        peer: as gRPC formats it, ipv4:127.0.0.1:PORT.
+        port: of this end.
     """
-    found = re.fullmatch(r"ipv4:127\.0\.0\.1:(\d+)", peer)
-    if found is None:
+    match = re.fullmatch(r"ipv4:127\.0\.0\.1:(\d+)", peer)
+    if match is None:
         return False
-    ends = (f"{int(found.group(1)):04X}", f"{port:04X}")
+    ends = (f"{int(match.group(1)):04X}", f"{port:04X}")
     lines = (line for table in _TABLES if table.exists() for line in table.read_text(encoding="ascii").splitlines())
     rows = map(_ROW.match, lines)
     return [int(row.group(3)) for row in rows if row and row.group(1, 2) == ends] == [os.getuid()]

@@ -1,4 +1,4 @@
-"""What the executor is asked for: its command line."""
+"""The executor's command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_PORT = 8980
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What was asked for on the command line; the key comes from the environment."""
+    """The command line, and the key from the environment."""
 
     port: int
     slots: int
@@ -26,55 +26,81 @@ class Settings:
     state_dir: Path
     tls: bool
     api_key: str | None = field(repr=False)
-    queue_strangers: bool
+    queue_unmatched: bool
     idle_minutes: float
     cache_gb: float
     ready_file: Path | None
 
 
 def parse(arguments: list[str]) -> Settings:
-    """Reads the command line.
+    """Parses the command line.
 
     Raises:
         RequestError: a flag is wrong.
     """
-    given = vars(_command_line().parse_args(arguments))
-    if given["slots"] < 1:
-        raise RequestError("--slots has to be at least 1")
-    key = key_of(os.environ) if given.pop("demand_key") else None
+    flags = vars(_parser().parse_args(arguments))
+    if flags["slots"] < 1:
+        raise RequestError("--slots must be at least 1")
+    key = key_of(os.environ) if flags.pop("require_key") else None
     if key == "":
-        raise RequestError(f"--demand_key needs the key in the environment: set {KEY_VARIABLE}")
+        raise RequestError(f"--require_key takes the key from the environment: set {KEY_VARIABLE}")
     folder = workspace_root() / ".executor"
-    given["state_dir"] = (given["state_dir"] or folder / "state").absolute()
-    del given["debug"]
-    return Settings(folder=folder, api_key=key, **given)
+    flags["state_dir"] = (flags["state_dir"] or folder / "state").absolute()
+    del flags["debug"]
+    return Settings(folder=folder, api_key=key, **flags)
 
 
-def _command_line() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = RefusingParser(
         prog="executor",
         usage="bazel run //src/remote:executor -- [FLAGS]",
-        description="A remote executor on this machine, on loopback. Ctrl-C ends it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="A remote executor on this machine, on loopback. Ctrl-C stops it.",
     )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes any free one")
-    parser.add_argument("--slots", type=int, default=2, help="actions at once; more wait")
-    parser.add_argument(
-        *("--image",),
+    actions = parser.add_argument_group("actions")
+    actions.add_argument(
+        "--image",
         choices=("pinned", "host"),
         default="pinned",
-        help="pinned: actions run chrooted in the image of docker/platform.bzl; host: with this machine's programs",
+        help="pinned: actions run chrooted in the image of docker/platform.bzl; host: with this machine's programs "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--tls", action="store_true", help="serve TLS, with a certificate made for this start")
-    parser.add_argument("--demand_key", action="store_true", help="demand the key in NATIVELINK_API_KEY of every call")
-    parser.add_argument(
-        *("--queue_strangers",),
+    actions.add_argument(
+        "--slots", type=int, default=2, metavar="N", help="actions at once; more queue (default: %(default)s)"
+    )
+    actions.add_argument(
+        "--queue_unmatched",
         action="store_true",
-        help="let an action for which no worker fits wait for ever, as NativeLink does, instead of refusing it",
+        help="queue an action that no worker matches forever, as NativeLink does, instead of refusing it",
     )
-    parser.add_argument("--idle_minutes", type=float, default=120.0, help="end after this time without a call")
-    parser.add_argument("--cache_gb", type=float, default=20.0, help="drop old blobs above this size")
-    parser.add_argument("--state_dir", type=Path, help="where its files go; .executor/state if not given")
-    parser.add_argument("--ready_file", type=Path, help="a file to write the address to, once it serves")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    server = parser.add_argument_group("server")
+    server.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="port on 127.0.0.1; 0 picks a free one (default: %(default)s)"
+    )
+    server.add_argument("--tls", action="store_true", help="serve TLS, with a certificate made at each start")
+    server.add_argument(
+        "--require_key", action="store_true", help=f"refuse calls without the key that {KEY_VARIABLE} holds"
+    )
+    server.add_argument(
+        "--idle_minutes",
+        type=float,
+        default=120.0,
+        metavar="MINUTES",
+        help="exit after this time without a call (default: %(default)g)",
+    )
+    storage = parser.add_argument_group("storage")
+    storage.add_argument(
+        "--cache_gb",
+        type=float,
+        default=20.0,
+        metavar="GB",
+        help="evict old blobs above this size (default: %(default)g)",
+    )
+    storage.add_argument(
+        "--state_dir", type=Path, metavar="DIR", help="cache, logs and build events (default: .executor/state)"
+    )
+    scripts = parser.add_argument_group("scripts and debugging")
+    scripts.add_argument(
+        "--ready_file", type=Path, metavar="FILE", help="write the address to this file once the executor serves"
+    )
+    scripts.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

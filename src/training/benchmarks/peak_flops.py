@@ -1,4 +1,4 @@
-"""What the processor could do at most: its matrix products, measured, against the work of a step."""
+"""Peak throughput of the processor, measured on matrix products, and the work of a step to compare with it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 _SIZE = 1024
-_TRIES = 8
+_REPEATS = 8
 
 
 def peak_flops(*, threads: int) -> float:
-    """Returns the most floating-point operations a second of a matrix product in this process, with so many threads."""
+    """Returns the peak floating-point operations per second of a matrix product in this process."""
     torch.set_num_threads(threads)
     left, right = torch.rand(_SIZE, _SIZE), torch.rand(_SIZE, _SIZE)
     best = float("inf")
-    for _ in range(_TRIES):
+    for _ in range(_REPEATS):
         started = time.perf_counter()
         torch.mm(left, right)
         best = min(best, time.perf_counter() - started)

@@ -27,7 +27,7 @@ class ReferenceLoop:
 
     Attributes:
         pad_to: tokens that every row is padded to; None: to the longest of its batch.
-        arguments: of TrainingArguments, beside those that all loops share.
+        arguments: of TrainingArguments, besides those that all loops share.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ReferenceLoop:
 TUTORIAL = ReferenceLoop(name="tutorial", pad_to=_TUTORIAL_LENGTH, arguments={})
 # The same without the padding, to compare accuracies in less time.
 TUTORIAL_UNPADDED = ReferenceLoop(name="tutorial_unpadded", pad_to=None, arguments={})
-# What transformers offers today against padding and slow optimizers.
+# The best that transformers offers against padding and slow optimizers.
 TRANSFORMERS_BEST = ReferenceLoop(
     name="transformers_best",
     pad_to=None,
@@ -62,7 +62,7 @@ class EncodedDataset:
     """Rows as Trainer takes them."""
 
     def __init__(self, rows: Examples, *, tokenizer: Any, loop: ReferenceLoop) -> None:
-        """Tokenises every row as the loop wants it."""
+        """Tokenises every row."""
         padding = {"padding": "max_length"} if loop.pad_to else {}
         encoded = tokenizer(list(rows.texts), truncation=True, max_length=_TUTORIAL_LENGTH, **padding)
         self._rows = [

@@ -12,7 +12,6 @@ from src.cli.errors import RequestError
 from src.training.data.labels import Labels
 from src.training.data.rows import Examples, load_examples
 from src.training.data.splits import row_groups, sentence_groups, set_aside
-from src.training.recipes.class_weights import resolve_class_weights
 from src.training.recipes.recipe import Recipe
 
 _DEFAULT_VALIDATION_FRACTION = 0.1
@@ -24,7 +23,6 @@ class Task:
 
     Attributes:
         labels: what the rows are labelled with.
-        class_weights: weight of each class in the loss, by index; None: all the same.
         train: rows to train on.
         validation: rows scored after each epoch.
         test: rows for the final scores, which took no part in training or in choosing the epoch.
@@ -36,25 +34,6 @@ class Task:
     validation: Examples
     test: Examples
     selects_epoch: bool
-    class_weights: tuple[float, ...] | None = None
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """By index; none in a regression."""
-        return self.labels.class_names
-
-    @property
-    def problem_type(self) -> str:
-        """Classification or regression."""
-        return self.labels.problem_type
-
-    def labels_in_words(self) -> tuple[str, ...]:
-        """The labels, and the class weights, line by line."""
-        labels = self.labels.describe(self.train.labels)
-        if self.class_weights is None:
-            return (labels,)
-        weights = (f"{name} {weight:.4g}" for name, weight in zip(self.class_names, self.class_weights, strict=True))
-        return labels, f"Class weights: {', '.join(list(weights)[:20])}"
 
     def content(self) -> dict[str, dict[str, Any]]:
         """Row counts and hashes of the three parts, for recipe.json."""
@@ -80,8 +59,7 @@ def load_task(recipe: Recipe, *, folder: Path) -> Task:
         raise RequestError(
             f"--max_train_samples {recipe.max_train_samples} leaves rows of one label only: raise it, or change --seed"
         )
-    weights = resolve_class_weights(recipe.class_weights, labels=task.train.labels, class_names=labels.class_names)
-    return replace(task, class_weights=weights)
+    return task
 
 
 def _assign(splits: dict[str, Examples], labels: Labels, recipe: Recipe) -> Task:

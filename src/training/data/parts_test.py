@@ -151,32 +151,18 @@ def test_labels_that_are_not_whole_numbers_make_it_a_regression(here: Path) -> N
     lines = "".join(f"film {row},{row / 4}\n" for row in range(100))
     (here / "train.csv").write_text("text,label\n" + lines)
     task = load(here)
-    assert (task.problem_type, task.class_names, len(task.train), len(task.test)) == ("regression", (), 90, 10)
-    with pytest.raises(RequestError, match="class_weights are for classes"):
-        load(here, class_weights="balanced")
+    assert (task.labels.problem_type, len(task.train), len(task.test)) == ("regression", 90, 10)
     with pytest.raises(RequestError, match="leaves rows of one label only"):
         load(here, max_train_samples=1)
-    assert load(here, problem_type="classification", validation_fraction=0.5).problem_type == "classification"
+    assert load(here, problem_type="classification", validation_fraction=0.5).labels.problem_type == "classification"
 
 
 def test_whole_numbers_are_a_regression_where_the_recipe_says_so(here: Path) -> None:
     (here / "train.csv").write_text("text,label\n" + "".join(f"film {row},{row % 5}\n" for row in range(100)))
-    assert load(here).problem_type == "classification"
+    assert load(here).labels.problem_type == "classification"
     task = load(here, problem_type="regression")
-    assert task.problem_type == "regression"
+    assert task.labels.problem_type == "regression"
     assert set(task.train.labels) == {0.0, 1.0, 2.0, 3.0, 4.0}
-
-
-def test_balanced_weights_are_those_of_the_rows_that_are_trained_on(here: Path) -> None:
-    lines = "".join(f"film {row},{'rare' if row % 5 == 0 else 'common'}\n" for row in range(100))
-    (here / "train.csv").write_text("text,label\n" + lines)
-    (here / "validation.csv").write_text("text,label\na film,rare\n")
-    assert load(here, "validation").class_weights is None
-    assert load(here, "validation", class_weights="balanced").class_weights == (100 / (2 * 80), 100 / (2 * 20))
-    assert load(here, "validation", class_weights=(1.0, 3.0)).class_weights == (1.0, 3.0)
-    few = load(here, "validation", class_weights="balanced", max_train_samples=31)
-    assert few.class_weights is not None
-    assert sum(few.class_weights[label] for label in few.train.class_indices) == pytest.approx(31)
 
 
 @pytest.mark.parametrize("unit", ["row", "sentence"])

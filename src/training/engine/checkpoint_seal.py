@@ -1,7 +1,7 @@
-"""state.json of a checkpoint: how far the run has come, and the size and hash of every file beside it.
+"""state.json of a checkpoint: the progress of the run, and the size and hash of every file beside it.
 
-A rename is atomic, but a disk may still lose or turn bits, and people copy folders by halves. A checkpoint that is not
-as it was written would go on to other weights under the same fingerprint.
+A rename is atomic, but a disk may still lose or flip bits, and people copy folders partially. A damaged checkpoint
+would lead to other weights under the same fingerprint.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from src.cli.errors import RequestError
 from src.disk.durable import canonical_json, file_sha256
 
 STATE_FILE = "state.json"
-# A killed run loses this much at the most.
-CHECKPOINT_SECONDS = 300.0
-# Raised when an older trainer could not go on from what this one writes, or the other way round.
+# Incremented when an older trainer could not resume from what this one writes, or the other way round.
 FORMAT = 5
 
 
@@ -63,11 +61,11 @@ def _read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _check_format(folder: Path, found: Any) -> None:
-    if found != FORMAT:
+def _check_format(folder: Path, version: Any) -> None:
+    if version != FORMAT:
         raise RequestError(
-            f"{folder} is of another version of the trainer (format {found}, this one reads {FORMAT}): "
-            "start anew with --resume_from_checkpoint false"
+            f"{folder} is of another version of the trainer (format {version}, this one reads {FORMAT}): "
+            "start over with --resume_from_checkpoint false"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where a stopped run goes on: checkpoints that are whole or absent, and are found out where they are not."""
+"""What a stopped run resumes from: checkpoints that are complete or absent; damaged ones are detected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.cli.errors import RequestError
-from src.disk.durable import flush, flush_to_disk
+from src.disk.durable import flush, flush_folder
 from src.training.engine.checkpoint_seal import STATE_FILE, DamagedError, read_seal, write_seal
 from src.training.optimizer.optimizer import Optimizer
 
@@ -32,18 +32,18 @@ class Checkpoints:
     """The checkpoints of one run, in a folder beside its output folder."""
 
     def __init__(self, folder: Path, *, fingerprint: str, keep: int = 1) -> None:
-        """Takes the folder that checkpoints go to.
+        """Reads nothing yet.
 
         Args:
-            folder: is made when the first one is saved.
+            folder: created when the first one is saved.
             fingerprint: of the recipe they belong to.
-            keep: how many stay, the newest ones.
+            keep: how many of the newest stay.
         """
         self.folder = folder
         self._fingerprint, self._keep = fingerprint, keep
 
     def latest(self) -> Path | None:
-        """Returns the last whole checkpoint, or None where there is no checkpoint; warns of damaged ones.
+        """Returns the last complete checkpoint, or None where there is none; warns of damaged ones.
 
         Raises:
             RequestError: they are of another recipe or another version of the trainer, or all of them are damaged.
@@ -57,16 +57,16 @@ class Checkpoints:
                 continue
             self._check_recipe(state)
             for damage in damaged:
-                log.warning("%s: going on from %s, the checkpoint before it", damage, path.name)
+                log.warning("%s: resuming from %s, the checkpoint before it", damage, path.name)
             return path
         if damaged:
-            raise RequestError(f"{damaged[0]}, and no other is left: start anew with --resume_from_checkpoint false")
+            raise RequestError(f"{damaged[0]}, and no other is left: start over with --resume_from_checkpoint false")
         return None
 
     def _all(self) -> list[Path]:
         """Returns what is named as a checkpoint, by step."""
-        found = [path for path in self.folder.glob("*") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=_step)
+        paths = [path for path in self.folder.glob("*") if _NAME.fullmatch(path.name)]
+        return sorted(paths, key=_step)
 
     def _check_recipe(self, state: dict[str, Any]) -> None:
         if state["fingerprint"] != self._fingerprint:
@@ -80,7 +80,7 @@ class Checkpoints:
 
         Args:
             step: steps done.
-            weights: tensors by set and name: the model, and the best one so far if there is one.
+            weights: tensors by set and name: the model, and the best one so far, if any.
             optimizer: its state is saved.
             state: anything else, as JSON.
         """
@@ -93,13 +93,13 @@ class Checkpoints:
                 partial.rename(final)
                 flush(self.folder)
         finally:
-            # On a full disk what was written is in the way of everything.
+            # On a full disk it would take the space of everything else.
             shutil.rmtree(partial, ignore_errors=True)
         self._remove_old(step)
         return final
 
     def _is_whole(self, path: Path) -> bool:
-        """Whether this run has saved the checkpoint already, on a way that it has gone back from."""
+        """Whether this run saved the checkpoint before it went back to an earlier one."""
         try:
             return bool(read_seal(path)["fingerprint"] == self._fingerprint)
         except (DamagedError, RequestError):
@@ -113,7 +113,7 @@ class Checkpoints:
             self._discard(path)
 
     def _discard(self, path: Path) -> None:
-        """Removes a checkpoint, if it is there. A kill in the middle may not leave half of it under its name."""
+        """Removes a checkpoint, if it exists. A kill in the middle must not leave half of it under its name."""
         if path.exists():
             path = path.rename(self.folder / f"{_PARTIAL}{os.getpid()}-{path.name}")
             shutil.rmtree(path)
@@ -123,11 +123,11 @@ class Checkpoints:
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        # Not torch.save, which says of a full disk: unexpected pos 1024 vs 918.
+        # Not torch.save, whose error on a full disk is: unexpected pos 1024 vs 918.
         for name, tensors in {**weights, _OPTIMIZER: _flat(optimizer.state_dict())}.items():
             save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
         write_seal(folder, {**state, "fingerprint": self._fingerprint})
-        flush_to_disk(folder)
+        flush_folder(folder)
 
     def load(self, path: Path) -> tuple[dict[str, WeightSet], dict[str, Any], dict[str, Any]]:
         """Reads a checkpoint back. Returns the weights by set, the optimizer's state, and the rest of the state."""
@@ -136,7 +136,7 @@ class Checkpoints:
         return weights, optimizer, json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
 
     def drop_partial(self) -> None:
-        """Removes what killed runs were writing. No other run may be at work on the folder."""
+        """Removes what killed runs were writing. No other run may be using the folder."""
         for path in self.folder.glob(f"{_PARTIAL}*"):
             shutil.rmtree(path, ignore_errors=True)
 

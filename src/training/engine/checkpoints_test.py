@@ -1,4 +1,4 @@
-"""Checkpoints: how many stay, and that a damaged one is found out instead of gone on from."""
+"""Checkpoints: how many stay, and that a damaged one is detected instead of resumed from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.training.engine import checkpoint_seal
 from src.training.engine.checkpoint_seal import DamagedError, read_seal
 from src.training.engine.checkpoints import Checkpoints
 from src.training.optimizer.optimizer import Optimizer
-from src.training.recipes.recipe import Recipe
+from src.training.optimizer.schedule import Schedule
 
 
 class Small(torch.nn.Module):
@@ -46,7 +46,8 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 def save(checkpoints: Checkpoints, *steps: int) -> None:
     torch.manual_seed(0)
     model = Small()
-    optimizer = Optimizer(model, Recipe(), steps=20)
+    schedule = Schedule(kind="linear", peak=5e-5, warmup_ratio=0.0, steps=20)
+    optimizer = Optimizer(model, schedule, weight_decay=0.01, max_grad_norm=1.0)
     for step in steps:
         checkpoints.save(
             step, weights={"model": model.state_dict()}, optimizer=optimizer, state={"step": step, "best_loss": 0.5}
@@ -93,7 +94,7 @@ def test_the_newest_is_by_steps_not_by_name(folder: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_taken(
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(
     folder: Path, file: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(folder / "checkpoint-15" / file)
@@ -101,7 +102,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_taken(
     assert checkpoints.latest() == folder / "checkpoint-10"
     [warning] = caplog.messages
     assert warning.startswith(f"{folder / 'checkpoint-15'} is damaged: {file} ")
-    assert "going on from checkpoint-10" in warning
+    assert "resuming from checkpoint-10" in warning
 
 
 def test_no_byte_of_the_state_can_turn_unnoticed(folder: Path) -> None:
@@ -118,7 +119,7 @@ def test_no_byte_of_the_state_can_turn_unnoticed(folder: Path) -> None:
 def test_with_no_whole_one_left_the_run_is_refused_with_the_way_out(folder: Path) -> None:
     for step in (5, 10, 15):
         flip_a_bit(folder / f"checkpoint-{step}" / "optimizer.safetensors")
-    with pytest.raises(RequestError, match=r"checkpoint-15 is damaged: .*: start anew with --resume_from_checkpoint"):
+    with pytest.raises(RequestError, match=r"checkpoint-15 is damaged: .*: start over with --resume_from_checkpoint"):
         Checkpoints(folder, fingerprint="a").latest()
     assert names(folder) == ["checkpoint-10", "checkpoint-15", "checkpoint-5"], "nothing is lost by a refusal"
 
@@ -144,19 +145,19 @@ def test_another_recipe_is_refused(folder: Path) -> None:
         Checkpoints(folder, fingerprint="b").latest()
 
 
-@pytest.mark.parametrize("found", [None, 99])
+@pytest.mark.parametrize("version", [None, 99])
 def test_another_version_of_the_format_is_refused(
-    folder: Path, found: int | None, monkeypatch: pytest.MonkeyPatch
+    folder: Path, version: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newest = folder / "checkpoint-15"
-    if found is None:
+    if version is None:
         # As the first format was: without format and hashes.
         (newest / "state.json").write_text(json.dumps({"step": 15, "fingerprint": "a"}))
     else:
-        monkeypatch.setattr(checkpoint_seal, "FORMAT", found)
+        monkeypatch.setattr(checkpoint_seal, "FORMAT", version)
         save(Checkpoints(folder, fingerprint="a", keep=3), 16)
         monkeypatch.undo()
-    with pytest.raises(RequestError, match=r"another version of the trainer .*: start anew with --resume_from"):
+    with pytest.raises(RequestError, match=r"another version of the trainer .*: start over with --resume_from"):
         Checkpoints(folder, fingerprint="a").latest()
 
 

@@ -1,4 +1,9 @@
-"""Refuses a run that cannot fit into memory, before it begins."""
+"""Refuses a run that cannot fit into memory, before it begins.
+
+It would be killed by the system in the middle of an epoch, or make the machine swap: both after hours, and without a
+word. The estimate is of what training adds to a process that holds the model already, in numbers of 4 bytes.
+docs/training.md has it beside measurements.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +11,30 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.cli.formats import show_size
 from src.training.data.batches import EncodedExamples
-from src.training.engine.memory_estimate import Load, check_memory, model_size, training_need
 from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
-from src.training.fused.encoder import encoder_parts
-from src.training.recipes.recipe import Recipe
+from src.training.fused.registry import find_fused
 
-# safetensors takes no longer ones.
-_LONGEST_HEADER = 100_000_000
+_BYTES = 4
+# A process of its own: Python's objects that it writes to, the libraries' own buffers, the report at the end.
+_PROCESS_BYTES = 30 << 20
+# Copies of the word embedding while all of its rows are caught up: deferred_adamw.py.
+_CATCH_UP_COPIES = 5
+# What transformers' own layers keep of a forward pass, against the fused ones: measured 1.3 on BERT, 1.0 on ModernBERT.
+_OWN_LAYERS = 1.2
+# The estimate is not exact, and a run that fits must not be refused: a run is when this share of its need is too much.
+_REFUSED_SHARE = 0.75
+# safetensors itself refuses longer ones.
+_MAX_HEADER_BYTES = 100_000_000
 # Whatever the batches: weights and two moments.
-_AT_LEAST = 3
+_MIN_COPIES = 3
 
 log = logging.getLogger("finetune")
 
@@ -29,72 +43,196 @@ def check_model_fits(folder: Path, *, available: int | None = None) -> None:
     """Refuses a model before it is loaded: by the shapes that its safetensors files begin with.
 
     Args:
-        folder: the base model's files. Of a pickle nothing is known before it is loaded.
-        available: bytes that there are; None: ask the system.
+        folder: the base model's files. A pickle's shapes are not known before it is loaded.
+        available: bytes; None: ask the system.
 
     Raises:
         RequestError: the weights and their moments alone are too much.
     """
-    there = available_memory() if available is None else available
-    least = 4 * _AT_LEAST * sum(_numbers(path) for path in folder.glob("*.safetensors"))
-    if least > there:
+    available = available_memory() if available is None else available
+    minimum = _BYTES * _MIN_COPIES * sum(_parameter_count(path) for path in folder.glob("*.safetensors"))
+    if minimum > available:
         raise RequestError(
-            f"the weights of this model and the optimizer's moments take {least / 1e9:.1f} GB of memory, and "
-            f"{there / 1e9:.1f} GB are available: choose a smaller model"
+            f"the weights of this model and the optimizer's moments take {minimum / 1e9:.1f} GB of memory, and "
+            f"{available / 1e9:.1f} GB are available: choose a smaller model"
         )
 
 
-def _numbers(path: Path) -> int:
-    """Returns how many numbers a safetensors file holds: length of the header, header as JSON, numbers."""
+def _parameter_count(path: Path) -> int:
+    """Returns how many parameters a safetensors file holds. It begins with the header's length and the header, JSON."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+            header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
         return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
     except (ValueError, KeyError, TypeError, AttributeError):
-        # It is damaged: whoever loads it tells so.
+        # Damaged: loading it gives the error.
         return 0
 
 
 def check_training_fits(
     model: Any,
-    recipe: Recipe,
     *,
+    train_batch_size: int,
+    eval_batch_size: int,
     train: EncodedExamples,
     scored: Mapping[str, EncodedExamples],
     threads: int,
     keeps_best: bool,
     available: int | None = None,
 ) -> None:
-    """Refuses a run by the estimate of memory.py; warns where it may not fit.
+    """Refuses a run by an estimate; warns where it may not fit.
 
     Args:
         model: loaded.
-        recipe: the run.
+        train_batch_size: rows of a step.
+        eval_batch_size: rows scored at once by each process.
         train: rows to train on.
         scored: rows that are scored.
         threads: of the run.
         keeps_best: whether the best epoch's weights are kept beside the model.
-        available: bytes that there are; None: ask the system.
+        available: bytes; None: ask the system.
 
     Raises:
         RequestError: it cannot fit.
     """
-    size, rows = model_size(model), recipe.per_device_train_batch_size
+    size = model_size(model)
     if size is None or next(model.parameters()).device.type != "cpu":
         return
-    processes, threads_each = plan_processes(threads, batch_size=rows, weights=size.weights)
+    processes, threads_each = plan_processes(threads, batch_size=train_batch_size, weights=size.weights)
     longest = max(int(split.lengths.max(initial=0)) for split in scored.values())
-    most = max(len(split) for split in scored.values())
+    max_rows = max(len(split) for split in scored.values())
     load = Load(
-        batch=(min(rows, len(train)), int(train.lengths.max(initial=0))),
-        scored=(min(recipe.per_device_eval_batch_size, most), longest),
+        batch=(min(train_batch_size, len(train)), int(train.lengths.max(initial=0))),
+        scored=(min(eval_batch_size, max_rows), longest),
         processes=processes,
-        is_fused=threads_each == 1 and encoder_parts(model) is not None,
+        is_fused=threads_each == 1 and find_fused(model) is not None,
         keeps_best=keeps_best,
     )
-    there = available_memory() if available is None else available
+    available = available_memory() if available is None else available
     need = training_need(size, load)
-    check_memory(need, load=load, available=there)
-    if need.total > there:
-        log.warning("training may not fit: about %.1f GB of %.1f GB available", need.total / 1e9, there / 1e9)
+    check_memory(need, load=load, available=available)
+    if need.total > available:
+        log.warning("training may not fit: about %.1f GB of %.1f GB available", need.total / 1e9, available / 1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """What a model's need follows from.
+
+    Attributes:
+        weights: in the model.
+        embedding: of its word embedding, whose gradients are sparse.
+        width: of a token between layers.
+        inner: of a token inside of a feed-forward part.
+    """
+
+    weights: int
+    embedding: int
+    layers: int
+    heads: int
+    width: int
+    inner: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What a run asks of a model.
+
+    Attributes:
+        batch: rows of a step, and tokens of the longest row to train on.
+        scored: rows scored at once by each process, and tokens of the longest row to score.
+        processes: that share the work.
+        is_fused: whether the layers are the fused ones.
+        keeps_best: whether the best epoch's weights are kept beside the model.
+    """
+
+    batch: tuple[int, int]
+    scored: tuple[int, int]
+    processes: int
+    is_fused: bool
+    keeps_best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Bytes that training adds: for weights and all that goes with them, for one pass over a batch, in all."""
+
+    weights: int
+    batch: int
+    total: int
+
+
+def model_size(model: Any) -> ModelSize | None:
+    """Returns the sizes of a model of transformers; None where its configuration does not have them."""
+    config = model.config
+    layers, heads, width = (
+        getattr(config, name, None) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    )
+    if not layers or not heads or not width:
+        return None
+    return ModelSize(
+        weights=sum(weight.numel() for weight in model.parameters()),
+        embedding=model.get_input_embeddings().weight.numel(),
+        layers=int(layers),
+        heads=int(heads),
+        width=int(width),
+        # DistilBERT has its own name for it.
+        inner=int(getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * width),
+    )
+
+
+def training_need(model: ModelSize, load: Load) -> Need:
+    """Returns what training adds to a process that has loaded the model."""
+    dense = model.weights - model.embedding
+    rows, tokens = load.batch
+    # In shared memory: weights, two moments, gradients of each process. Beside it gradients as autograd leaves them.
+    held = 3 * model.weights + 2 * load.processes * dense + (model.weights if load.keeps_best else 0)
+    # Gradients of a batch's embedding rows: of each process, and summed.
+    held += (load.processes + 1) * min(rows * tokens * model.width, model.embedding)
+    batch = max(_training_pass(model, load), _scoring_pass(model, load))
+    catching_up = _CATCH_UP_COPIES * model.embedding
+    # What a pass frees, glibc has in pieces, of which the larger blocks of the other find about half.
+    peak = max(batch, catching_up) + min(batch, catching_up) // 2
+    weights = _BYTES * held + load.processes * _PROCESS_BYTES
+    return Need(weights=weights, batch=_BYTES * batch, total=weights + _BYTES * peak)
+
+
+def _training_pass(model: ModelSize, load: Load) -> int:
+    """Returns the numbers that a forward pass keeps for the backward pass, and what that takes beside them."""
+    rows, tokens = load.batch
+    attention = 7 * model.width + 3 * model.heads * tokens
+    feed_forward = 3 * model.width + 2 * model.inner
+    # The fused layers compute only the first token of the last one.
+    layers = model.layers - 1 if load.is_fused else model.layers
+    backward = max(2 * model.inner + 2 * model.width, attention - feed_forward)
+    per_token = layers * (attention + feed_forward) + backward + 5 * model.width
+    return int(rows * tokens * per_token * (1 if load.is_fused else _OWN_LAYERS))
+
+
+def _scoring_pass(model: ModelSize, load: Load) -> int:
+    """Returns the numbers held at once while rows are scored: those of one layer."""
+    rows, tokens = load.scored
+    return load.processes * rows * tokens * (6 * model.width + max(2 * model.inner, 3 * model.heads * tokens))
+
+
+def check_memory(need: Need, *, load: Load, available: int) -> None:
+    """Refuses a run that cannot fit.
+
+    Args:
+        need: what it adds.
+        load: what it asks of the model.
+        available: bytes.
+
+    Raises:
+        RequestError: it needs more, even if the estimate is too high by a third.
+    """
+    if need.total * _REFUSED_SHARE <= available:
+        return
+    total, weights, batch, free = map(show_size, (need.total, need.weights, need.batch, available))
+    raise RequestError(
+        f"training needs about {total} of memory ({weights} for weights, gradients and optimizer, {batch} for batches "
+        f"of {load.batch[0]} rows of up to {load.batch[1]} tokens, scored {load.scored[0]} at once) and {free} are "
+        "available: lower --per_device_train_batch_size, --per_device_eval_batch_size or --max_seq_length, or choose a "
+        "smaller model"
+    )

@@ -1,4 +1,4 @@
-"""Processes, one a core, that each do their share of a call."""
+"""Forked processes that each do their share of every call."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import Any
 # Waking a sleeping process takes some 0.1 ms, three times a step of a few ms: the others are usually done before that.
 _SPIN_SECONDS = 0.0005
 # A message is a method's name and a few numbers, or a traceback.
-_MOST_BYTES = 1 << 16
+_MAX_MESSAGE_BYTES = 1 << 16
 
 
 class ProcessGroup:
-    """One object a process, which are called together.
+    """One object per process; a call goes to all of them.
 
-    The first share is done in the calling process, the others in processes forked from it, which see what it held at
-    that moment; what they are to see later goes through shared memory. They end when `close` is called or the calling
-    process is gone, however it went: then their pipe ends.
+    Rank 0 is in the calling process, the others in processes forked from it, which see what it held at that moment;
+    later changes go through shared memory. They end when `close` is called or the calling process is gone, for
+    whatever reason: then their pipe is closed.
 
     Attributes:
-        own: the object that does the first share.
+        own: the object of rank 0.
         is_closed: whether `close` was called.
     """
 
@@ -36,8 +36,8 @@ class ProcessGroup:
         """Forks.
 
         Args:
-            make: makes the object that does a rank's share; called in its process.
-            count: processes, this one among them.
+            make: makes a rank's object; called in its process.
+            count: processes, including this one.
         """
         pipes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count - 1)]
         self._pipes = [ours for ours, _ in pipes]
@@ -58,9 +58,9 @@ class ProcessGroup:
         """Calls a method of every object at once; returns the results by rank.
 
         Raises:
-            RuntimeError: a process failed, with its traceback; the next call is made as if nothing had been. Or a
-                process is gone: the group is of no use after it, nor after `close`.
-            Exception: what the first share raises, once the others are done.
+            RuntimeError: a process failed, with its traceback; the group stays usable. Or a process is gone: the
+                group is unusable after it, as after `close`.
+            Exception: what rank 0 raises, once the others are done.
         """
         if self.is_closed:
             raise RuntimeError("the training processes are closed")
@@ -69,7 +69,7 @@ class ProcessGroup:
         try:
             own = getattr(self.own, method)(*arguments)
         except BaseException:
-            # The answers have to be fetched, or the next call would take them for its own.
+            # Unread answers would be taken for the next call's.
             self._answers()
             raise
         return [own, *self._answers()]
@@ -88,7 +88,7 @@ class ProcessGroup:
             raise self._lost(rank) from None
 
     def _receive(self, rank: int, pipe: socket.socket) -> tuple[str | None, Any]:
-        """Returns what a process failed by, if it did, and its result."""
+        """Returns a process's traceback, or None, and its result."""
         try:
             answer: tuple[str | None, Any] = _receive(pipe)
         except (EOFError, OSError):
@@ -99,12 +99,12 @@ class ProcessGroup:
         code = _exit_code(self._processes[rank - 1], seconds=5)
         how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         hint = ": the machine may be short of memory" if code == -signal.SIGKILL else ""
-        return RuntimeError(f"training process {rank} was ended {how}{hint}; the same command goes on from here")
+        return RuntimeError(f"training process {rank} was ended {how}{hint}; rerun the command to resume")
 
     def close(self) -> None:
-        """Ends the processes. The calling process keeps what is shared."""
+        """Ends the processes. Shared memory stays."""
         for pipe in self._pipes:
-            # Processes forked later have copies of this end, whose closing alone nobody would hear of.
+            # Processes forked later have copies of this end: closing it alone would not be noticed.
             with contextlib.suppress(OSError):
                 pipe.shutdown(socket.SHUT_RDWR)
             pipe.close()
@@ -119,9 +119,9 @@ def _fork(run: Callable[[], None]) -> int:
     """Runs a function in a process forked from this one; returns its id.
 
     Not multiprocessing's Process: at the exit of a program that forgot `close` it would send SIGTERM, which is ignored
-    here, and wait for ever.
+    here, and wait forever.
     """
-    # What is buffered would be written by both.
+    # Both processes would write what is buffered.
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
@@ -131,13 +131,13 @@ def _fork(run: Callable[[], None]) -> int:
         except BaseException:
             traceback.print_exc()
             os._exit(1)
-        # No clean-up of what was inherited: the calling process does its own.
+        # The calling process cleans up what was inherited.
         os._exit(0)
     return process
 
 
 def _exit_code(process: int, *, seconds: float) -> int | None:
-    """Waits for a process so long; returns its exit code, -n for signal n, or None if it goes on. Leaves the zombie."""
+    """Waits for a process; returns its exit code, -n for signal n, or None if it still runs. Leaves the zombie."""
     end = time.monotonic() + seconds
     while True:
         ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -150,11 +150,11 @@ def _exit_code(process: int, *, seconds: float) -> int | None:
 
 def _serve(make: Callable[[int], Any], rank: int, pipes: list[tuple[socket.socket, socket.socket]]) -> None:
     """Answers calls until the pipe ends."""
-    # Ctrl-C and a scheduler's SIGTERM reach the whole group; when to stop is the calling process's decision.
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group; the calling process decides when to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     for other, (ours, theirs) in enumerate(pipes, 1):
-        # An end that stays open here would hide from the others that the calling process is gone.
+        # An end left open would hide from the others that the calling process is gone.
         ours.close()
         if other != rank:
             theirs.close()
@@ -172,11 +172,11 @@ def _answer_calls(share: Any, pipe: socket.socket) -> None:
 def _answer(share: Any, method: str, arguments: tuple[Any, ...]) -> bytes:
     try:
         message = pickle.dumps((None, getattr(share, method)(*arguments)))
-        if len(message) > _MOST_BYTES:
+        if len(message) > _MAX_MESSAGE_BYTES:
             raise ValueError(f"{method} returned {len(message):,} bytes: more than a message holds")
     except Exception:
         # A character may take 4 bytes.
-        message = pickle.dumps((traceback.format_exc()[-_MOST_BYTES // 8 :], None))
+        message = pickle.dumps((traceback.format_exc()[-_MAX_MESSAGE_BYTES // 8 :], None))
     return message
 
 
@@ -190,9 +190,9 @@ def _receive(pipe: socket.socket) -> Any:
     message = None
     while message is None and time.monotonic() < end:
         with contextlib.suppress(BlockingIOError):
-            message = pipe.recv(_MOST_BYTES, socket.MSG_DONTWAIT)
+            message = pipe.recv(_MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT)
     if message is None:
-        message = pipe.recv(_MOST_BYTES)
+        message = pipe.recv(_MAX_MESSAGE_BYTES)
     if not message:
         raise EOFError
     return pickle.loads(message)

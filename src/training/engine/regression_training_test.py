@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from src.training.engine.checkpoints import Checkpoints
 from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
-from src.training.model.objective import Objective
-from src.training.recipes.recipe import Recipe
+from src.training.problems.regression.problem import Regression
 from src.training.testing.tiny_model import VOCABULARY, build_tiny_model
-from src.training.testing.tiny_training import StopAt
+from src.training.testing.tiny_training import SETTINGS, StopAt
 
-RECIPE = Recipe(per_device_train_batch_size=8, num_train_epochs=4, learning_rate=2e-2)
-OBJECTIVE = Objective(kind="regression")
+TRAINING = dataclasses.replace(
+    SETTINGS, per_device_train_batch_size=8, num_train_epochs=4, learning_rate=2e-2, max_grad_norm=1.0
+)
+PROBLEM = Regression(label_name="score")
 
 
 def rows(number: int, *, seed: int, good: float) -> EncodedExamples:
@@ -58,18 +60,16 @@ def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | No
         build_tiny_model(model, head=1)
     data_parallel = DataParallel(
         AutoModelForSequenceClassification.from_pretrained(model),
-        RECIPE,
+        TRAINING,
         # What is learnt is the opposite of what is scored: every epoch makes it worse.
         splits={TRAIN: rows(40, seed=1, good=1.0), VALIDATION: rows(20, seed=2, good=-1.0)},
-        objective=OBJECTIVE,
+        problem=PROBLEM,
         threads=2,
     )
     OPEN.append(data_parallel)
     return Trainer(
         data_parallel=data_parallel,
-        recipe=RECIPE,
         scored_split="validation",
-        class_names=(),
         selects_epoch=True,
         checkpoints=Checkpoints(folder / "checkpoints", fingerprint="a"),
         stop=stop or StopSignal(deadline_seconds=None),
@@ -91,7 +91,7 @@ def test_the_epoch_with_the_lowest_loss_is_kept(tmp_path: Path) -> None:
     made.fit()
     found = losses(events)
     assert made.state.best_epoch == found.index(min(found)) + 1
-    assert made.state.best_loss == min(found)
+    assert made.state.best_merit == (-min(found),)
     assert made.state.best_epoch < 4
 
 

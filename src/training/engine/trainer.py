@@ -5,38 +5,35 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
 from src.cli.errors import StopRequested
-from src.training.engine.checkpoint_seal import CHECKPOINT_SECONDS
 from src.training.engine.checkpoints import Checkpoints
 from src.training.engine.data_parallel import VALIDATION, DataParallel
-from src.training.engine.early_stopping import early_stop, epochs_without_progress, is_out_of_patience
-from src.training.engine.epoch_choice import gained, merit
+from src.training.engine.early_stopping import EarlyStopping, early_stop
+from src.training.engine.settings import CHECKPOINT_SECONDS
 from src.training.environment.stop_signal import StopSignal
-from src.training.evaluation.value_metrics import AnyMetrics
-from src.training.recipes.recipe import Recipe
+from src.training.evaluation.problem import Metrics
 
-_EVENTS_A_RUN = 200
+_EVENTS_PER_RUN = 200
 
 log = logging.getLogger("finetune")
 
 
 @dataclass(kw_only=True)
 class TrainerState:
-    """How far a run has come; what a checkpoint holds besides weights."""
+    """The progress of a run: what a checkpoint holds besides weights."""
 
     step: int = 0
     seconds: float = 0.0
     examples: int = 0
     tokens: int = 0
     epochs_scored: int = 0
-    best_accuracy: float = -1.0
-    best_loss: float = math.inf
+    best_merit: tuple[float, ...] = ()
     best_epoch: int = 0
     epochs_without_progress: int = 0
 
@@ -48,20 +45,19 @@ class Trainer:
     Attributes:
         data_parallel: the model, and what takes its steps.
         scored_split: name of the rows that are scored after each epoch.
-        chooses: whether those scores decide which epoch's weights are kept.
+        selects_epoch: whether those scores decide which epoch's weights are kept.
         record: takes one event, for events.jsonl.
         checkpoint_seconds: time from one checkpoint to the next.
         is_done: whether training has ended, and the weights to keep are in the model.
     """
 
     data_parallel: DataParallel
-    recipe: Recipe
     scored_split: str
-    class_names: Sequence[str]
     selects_epoch: bool
     checkpoints: Checkpoints
     stop: StopSignal
     record: Callable[[dict[str, Any]], None]
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     state: TrainerState = field(default_factory=TrainerState)
 
@@ -74,8 +70,8 @@ class Trainer:
         self._loss_sum, self._loss_count = 0.0, 0
         self._started = self._saved = self._rate = 0.0
 
-    def fit(self, show: Callable[[TrainerState, float], None] = lambda _progress, _loss: None) -> None:
-        """Trains from where `state` stands to the end.
+    def fit(self, show: Callable[[TrainerState, float], None] = lambda _state, _loss: None) -> None:
+        """Trains from `state` to the end.
 
         Args:
             show: called with the state and the loss after each step.
@@ -87,7 +83,7 @@ class Trainer:
         self._started = self._saved - self.state.seconds
         with self.stop.deferred():
             try:
-                while self._goes_on():
+                while self._continues():
                     self._train_epoch(self.state.epochs_scored, show)
                     self._end_epoch(self.state.epochs_scored + 1)
             except StopRequested:
@@ -96,17 +92,17 @@ class Trainer:
             self._keep_best()
             self.is_done = True
 
-    def _goes_on(self) -> bool:
-        """Whether there is another epoch to train and to score."""
+    def _continues(self) -> bool:
+        """Whether another epoch is trained and scored."""
         now = self.state
         if now.epochs_scored == math.ceil(self.steps / self.steps_an_epoch):
             return False
-        return not is_out_of_patience(self.recipe, epochs=now.epochs_without_progress)
+        return not self.early_stopping.is_out_of_patience(now.epochs_without_progress)
 
     def _train_epoch(self, epoch: int, show: Callable[[TrainerState, float], None]) -> None:
-        """Takes the steps of an epoch that are not taken yet."""
+        """Takes the remaining steps of an epoch."""
         last = min((epoch + 1) * self.steps_an_epoch, self.steps)
-        # A resumed run may stand between an epoch's last step and its scores.
+        # A resumed run may be between an epoch's last step and its scores.
         for step in range(self.state.step, last):
             self.stop.check()
             rows, tokens = self.data_parallel.size(step)
@@ -124,11 +120,11 @@ class Trainer:
         self.state.seconds = time.monotonic() - self._started
 
     def _report(self, loss: float) -> None:
-        """Records every so many steps."""
+        """Records the mean loss since the last record, some 200 times a run."""
         now, step = self.state, self.state.step
         self._loss_sum += loss
         self._loss_count += 1
-        if step % max(1, self.steps // _EVENTS_A_RUN) and step != self.steps:
+        if step % max(1, self.steps // _EVENTS_PER_RUN) and step != self.steps:
             return
         mean = self._loss_sum / self._loss_count
         self._loss_sum, self._loss_count = 0.0, 0
@@ -144,15 +140,13 @@ class Trainer:
             }
         )
 
-    def _score(self) -> AnyMetrics:
+    def _score(self) -> Metrics:
         self.data_parallel.catch_up_all(done=self.state.step)
-        return self.data_parallel.score(
-            VALIDATION, name=self.scored_split, class_names=self.class_names, check=self.stop.check
-        ).metrics
+        return self.data_parallel.score(VALIDATION, name=self.scored_split, check=self.stop.check).metrics
 
     def _end_epoch(self, epoch: int) -> None:
         metrics = self._score()
-        log.info("epoch %d: %s %s", epoch, metrics.split, metrics.in_brief)
+        log.info("epoch %d: %s %s", epoch, metrics.split, metrics.brief)
         self.record(
             {
                 "event": "evaluation",
@@ -164,19 +158,18 @@ class Trainer:
         )
         now = self.state
         now.epochs_scored = epoch
-        accuracy, negative_loss = merit(metrics, objective=self.data_parallel.objective)
-        best = (now.best_accuracy, -now.best_loss)
-        better = (accuracy, negative_loss) > best
-        gain = gained((accuracy, negative_loss), best=best, objective=self.data_parallel.objective)
+        merit = self.data_parallel.problem.merit(metrics)
+        better = merit > now.best_merit
+        gain = merit[0] - now.best_merit[0] if now.best_merit else math.inf
         if self.selects_epoch and better:
-            now.best_accuracy, now.best_loss, now.best_epoch = accuracy, -negative_loss, epoch
+            now.best_merit, now.best_epoch = merit, epoch
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
                 self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
-        now.epochs_without_progress = epochs_without_progress(
-            self.recipe, so_far=now.epochs_without_progress, better=better, gain=gain
+        now.epochs_without_progress = self.early_stopping.epochs_without_progress(
+            so_far=now.epochs_without_progress, better=better, gain=gain
         )
-        if now.step < self.steps and not self._goes_on():
+        if now.step < self.steps and not self._continues():
             self.record(early_stop(step=now.step, epoch=epoch, epochs_without_progress=now.epochs_without_progress))
 
     def _keep_best(self) -> None:
@@ -197,8 +190,9 @@ class Trainer:
         log.info("saved %s", path)
 
     def resume(self, path: Any) -> None:
-        """Goes back to where a checkpoint was saved."""
+        """Restores a checkpoint."""
         weights, optimizer, saved = self.checkpoints.load(path)
         self.data_parallel.load_state_dict(weights["model"], optimizer)
         self._best = weights.get("best", {})
-        self.state = TrainerState(**{key: saved[key] for key in asdict(self.state)})
+        fields = {key: saved[key] for key in asdict(self.state)}
+        self.state = TrainerState(**{**fields, "best_merit": tuple(fields["best_merit"])})

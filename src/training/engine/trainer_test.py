@@ -20,13 +20,16 @@ from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.scoring import evaluate
-from src.training.model.objective import PLAIN_CLASSIFICATION
-from src.training.recipes.recipe import Recipe
 from src.training.testing.tiny_model import VOCABULARY, build_tiny_model
-from src.training.testing.tiny_training import StopAt
+from src.training.testing.tiny_training import CLASSES, SETTINGS, StopAt
 
-RECIPE = Recipe(
-    per_device_train_batch_size=8, num_train_epochs=3.5, learning_rate=2e-2, warmup_ratio=0.1, reproducible="machine"
+TRAINING = dataclasses.replace(
+    SETTINGS,
+    per_device_train_batch_size=8,
+    num_train_epochs=3.5,
+    learning_rate=2e-2,
+    warmup_ratio=0.1,
+    max_grad_norm=1.0,
 )
 # 40 rows in batches of 8.
 STEPS_AN_EPOCH, STEPS = 5, 18
@@ -67,19 +70,17 @@ def trainer(base: Path, folder: Path, **given: Any) -> Trainer:
     from transformers import AutoModelForSequenceClassification
 
     events: list[dict[str, Any]] = []
-    recipe = given.setdefault("recipe", RECIPE)
     data_parallel = DataParallel(
         AutoModelForSequenceClassification.from_pretrained(base),
-        recipe,
+        dataclasses.replace(TRAINING, **given.pop("settings", {})),
         splits={TRAIN: given.pop("train", rows(40, seed=1)), VALIDATION: rows(20, seed=2)},
-        objective=PLAIN_CLASSIFICATION,
+        problem=CLASSES,
         threads=given.pop("threads", 2),
     )
     OPEN.append(data_parallel)
     defaults: dict[str, Any] = {
-        "replicas": data_parallel,
+        "data_parallel": data_parallel,
         "scored_split": "validation",
-        "class_names": ("bad", "good"),
         "selects_epoch": True,
         "checkpoints": Checkpoints(folder, fingerprint="a"),
         "stop": StopSignal(deadline_seconds=None),
@@ -118,18 +119,18 @@ def test_every_step_is_shown_with_its_loss(base: Path, tmp_path: Path) -> None:
 def test_scored_rows_have_a_class_and_its_probability(base: Path, tmp_path: Path) -> None:
     made = trainer(base, tmp_path)
     chosen = rows(20, seed=2)
-    scored = made.data_parallel.score(VALIDATION, name="test", class_names=("bad", "good"))
+    scored = made.data_parallel.score(VALIDATION, name="test")
     with torch.inference_mode():
         logits = torch.cat([made.model(**chosen.batch([row])).logits for row in range(20)])
     assert scored.predicted.tolist() == logits.argmax(dim=1).tolist()
     expected = logits.softmax(dim=1).max(dim=1).values.tolist()
     assert scored.confidence.tolist() == pytest.approx(expected, abs=1e-5)
-    assert scored.class_metrics.accuracy == np.mean(scored.predicted == chosen.labels)
+    assert scored.metrics.as_json()["accuracy"] == np.mean(scored.predicted == chosen.labels)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_loop_learns(base: Path, tmp_path: Path, threads: int) -> None:
-    made = trainer(base, tmp_path, recipe=dataclasses.replace(RECIPE, num_train_epochs=20), threads=threads)
+    made = trainer(base, tmp_path, settings={"num_train_epochs": 20}, threads=threads)
     made.fit()
     assert scores(made)[-1][0] >= 0.9
     assert not list(tmp_path.iterdir()), "a short run needs no checkpoint"
@@ -147,11 +148,11 @@ def test_scores_do_not_depend_on_the_batch_size(base: Path, tmp_path: Path) -> N
     made.fit()
     noisy = rows(20, seed=3, noise=0.3)
     eight, all_at_once = (
-        evaluate(made.model, noisy, split="test", class_names=("bad", "good"), batch_size=size).class_metrics
+        evaluate(made.model, noisy, split="test", problem=CLASSES, batch_size=size).metrics.as_json()
         for size in (8, 20)
     )
-    assert eight.loss == pytest.approx(all_at_once.loss, rel=1e-5)
-    assert eight.confusion_matrix == all_at_once.confusion_matrix
+    assert eight["loss"] == pytest.approx(all_at_once["loss"], rel=1e-5)
+    assert eight["confusion_matrix"] == all_at_once["confusion_matrix"]
 
 
 def test_the_best_epoch_is_kept(base: Path, tmp_path: Path) -> None:
@@ -194,15 +195,15 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(base: Path, tmp_path: P
     resumed.fit()
     assert weights(resumed) == weights(whole)
     assert scores(stopped) + scores(resumed) == scores(whole)
-    for name in ("step", "examples", "tokens", "epochs_scored", "best_epoch", "best_accuracy"):
+    for name in ("step", "examples", "tokens", "epochs_scored", "best_epoch", "best_merit"):
         assert getattr(resumed.state, name) == getattr(whole.state, name)
 
 
 def test_dropout_is_another_at_each_step_and_for_each_seed(base: Path, tmp_path: Path) -> None:
-    frozen = Recipe(per_device_train_batch_size=40, num_train_epochs=2, learning_rate=1e-12, weight_decay=0.0)
+    frozen = {"per_device_train_batch_size": 40, "num_train_epochs": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
     losses = []
     for seed in (1, 2):
-        made = trainer(base, tmp_path, recipe=dataclasses.replace(frozen, seed=seed))
+        made = trainer(base, tmp_path, settings={**frozen, "seed": seed, "warmup_ratio": 0.0})
         made.fit()
         losses += [event["loss"] for event in made.events if event["event"] == "step"]  # type: ignore[attr-defined]
     assert len(set(losses)) == 4

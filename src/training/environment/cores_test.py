@@ -9,7 +9,6 @@ import pytest
 
 from src.training.environment import cores as available
 from src.training.environment.cores import available_cores, plan_processes, resolve_threads
-from src.training.recipes.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -36,9 +35,9 @@ def test_cores_are_those_that_the_container_may_use(
 
 def test_threads_are_the_recipes_else_two_if_portable_else_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available, "available_cores", lambda: 64)
-    assert resolve_threads(Recipe(threads=5, reproducible="portable")) == 5
-    assert resolve_threads(Recipe(reproducible="portable")) == 2
-    assert resolve_threads(Recipe()) == 64
+    assert resolve_threads(5, reproducible="portable") == 5
+    assert resolve_threads(None, reproducible="portable") == 2
+    assert resolve_threads(None, reproducible="machine") == 64
 
 
 BERT_TINY, BERT_BASE, LARGE = 4_386_178, 109_483_778, 2_000_000_000

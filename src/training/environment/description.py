@@ -30,10 +30,10 @@ def _cpu_name() -> str:
 
 
 def peak_rss_bytes(*, children: int = 0) -> int:
-    """Returns the most memory that this process and its children have held, in bytes.
+    """Returns the peak memory of this process and its children, in bytes.
 
-    It is an upper bound where there are children: each peak is taken for the largest one's, all are added up whenever
-    they were, and what the processes share counts once for each.
+    An upper bound where there are children: each child counts as the largest one, peaks of different times are added
+    up, and shared memory counts once per process.
 
     Args:
         children: processes that this one has started, which have ended.

@@ -6,13 +6,12 @@ import os
 import sys
 
 from src.cli.errors import RequestError
-from src.training.recipes.recipe import Recipe
 
 # The floor of `portable`: every x86-64 server since 2015 has AVX2. Each library reads its own name for it.
 _PORTABLE_ENVIRONMENT = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # Not AVX2: on other makers' CPUs MKL takes that for AUTO, without a word, and only this gives the same bits on all
+    # Not AVX2: on other makers' CPUs MKL silently takes that for AUTO, and only this gives the same bits on all
     # (oneMKL Developer Guide, "Specifying Code Branches"). Its SSE2 products cost a fifth to a third of a step.
     "MKL_CBWR": "COMPATIBLE",
     # numpy's: with this, OpenBLAS runs the same kernels on every CPU that has AVX2, at full speed.
@@ -24,17 +23,17 @@ _PORTABLE_ENVIRONMENT = {
 _THREADS_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def prepare_environment(recipe: Recipe) -> None:
+def prepare_environment(reproducible: str) -> None:
     """Sets what torch's libraries read once, when they are loaded: to be called before that.
 
-    For `portable` that is the instruction set; for any run, how long threads spin. A user's own value stands.
+    For `portable` that is the instruction set; for any run, how long threads spin. A user's own value is kept.
 
     Raises:
         RequestError: numpy or torch is loaded already, with another instruction set.
     """
     for name, value in _THREADS_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if recipe.reproducible != "portable":
+    if reproducible != "portable":
         return
     wrong = {name for name, value in _PORTABLE_ENVIRONMENT.items() if os.environ.get(name) != value}
     if wrong and sys.modules.keys() & {"numpy", "torch"}:
@@ -45,12 +44,12 @@ def prepare_environment(recipe: Recipe) -> None:
     os.environ.update(_PORTABLE_ENVIRONMENT)
 
 
-def configure_torch(recipe: Recipe) -> None:
-    """Sets one thread, as forked processes need it, and, unless `reproducible` is off, deterministic algorithms."""
+def configure_torch(reproducible: str) -> None:
+    """Sets one thread, as forking requires, and, unless `reproducible` is off, deterministic algorithms."""
     import torch
 
     torch.set_num_threads(1)
-    if recipe.reproducible != "off":
+    if reproducible != "off":
         torch.use_deterministic_algorithms(True)
         # Filling each new tensor with NaN finds reads of memory never written. It is work on every step, and every
         # run of the tests that compares bits would notice such a read as well.

@@ -16,11 +16,10 @@ def pin_in_a_process(program: str, **environment: str) -> list[str]:
     begin = """
 import os, sys
 from src.cli.errors import RequestError
-from src.training.recipes.recipe import Recipe
 from src.training.environment.determinism import prepare_environment
 def pin(kind):
     try:
-        prepare_environment(Recipe(reproducible=kind))
+        prepare_environment(kind)
         print("pinned")
     except RequestError:
         print("refused")

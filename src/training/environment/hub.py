@@ -26,7 +26,7 @@ def hub_has(recipe: dict[str, Any]) -> bool:
 
 @functools.cache
 def go_offline_unless_reachable() -> bool:
-    """Whether the hub can be asked. Where not, its libraries are told so: they would try for half a minute.
+    """Returns whether the hub is reachable; if not, puts its libraries offline: they would retry for half a minute.
 
     To be called before anything is loaded from the hub or its cache.
     """
@@ -47,7 +47,7 @@ def _answers(endpoint: str) -> bool:
         with urllib.request.urlopen(endpoint, timeout=_ANSWER_SECONDS):
             return True
     except urllib.error.HTTPError:
-        # It answered, if only to say no to this page.
+        # It answered, if only with an error for this page.
         return True
     except (OSError, ValueError, http.client.HTTPException):
         return False
@@ -58,8 +58,8 @@ def _is_cached(recipe: dict[str, Any]) -> bool:
 
     weights = "pytorch_model.bin" if recipe.get("model_weights_sha256") else "model.safetensors"
     for file in ("config.json", weights):
-        found = try_to_load_from_cache(recipe["model_name_or_path"], file, revision=recipe["model_revision"])
-        if not isinstance(found, str):
+        cached = try_to_load_from_cache(recipe["model_name_or_path"], file, revision=recipe["model_revision"])
+        if not isinstance(cached, str):
             return False
     return _dataset_is_cached(recipe)
 
@@ -67,7 +67,7 @@ def _is_cached(recipe: dict[str, Any]) -> bool:
 def _dataset_is_cached(recipe: dict[str, Any]) -> bool:
     import datasets
 
-    # It tells on standard error what it looks for and where.
+    # Its warnings go to standard error.
     datasets.utils.logging.set_verbosity_error()
     try:
         # With no network this opens what was prepared before, or fails.

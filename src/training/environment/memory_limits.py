@@ -12,7 +12,7 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def available_memory() -> int:
-    """Returns bytes: the least of what the machine has left, swap included, and of what each limit leaves."""
+    """Returns bytes: the minimum of what the machine has left, swap included, and what each limit leaves."""
     machine = psutil.virtual_memory().available + psutil.swap_memory().free
     return max(0, min([machine, *_group_limits(_OWN_CGROUP, root=_CGROUPS), *_process_limit()]))
 
@@ -28,7 +28,7 @@ def _group_limits(own: Path, *, root: Path) -> list[int]:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    # Version 2 is hierarchy 0; in a container its path may be that of the host, which is not there.
+    # Version 2 is hierarchy 0; in a container its path may be that of the host, which is not mounted.
     path = next((line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")), "")
     folder = root / path
     groups = [folder, *folder.parents] if folder.is_dir() else [root]
@@ -45,7 +45,7 @@ def _group_limit(group: Path) -> int | None:
         return None
     if limit == "max":
         return None
-    # The page cache counts as used, and is given back when it is needed.
+    # The page cache counts as used, and is reclaimed when it is needed.
     cached = sum(int(line.split()[1]) for line in lines if line.startswith(("active_file ", "inactive_file ")))
     return int(limit) - (used - cached)
 

@@ -14,8 +14,8 @@ from src.cli.errors import StopRequested
 class StopSignal:
     """SIGINT, SIGTERM and the deadline as one question that the training loop asks.
 
-    Outside the loop a signal raises `StopRequested` where the program stands; inside `deferred` it is
-    only noted, so that the loop can save a checkpoint between two steps.
+    Outside the loop a signal raises `StopRequested` at once; inside `deferred` it is only noted, so that
+    the loop can save a checkpoint between two steps.
     """
 
     def __init__(self, *, deadline_seconds: float | None) -> None:
@@ -35,7 +35,7 @@ class StopSignal:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Keeps signals from interrupting the block; `status` tells of them."""
+        """Keeps signals from interrupting the block; `status` reports them."""
         self._deferred = True
         try:
             yield
@@ -49,7 +49,7 @@ class StopSignal:
 
     @property
     def status(self) -> str | None:
-        """`interrupted`, `stopped_at_deadline`, or None while the run may go on."""
+        """`interrupted`, `stopped_at_deadline`, or None while the run may continue."""
         if self._signal is not None:
             return "interrupted"
         if self._deadline is not None and time.monotonic() > self._deadline:

@@ -1,4 +1,4 @@
-"""What is said of scored rows: the objective's loss over all of them, whatever the batches, and values as they come."""
+"""What is said of scored rows: the problem's loss over all of them, whatever the batches, and values as they come."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from src.training.data.batches import EncodedExamples
 from src.training.evaluation.scoring import evaluate
-from src.training.model.objective import Objective
+from src.training.testing.problems import CLASSES, VALUES, WEIGHTED_CLASSES
 from src.training.testing.tiny_model import build_tiny_model
 
 
@@ -48,21 +48,18 @@ def logits_of(model: Any, chosen: EncodedExamples) -> torch.Tensor:
 @pytest.mark.parametrize("size", [4, 30])
 def test_the_loss_is_weighted_over_all_rows_and_the_accuracy_is_not(tmp_path: Path, size: int) -> None:
     model, chosen = build(tmp_path, outputs=3), rows(np.arange(30) % 5 % 3)
-    objective = Objective(kind="classification", class_weights=(0.5, 1.0, 8.0))
-    names = ("a", "b", "c")
-    scored = evaluate(model, chosen, split="test", class_names=names, batch_size=size, objective=objective)
+    scored = evaluate(model, chosen, split="test", problem=WEIGHTED_CLASSES, batch_size=size)
     logits, labels = logits_of(model, chosen), torch.from_numpy(chosen.labels)
-    weighted = functional.cross_entropy(logits, labels, weight=torch.tensor(objective.class_weights))
+    weighted = functional.cross_entropy(logits, labels, weight=torch.tensor(WEIGHTED_CLASSES.class_weights))
     assert scored.metrics.loss == pytest.approx(float(weighted), rel=1e-5)
     assert scored.metrics.loss != pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-3)
-    assert scored.class_metrics.accuracy == pytest.approx(float((logits.argmax(dim=1) == labels).float().mean()))
+    assert scored.metrics.as_json()["accuracy"] == pytest.approx(float((logits.argmax(dim=1) == labels).float().mean()))
 
 
 @pytest.mark.parametrize("size", [4, 30])
 def test_values_come_back_in_the_order_of_the_rows(tmp_path: Path, size: int) -> None:
     model, chosen = build(tmp_path, outputs=1), rows(np.linspace(-2, 2, 30, dtype=np.float32))
-    objective = Objective(kind="regression")
-    scored = evaluate(model, chosen, split="test", class_names=(), batch_size=size, objective=objective)
+    scored = evaluate(model, chosen, split="test", problem=VALUES, batch_size=size)
     wanted = logits_of(model, chosen)[:, 0]
     assert scored.predicted.tolist() == pytest.approx(wanted.tolist(), abs=1e-5)
     assert scored.predicted.dtype == np.float32
@@ -75,7 +72,7 @@ def test_token_types_reach_the_model(tmp_path: Path) -> None:
     model = build(tmp_path, outputs=2)
     labels = np.zeros(12, np.int64)
     with_types, without = (
-        evaluate(model, rows(labels, types=types), split="test", class_names=("a", "b"), batch_size=4)
+        evaluate(model, rows(labels, types=types), split="test", problem=CLASSES, batch_size=4)
         for types in (True, False)
     )
     assert with_types.metrics.loss != without.metrics.loss

@@ -1,4 +1,7 @@
-"""Finds, in a classifier of transformers, the modules that fused layers can stand for."""
+"""The forward pass of a BERT (MiniLM is one), RoBERTa or DistilBERT classifier by the fused layers.
+
+The parts of such a classifier are found in transformers' modules; only their weights and dropout are used.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,14 @@ from typing import Any
 
 import torch
 
-from src.training.fused.layers import Shape
+from src.training.data.batches import Batch
+from src.training.fused.dropout import DropoutMasks
+from src.training.fused.layers import Attention, Embedding, FeedForward, Shape
 
 Modules = tuple[torch.nn.Module, ...]
+
+# Added to the attention scores of padding.
+_MASKED = torch.finfo(torch.float32).min
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +62,67 @@ class EncoderParts:
     first_position: int = 0
 
 
+class FusedEncoder:
+    """Computes what a classifier computes; see `FusedModel`."""
+
+    def __init__(self, parts: EncoderParts) -> None:
+        self._parts = parts
+
+    def __call__(
+        self, batch: Batch, *, embedding_rows: torch.Tensor | None = None, masks: DropoutMasks | None = None
+    ) -> torch.Tensor:
+        """Returns logits [rows, classes]."""
+        padding = batch.get("attention_mask")
+        bias = None if padding is None else (1.0 - padding[:, None, None].float()) * _MASKED
+        hidden = self._embed(batch, embedding_rows, masks)
+        for layer in self._parts.layers[:-1]:
+            hidden = self._apply(layer, hidden, hidden.shape[1], bias, masks)
+        return self._parts.head(self._apply(self._parts.layers[-1], hidden, 1, bias, masks))
+
+    def _embed(self, batch: Batch, embedding_rows: torch.Tensor | None, masks: DropoutMasks | None) -> torch.Tensor:
+        ids, embeddings = batch["input_ids"], self._parts.embeddings
+        types = getattr(embeddings, "token_type_embeddings", None)
+        norm = embeddings.LayerNorm
+        hidden: torch.Tensor = Embedding.apply(
+            embeddings.word_embeddings.weight if embedding_rows is None else embedding_rows,
+            embeddings.position_embeddings.weight,
+            None if types is None else types.weight,
+            (ids, self._parts.first_position, batch.get("token_type_ids"), norm.eps),
+            masks and masks.draw((*ids.shape, len(norm.weight)), self._parts.dropout),
+            norm.weight,
+            norm.bias,
+        )
+        return hidden
+
+    def _apply(
+        self,
+        layer: LayerParts,
+        hidden: torch.Tensor,
+        queries: int,
+        bias: torch.Tensor | None,
+        masks: DropoutMasks | None,
+    ) -> torch.Tensor:
+        rows, tokens, width = hidden.shape
+        shape = layer.shape(self._parts.heads)
+        shapes = ((rows, shape.heads, queries, tokens), (rows * queries, width), (rows * queries, width))
+        drawn = [masks and masks.draw(size, p) for size, p in zip(shapes, layer.dropout, strict=True)]
+        attended = Attention.apply(hidden, queries, bias, (drawn[0], drawn[1]), shape, *_weights(layer.attention))
+        out: torch.Tensor = FeedForward.apply(attended, drawn[2], shape, *_weights(layer.feed_forward))
+        return out.view(rows, queries, width)
+
+
+def _weights(modules: tuple[Any, ...]) -> list[torch.Tensor]:
+    return [weight for module in modules for weight in (module.weight, module.bias)]
+
+
+def fused_encoder(model: Any) -> FusedEncoder | None:
+    """Returns the fused forward pass of a classifier; None for a model of another architecture."""
+    parts = encoder_parts(model)
+    return None if parts is None else FusedEncoder(parts)
+
+
 def encoder_parts(model: Any) -> EncoderParts | None:
-    """Returns the parts of a BERT (MiniLM is one), RoBERTa or DistilBERT classifier; None for another model."""
+    """Returns a classifier's parts; None where the fused layers do not compute what it does."""
     config = model.config
     find = {"bert": _bert, "roberta": _roberta, "distilbert": _distilbert}.get(config.model_type)
     activation = getattr(config, "hidden_act", getattr(config, "activation", None))

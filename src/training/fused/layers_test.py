@@ -11,8 +11,7 @@ import torch
 from torch.nn import functional
 
 from src.training.fused.dropout import DropoutMasks
-from src.training.fused.embedding import Embedding
-from src.training.fused.layers import Attention, FeedForward, Shape
+from src.training.fused.layers import Attention, Embedding, FeedForward, Shape
 
 torch.set_num_threads(1)
 
@@ -79,7 +78,7 @@ class Words:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("with_types", "with_kinds", "first"), [(False, False, 2), (True, False, 0), (True, True, 0)])
 def test_embedding(size: tuple[int, int], masked: bool, with_types: bool, with_kinds: bool, first: int) -> None:
-    # Few words: some stand in a batch more than once, whose gradients add up; some in none, whose gradient is 0.
+    # Few token ids: some are in a batch more than once, whose gradients add up; some in none, whose gradient is 0.
     ids = torch.randint(6, size, generator=torch.Generator().manual_seed(2))
     batch = Words(
         ids=ids, kinds=ids % 2 if with_kinds else None, first=first, mask=dropped(*size, WIDTH) if masked else None
@@ -90,9 +89,9 @@ def test_embedding(size: tuple[int, int], masked: bool, with_types: bool, with_k
 
 @dataclass(frozen=True, kw_only=True)
 class Attending:
-    """What attention is asked for."""
+    """What attention is computed for."""
 
-    asked: int
+    queries: int
     bias: torch.Tensor | None
     masks: tuple[torch.Tensor | None, torch.Tensor | None]
 
@@ -105,19 +104,19 @@ class Attending:
         scores = query @ key.transpose(2, 3) / math.sqrt(WIDTH // HEADS)
         if self.bias is not None:
             scores = scores + self.bias
-        probabilities = scores.softmax(-1)[:, :, : self.asked]
+        probabilities = scores.softmax(-1)[:, :, : self.queries]
         if self.masks[0] is not None:
             probabilities = probabilities * self.masks[0]
         mixed = (probabilities @ value).transpose(1, 2).flatten(2).flatten(0, 1)
         out = functional.linear(mixed, wo, bo)
         if self.masks[1] is not None:
             out = out * self.masks[1]
-        summed = out + inputs[:, : self.asked].flatten(0, 1)
+        summed = out + inputs[:, : self.queries].flatten(0, 1)
         return functional.layer_norm(summed, (WIDTH,), scale, shift, EPS)
 
     def fused(self, inputs: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
         shape = Shape(heads=HEADS, eps=EPS)
-        out: torch.Tensor = Attention.apply(inputs, self.asked, self.bias, self.masks, shape, *weights)
+        out: torch.Tensor = Attention.apply(inputs, self.queries, self.bias, self.masks, shape, *weights)
         return out
 
 
@@ -133,9 +132,11 @@ def padding(rows: int, tokens: int) -> torch.Tensor:
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention(size: tuple[int, int], first_only: bool, padded: bool, masked: bool) -> None:
     rows, tokens = size
-    asked = 1 if first_only else tokens
-    masks = (dropped(rows, HEADS, asked, tokens), dropped(rows * asked, WIDTH, process=1)) if masked else (None, None)
-    layer = Attending(asked=asked, bias=padding(rows, tokens) if padded else None, masks=masks)
+    queries = 1 if first_only else tokens
+    masks = (
+        (dropped(rows, HEADS, queries, tokens), dropped(rows * queries, WIDTH, process=1)) if masked else (None, None)
+    )
+    layer = Attending(queries=queries, bias=padding(rows, tokens) if padded else None, masks=masks)
     projections: list[tuple[int, ...]] = [(WIDTH, WIDTH), (WIDTH,)] * 4
     assert_same(layer.fused, layer.plain, random(4, (rows, tokens, WIDTH), *projections, (WIDTH,), (WIDTH,)))
 
@@ -144,7 +145,7 @@ def test_attention_sees_nothing_of_padding() -> None:
     inputs, *weights = random(5, (2, 6, WIDTH), *[(WIDTH, WIDTH), (WIDTH,)] * 4, (WIDTH,), (WIDTH,))
     bias = torch.zeros(2, 1, 1, 6)
     bias[..., 4:] = torch.finfo(torch.float32).min
-    layer = Attending(asked=1, bias=bias, masks=(None, None))
+    layer = Attending(queries=1, bias=bias, masks=(None, None))
     inputs.requires_grad_()
     before = layer.fused(inputs, *weights)
     before.sum().backward()
@@ -183,7 +184,7 @@ def test_feed_forward(tokens: int, masked: bool) -> None:
 
 def test_gradients_are_the_slopes_of_the_values() -> None:
     # Independent of autograd: how much the result changes with a weight, measured.
-    layer = Attending(asked=1, bias=padding(2, 4), masks=(dropped(2, HEADS, 1, 4), dropped(2, WIDTH)))
+    layer = Attending(queries=1, bias=padding(2, 4), masks=(dropped(2, HEADS, 1, 4), dropped(2, WIDTH)))
     tensors = random(7, (2, 4, WIDTH), *[(WIDTH, WIDTH), (WIDTH,)] * 4, (WIDTH,), (WIDTH,))
     [weighing] = random(8, (2, WIDTH))
     leaves = [tensor.clone().requires_grad_() for tensor in tensors]

@@ -14,7 +14,6 @@ from src.disk.durable import file_sha256
 from src.training.embedded import locate
 from src.training.environment.hub import go_offline_unless_reachable
 from src.training.model.max_tokens import max_tokens
-from src.training.recipes.recipe import CLASSIFICATION, REGRESSION
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -132,19 +131,19 @@ def _content_sha256(path: Path) -> str:
 def build_model(
     base: BaseModel,
     *,
-    class_names: Sequence[str],
+    output_names: Sequence[str],
     seed: int,
     max_seq_length: int,
-    problem_type: str = CLASSIFICATION,
+    problem_type: str = "single_label_classification",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Builds the classifier and its tokenizer. Every weight that the base does not hold comes from the seed.
 
     Args:
         base: what `find_base_model` found.
-        class_names: names of the outputs by index; of a regression, the one name of the value.
+        output_names: names of the outputs by index.
+        problem_type: of the model's config.
         seed: decides the new head.
         max_seq_length: tokens it must be able to read.
-        problem_type: classification or regression.
 
     Raises:
         RequestError: the files are not such a model, or it reads fewer tokens than max_seq_length.
@@ -163,11 +162,11 @@ def build_model(
         tokenizer = AutoTokenizer.from_pretrained(base.folder)
         model = AutoModelForSequenceClassification.from_pretrained(
             base.folder,
-            num_labels=len(class_names),
-            id2label=dict(enumerate(class_names)),
-            label2id={name: at for at, name in enumerate(class_names)},
+            num_labels=len(output_names),
+            id2label=dict(enumerate(output_names)),
+            label2id={name: at for at, name in enumerate(output_names)},
             # Set, because a model that was trained for something else brings its own.
-            problem_type="regression" if problem_type == REGRESSION else "single_label_classification",
+            problem_type=problem_type,
             # Weights stored as bfloat16 would be trained as such: slow and inexact on most CPUs.
             dtype=torch.float32,
             use_safetensors=any(base.folder.glob("*.safetensors")),

@@ -40,7 +40,7 @@ def refusal(folder: Path, sha256: str | None = None) -> str:
 
 
 def build(folder: Path, *, names: tuple[str, ...] = ("bad", "good"), seed: int = 1, sha256: str | None = None) -> Any:
-    model, _ = build_model(find(folder, sha256), class_names=names, seed=seed, max_seq_length=POSITIONS)
+    model, _ = build_model(find(folder, sha256), output_names=names, seed=seed, max_seq_length=POSITIONS)
     return model
 
 
@@ -96,7 +96,7 @@ def test_torn_weights_are_refused(base: Path) -> None:
 
 def test_more_tokens_than_the_model_has_positions_are_refused(base: Path) -> None:
     with pytest.raises(RequestError, match=f"max_seq_length must be at most {POSITIONS} for base, not {POSITIONS + 1}"):
-        build_model(find(base), class_names=("bad", "good"), seed=1, max_seq_length=POSITIONS + 1)
+        build_model(find(base), output_names=("bad", "good"), seed=1, max_seq_length=POSITIONS + 1)
 
 
 def test_a_model_without_positions_reads_any_number_of_tokens(base: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_model_without_positions_reads_any_number_of_tokens(base: Path, tmp_pa
 
     folder = shutil.copytree(base, tmp_path / "xlnet")
     XLNetModel(XLNetConfig(vocab_size=100, d_model=16, n_layer=1, n_head=2, d_inner=16)).save_pretrained(folder)
-    model, _ = build_model(find(folder), class_names=("bad", "good"), seed=1, max_seq_length=1000)
+    model, _ = build_model(find(folder), output_names=("bad", "good"), seed=1, max_seq_length=1000)
     assert model.config.max_position_embeddings == -1
 
 
@@ -149,7 +149,7 @@ def test_what_a_model_was_trained_for_before_does_not_decide_what_it_is_trained_
     (folder / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
     assert build(folder, names=("bad", "good")).config.problem_type == "single_label_classification"
     model, _ = build_model(
-        find(folder), class_names=("rating",), seed=1, max_seq_length=POSITIONS, problem_type="regression"
+        find(folder), output_names=("rating",), seed=1, max_seq_length=POSITIONS, problem_type="regression"
     )
     assert (model.config.problem_type, model.config.num_labels) == ("regression", 1)
     assert model.config.id2label == {0: "rating"}

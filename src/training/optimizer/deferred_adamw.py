@@ -7,7 +7,7 @@ m_{s+j} = b1^j m_s and v_{s+j} = b2^j v_s, so step s+j moves it by
 
     -c_{s+j} r^j m_s / (sqrt(v_s) + eps),   c_i = lr_i sqrt(1 - b2^i) / (1 - b1^i),   r = b1 / sqrt(b2).
 
-The course of the learning rate is known in advance, hence so are the tails q_s = sum_{j>=1} c_{s+j} r^j, and what a row
+The learning-rate schedule is known in advance, hence so are the tails q_s = sum_{j>=1} c_{s+j} r^j, and what a row
 missed between s and t is q_s - r^(t-s) q_t. The difference to dense AdamW is in how eps and weight decay of at most
 lr * weight_decay meet the missed moves: second-order terms, which deferred_adamw_test compares.
 """
@@ -30,8 +30,9 @@ _DECAY_RATIO = _BETA1 / math.sqrt(_BETA2)
 class DeferredAdamW:
     """AdamW over one embedding, some rows at a time.
 
-    `read` before each forward pass, `step` after each backward pass, `settle` before anything else reads the weights.
-    Weights and state are in memory that processes forked later share; each may take the rows that are its own.
+    `catch_up` on the rows that a forward pass reads before it, `step` after each backward pass, `catch_up` on all rows
+    before anything else reads the weights. Weights and state are in memory that processes forked later share; each
+    takes rows of its own.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class DeferredAdamW:
         Args:
             weight: the embedding, float32 [rows, width]; is moved to shared memory.
             learning_rate: learning rate of a step, from 0.
-            steps: how many steps there will be at the most.
+            steps: maximum number of steps.
             weight_decay: AdamW's, applied to every row at every step.
         """
         self.weight = weight
@@ -59,10 +60,10 @@ class DeferredAdamW:
         # Steps that a row has gone through, int64 [rows].
         self._seen = shared_zeros(len(weight), dtype=torch.int64)
         rates = [learning_rate(step) for step in range(steps)]
-        self._moves, self._tails, self._decays = _courses(rates, weight_decay)
+        self._moves, self._tails, self._decays = _coefficients(rates, weight_decay)
 
     def catch_up(self, rows: torch.Tensor, *, done: int) -> None:
-        """Brings rows that a batch is to read up to now.
+        """Brings rows that a batch reads up to date.
 
         Args:
             rows: int64, each once.
@@ -85,7 +86,7 @@ class DeferredAdamW:
         self._seen[rows] = done
 
     def step(self, rows: torch.Tensor, gradient: torch.Tensor, *, done: int) -> None:
-        """Takes one step of rows that have been read.
+        """Takes one step of rows that are up to date.
 
         Args:
             rows: int64, each once.
@@ -104,22 +105,22 @@ class DeferredAdamW:
         self._seen[rows] = done + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state for a checkpoint. Not settled before: that would round otherwise than going on does."""
+        """Returns the state for a checkpoint. Rows are not caught up for it: that would change later rounding."""
         return {"mean": self._mean, "square": self._square, "seen": self._seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
         self._seen.copy_(state["seen"])
 
 
 def _eps(done: int) -> float:
-    # torch divides by sqrt(v) / sqrt(1 - b2^t) + eps; here the first factor stands in `_moves`.
+    # torch divides by sqrt(v) / sqrt(1 - b2^t) + eps; here the first factor is in `_moves`.
     return _EPS * math.sqrt(1 - _BETA2 ** max(1, done))
 
 
-def _courses(rates: list[float], weight_decay: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _coefficients(rates: list[float], weight_decay: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Returns c_i, q_i and the product of decays up to step i, each float64 [steps + 1], from step 0: none taken."""
     moves = [0.0]
     decays = [1.0]

@@ -25,7 +25,7 @@ class FlatWeights:
     """
 
     def __init__(self, named: Sequence[tuple[str, torch.nn.Parameter]], *, processes: int) -> None:
-        """Moves weights.
+        """Moves the weights into one tensor.
 
         Args:
             named: name and weight; all on one device.
@@ -64,7 +64,7 @@ class FlatWeights:
             weight.grad = None
 
     def release(self) -> None:
-        """Gives the model weights of its own again."""
+        """Gives the model its own copy of the weights."""
         for weight in self._weights:
             weight.data = weight.data.clone()
 

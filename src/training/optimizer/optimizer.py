@@ -10,30 +10,40 @@ from torch.optim.adamw import adamw
 
 from src.training.optimizer.deferred_adamw import DeferredAdamW
 from src.training.optimizer.flat_weights import FlatWeights
-from src.training.optimizer.schedule import learning_rate
+from src.training.optimizer.schedule import Schedule
 from src.training.optimizer.shared_memory import shared_zeros
-from src.training.recipes.recipe import Recipe
 
 
 class Optimizer:
     """AdamW (Loshchilov and Hutter 2019): fused where every weight has a gradient, deferred for the word embedding.
 
-    Each process collects the gradients of its rows, sums those of all processes for its share of the weights, and
-    updates that share (ZeRO, Rajbhandari et al. 2020, in shared memory): no weight, moment or update is there twice.
+    Each process publishes the gradients of its rows, reduces those of all processes for its share of the weights, and
+    updates that share (ZeRO, Rajbhandari et al. 2020, in shared memory): no weight, moment or update is stored twice.
     Sums are in the order of the processes, so equal runs have equal bits.
     """
 
-    def __init__(self, model: Any, recipe: Recipe, *, steps: int, processes: int = 1, max_token_ids: int = 0) -> None:
-        """Takes a model's weights, which move to shared memory.
+    def __init__(
+        self,
+        model: Any,
+        schedule: Schedule,
+        *,
+        weight_decay: float,
+        max_grad_norm: float,
+        processes: int = 1,
+        max_token_ids: int = 0,
+    ) -> None:
+        """Moves a model's weights to shared memory.
 
         Args:
             model: a model of transformers.
-            recipe: has the rates.
-            steps: steps of the whole run.
+            schedule: of the learning rate, over the whole run.
+            weight_decay: of what decays, at every step.
+            max_grad_norm: the whole gradient is scaled down to this norm; 0 disables clipping.
             processes: that share the work.
-            max_token_ids: distinct token ids that a batch can have, at the most.
+            max_token_ids: maximum number of distinct token ids in a batch.
         """
-        self._recipe, self._steps, self._processes = recipe, steps, processes
+        self._schedule, self._processes = schedule, processes
+        self._weight_decay, self._max_grad_norm = weight_decay, max_grad_norm
         embedding: torch.nn.Embedding = model.get_input_embeddings()
         on_cpu = embedding.weight.device.type == "cpu"
         self.embedding = self._defer(embedding) if on_cpu and embedding.weight.requires_grad else None
@@ -50,13 +60,13 @@ class Optimizer:
         embedding.sparse = True
         return DeferredAdamW(
             embedding.weight,
-            learning_rate=lambda step: learning_rate(self._recipe, step=step, steps=self._steps),
-            steps=self._steps,
-            weight_decay=self._recipe.weight_decay,
+            learning_rate=self._schedule,
+            steps=self._schedule.steps,
+            weight_decay=self._weight_decay,
         )
 
     def take_rank(self, rank: int) -> None:
-        """Says which share is this process's."""
+        """Makes this process work on a rank's share."""
         self._rank = rank
         self._share = self.flat.share(rank, of=self._processes)
         self._own_rows = np.empty(0, np.int64)
@@ -102,7 +112,7 @@ class Optimizer:
             self.embedding.weight.grad = None
 
     def reduce_gradients(self, token_ids: np.ndarray) -> None:
-        """Sums the gradients of this process's share of the weights, once all processes have collected theirs."""
+        """Sums the gradients of this process's share of the weights, once all processes have published theirs."""
         first, *others = self.flat.gradients[:, self._share]
         for other in others:
             first += other
@@ -117,16 +127,16 @@ class Optimizer:
         self._norms[self._rank] = squares
 
     def step(self, step: int) -> float:
-        """Updates this process's share, once all processes have added up; returns the learning rate.
+        """Updates this process's share, once all processes have reduced; returns the learning rate.
 
         Args:
             step: number of the step, from 0.
         """
-        rate = learning_rate(self._recipe, step=step, steps=self._steps)
+        rate = self._schedule(step)
         scale = self._clipping()
         border = self.flat.decayed
         for part, decay in (
-            (slice(self._share.start, min(border, self._share.stop)), self._recipe.weight_decay),
+            (slice(self._share.start, min(border, self._share.stop)), self._weight_decay),
             (slice(max(border, self._share.start), self._share.stop), 0.0),
         ):
             if part.start < part.stop:
@@ -150,10 +160,9 @@ class Optimizer:
         )  # fmt: skip
 
     def _clipping(self) -> float:
-        """Returns what brings the whole gradient down to the recipe's norm."""
-        most = self._recipe.max_grad_norm
+        """Returns the factor that scales the whole gradient down to the maximum norm."""
         norm = float(self._norms.sum().sqrt())
-        return min(1.0, most / (norm + 1e-6)) if most else 1.0
+        return min(1.0, self._max_grad_norm / (norm + 1e-6)) if self._max_grad_norm else 1.0
 
     def catch_up_all(self, *, done: int) -> None:
         """Brings this process's share of the embedding up to date: before it is scored or anybody else gets the model.
@@ -165,7 +174,7 @@ class Optimizer:
             self.embedding.catch_up(torch.arange(self._rank, len(self.embedding.weight), self._processes), done=done)
 
     def release(self) -> None:
-        """Gives the model weights of its own again."""
+        """Gives the model its own copy of the weights."""
         self.flat.release()
         if self.embedding is not None:
             self.embedding.weight.data = self.embedding.weight.data.clone()
@@ -176,7 +185,7 @@ class Optimizer:
         return {"mean": self._mean, "square": self._square, "embedding": token_ids}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restores a state."""
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
         if self.embedding is not None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from src.training.optimizer.optimizer import Optimizer
-from src.training.optimizer.schedule import learning_rate
-from src.training.recipes.recipe import Recipe
+from src.training.optimizer.schedule import Schedule
 
 WORDS, WIDTH = 10, 4
 
@@ -36,8 +36,26 @@ class Classifier(torch.nn.Module):
         return self.LayerNorm(self.dense(embedded.mean(1))).pow(3).sum()
 
 
-def optimizer_of(model: Classifier, recipe: Recipe, *, steps: int) -> Optimizer:
-    return Optimizer(model, recipe, steps=steps, max_token_ids=WORDS)
+def optimizer_of(
+    model: Classifier,
+    *,
+    steps: int,
+    peak: float = 0.01,
+    kind: str = "linear",
+    warmup_ratio: float = 0.0,
+    weight_decay: float = 0.01,
+    max_grad_norm: float = 1.0,
+    processes: int = 1,
+) -> Optimizer:
+    schedule = Schedule(kind=kind, peak=peak, warmup_ratio=warmup_ratio, steps=steps)
+    return Optimizer(
+        model,
+        schedule,
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        processes=processes,
+        max_token_ids=WORDS,
+    )
 
 
 def batch(step: int) -> torch.Tensor:
@@ -63,8 +81,8 @@ def take(model: Classifier, optimizer: Optimizer, steps: Sequence[int], *, by_ro
     return rates
 
 
-def train(model: Classifier, recipe: Recipe, *, steps: int, by_rows: bool = False) -> Optimizer:
-    optimizer = optimizer_of(model, recipe, steps=steps)
+def train(model: Classifier, *, steps: int, by_rows: bool = False, **numbers: Any) -> Optimizer:
+    optimizer = optimizer_of(model, steps=steps, **numbers)
     take(model, optimizer, range(steps), by_rows=by_rows)
     optimizer.catch_up_all(done=steps)
     return optimizer
@@ -78,24 +96,24 @@ def test_neither_biases_nor_norms_decay() -> None:
     model = Classifier()
     before = copies(model)
     # With a gradient of 0, decay alone moves a weight.
-    recipe = Recipe(weight_decay=0.5, learning_rate=0.1, max_grad_norm=1e-30, lr_scheduler_type="constant")
-    train(model, recipe, steps=1)
+    train(model, steps=1, weight_decay=0.5, peak=0.1, max_grad_norm=1e-30, kind="constant")
     kept = {name for name, weight in model.named_parameters() if torch.allclose(weight, before[name], atol=1e-4)}
     assert kept == {"dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
     assert torch.allclose(model.embedding.weight, before["embedding.weight"] * 0.95, atol=1e-4)
 
 
-def dense_adamw(model: Classifier, recipe: Recipe, *, steps: int) -> None:
+def dense_adamw(model: Classifier, *, steps: int, max_grad_norm: float) -> None:
     """Trains by torch's own optimizer, as transformers' Trainer does."""
-    groups = [{"params": [weight], "weight_decay": recipe.weight_decay * ("bias" not in name and "Norm" not in name)}
+    groups = [{"params": [weight], "weight_decay": 0.01 * ("bias" not in name and "Norm" not in name)}
               for name, weight in model.named_parameters()]  # fmt: skip
     dense = torch.optim.AdamW(groups)
+    schedule = Schedule(kind="linear", peak=0.01, warmup_ratio=0.0, steps=steps)
     for step in range(steps):
         model(batch(step)).backward()
-        if recipe.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+        if max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
         for group in dense.param_groups:
-            group["lr"] = learning_rate(recipe, step=step, steps=steps)
+            group["lr"] = schedule(step)
         dense.step()
         dense.zero_grad()
 
@@ -103,29 +121,28 @@ def dense_adamw(model: Classifier, recipe: Recipe, *, steps: int) -> None:
 @pytest.mark.parametrize("by_rows", [False, True])
 @pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
 def test_training_goes_where_dense_adamw_with_clipping_goes(max_grad_norm: float, by_rows: bool) -> None:
-    recipe = Recipe(learning_rate=0.01, max_grad_norm=max_grad_norm, weight_decay=0.01)
     ours, wanted = Classifier(), Classifier()
-    train(ours, recipe, steps=30, by_rows=by_rows)
-    dense_adamw(wanted, recipe, steps=30)
+    train(ours, steps=30, by_rows=by_rows, max_grad_norm=max_grad_norm)
+    dense_adamw(wanted, steps=30, max_grad_norm=max_grad_norm)
     for mine, exact in zip(ours.parameters(), wanted.parameters(), strict=True):
         assert torch.allclose(mine, exact, atol=5e-5)
 
 
-def test_a_step_tells_its_learning_rate() -> None:
-    model, recipe = Classifier(), Recipe(learning_rate=0.1, warmup_ratio=0.5)
-    rates = take(model, optimizer_of(model, recipe, steps=4), range(4))
-    assert rates == [learning_rate(recipe, step=step, steps=4) for step in range(4)]
+def test_a_step_returns_its_learning_rate() -> None:
+    model = Classifier()
+    rates = take(model, optimizer_of(model, steps=4, peak=0.1, warmup_ratio=0.5), range(4))
+    schedule = Schedule(kind="linear", peak=0.1, warmup_ratio=0.5, steps=4)
+    assert rates == [schedule(step) for step in range(4)]
 
 
 def test_a_run_goes_on_from_its_state_to_the_same_bits() -> None:
-    recipe = Recipe(learning_rate=0.01)
     whole, first_half = Classifier(), Classifier()
-    train(whole, recipe, steps=8)
-    first = optimizer_of(first_half, recipe, steps=8)
+    train(whole, steps=8)
+    first = optimizer_of(first_half, steps=8)
     take(first_half, first, range(4))
     # As after a restart: nothing is left but the weights and the state.
     second_half = Classifier()
-    second = optimizer_of(second_half, recipe, steps=8)
+    second = optimizer_of(second_half, steps=8)
     second_half.load_state_dict(first_half.state_dict())
     second.load_state_dict(first.state_dict())
     take(second_half, second, range(4, 8))
@@ -139,14 +156,14 @@ def test_frozen_weights_are_left_alone() -> None:
     model.embedding.weight.requires_grad = False
     model.dense.weight.requires_grad = False
     before = copies(model)
-    train(model, Recipe(learning_rate=0.1), steps=3)
+    train(model, steps=3, peak=0.1)
     moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {"dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
 
 
 def test_the_model_gets_weights_of_its_own_back() -> None:
     model = Classifier()
-    optimizer = train(model, Recipe(learning_rate=0.1), steps=2)
+    optimizer = train(model, steps=2, peak=0.1)
     trained = copies(model)
     optimizer.release()
     optimizer.flat.values.zero_()
@@ -183,10 +200,9 @@ class Share:
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_the_shares_of_processes_make_up_the_whole(processes: int) -> None:
-    recipe = Recipe(learning_rate=0.01, max_grad_norm=0.5, weight_decay=0.01)
     alone, shared = Classifier(), Classifier()
-    train(alone, recipe, steps=20)
-    optimizer = Optimizer(shared, recipe, steps=20, processes=processes, max_token_ids=WORDS)
+    train(alone, steps=20, max_grad_norm=0.5)
+    optimizer = optimizer_of(shared, steps=20, max_grad_norm=0.5, processes=processes)
     shares = [Share(rank, of=processes, model=shared, optimizer=optimizer) for rank in range(processes)]
     for step in range(20):
         for part, arguments in (
@@ -206,7 +222,7 @@ def test_the_shares_of_processes_make_up_the_whole(processes: int) -> None:
 def test_a_frozen_embedding_needs_no_state() -> None:
     model = Classifier()
     model.embedding.weight.requires_grad = False
-    optimizer = train(model, Recipe(learning_rate=0.1), steps=2)
+    optimizer = train(model, steps=2, peak=0.1)
     assert optimizer.embedding is None
     assert optimizer.state_dict()["embedding"] == {}
     optimizer.release()

@@ -14,7 +14,7 @@ def shared_zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tenso
     Anonymous memory, not a file in /dev/shm: containers give that 64 MB, or none. Pages count once they are written.
 
     Raises:
-        OSError: there is not so much memory.
+        OSError: not enough memory.
     """
     count = math.prod(shape)
     if not count:

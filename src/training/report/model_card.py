@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from src.cli.formats import number_or_dash
-from src.training.engine.early_stopping import told_early_stop
-from src.training.evaluation.class_metrics import Metrics
-from src.training.evaluation.mcnemar import Comparison
-from src.training.evaluation.value_metrics import AnyMetrics
-from src.training.evaluation.wilcoxon import ErrorComparison
-from src.training.report.result import FinishedRun
+from src.training.engine.early_stopping import find_early_stop
+from src.training.evaluation.result import FinishedRun
 
 _TASK = "text-classification"
 _CARD = """\
@@ -36,11 +29,11 @@ print(pipeline("text-classification", model="PATH OF THIS FOLDER")({{ example }}
 
 | {{ after.split }}: {{ "{:,}".format(after.examples) }} rows | before | after |
 |---|---|---|
-{% for name, old, new in scores %}
-| {{ name }} | {{ old }} | {{ new }} |
+{% for before, after in scores %}
+| {{ before.name }} | {{ before.text }} | {{ after.text }} |
 {% endfor %}
 
-These rows took no part in training or in choosing the model. Row by row, {{ told_row_by_row }}.
+These rows took no part in training or in choosing the model. Row by row: {{ comparison }}.
 
 Trained on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} epochs in batches of \
 {{ recipe.per_device_train_batch_size }}, peak learning rate {{ "%g" % recipe.learning_rate }}, \
@@ -67,56 +60,19 @@ def model_card(run: FinishedRun) -> str:
             recipe={**recipe, "model_name_or_path": _plain(recipe["model_name_or_path"])},
             data=_plain(recipe["dataset_name"] or recipe["train_file"]),
             after=run.after.metrics,
-            scores=zip(_names(run.after.metrics), _values(run.before.metrics), _values(run.after.metrics), strict=True),
-            told_row_by_row=_row_by_row(run.comparison),
+            scores=zip(run.before.metrics.card_scores(), run.after.metrics.card_scores(), strict=True),
+            comparison=run.comparison.summary,
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
             epochs=_epochs(run),
-            what=_what(run),
+            what=_plain(run.problem.describe_model(pairs=run.test.text_pairs is not None)),
             example=_EXAMPLE if run.test.text_pairs is None else _EXAMPLE_PAIR,
         )
     )
 
 
 def _epochs(run: FinishedRun) -> str:
-    planned, stop = run.resolved["recipe"]["num_train_epochs"], told_early_stop(run.events)
+    planned, stop = run.resolved["recipe"]["num_train_epochs"], find_early_stop(run.events)
     return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
-
-
-def _what(run: FinishedRun) -> str:
-    """Returns what kind of model it is, as a sentence begins."""
-    of = "texts" if run.test.text_pairs is None else "pairs of texts"
-    after = run.after.metrics
-    if not isinstance(after, Metrics):
-        return f"A model that gives {of} a number ({_plain(run.resolved['recipe']['label_column_name'])}; a regression)"
-    shown = ", ".join(after.labels[:10]) + (" …" if len(after.labels) > 10 else "")
-    return f"A classifier of {of} ({_plain(shown)})" if run.test.text_pairs else f"A text classifier ({_plain(shown)})"
-
-
-def _row_by_row(comparison: Comparison) -> str:
-    better, worse = f"{comparison.better:,}", f"{comparison.worse:,}"
-    if isinstance(comparison, ErrorComparison):
-        changes, test = f"{better} are nearer to their label and {worse} farther from it", "Wilcoxon's signed-rank test"
-    else:
-        changes, test = f"{better} are right that were wrong, and {worse} wrong that were right", "McNemar's exact test"
-    return f"{changes}: {comparison.verdict} ({test}, p {comparison.p_in_words})"
-
-
-def _names(metrics: AnyMetrics) -> list[str]:
-    if isinstance(metrics, Metrics):
-        return ["accuracy", "95 % interval", "F1, macro", "loss"]
-    return ["mean absolute error", "95 % interval", "mean squared error", "Pearson", "Spearman", "R²"]
-
-
-def _values(metrics: AnyMetrics) -> list[str]:
-    """Returns the scores as the table tells them, in the order of `_names`."""
-    if isinstance(metrics, Metrics):
-        scores: list[float | None] = [metrics.accuracy, metrics.f1, metrics.loss]
-        interval: tuple[float, float] | None = metrics.accuracy_ci95
-    else:
-        scores = [metrics.mae, metrics.mse, metrics.pearson, metrics.spearman, metrics.r2]
-        interval = metrics.mae_ci95
-    first, *others = map(number_or_dash, scores)
-    return [first, "-" if interval is None else "{:.4f} to {:.4f}".format(*interval), *others]
 
 
 def _plain(name: str) -> str:
@@ -133,46 +89,40 @@ def _header(run: FinishedRun) -> ModelCardData:
         tags=["cpu"],
         base_model=recipe["model_name_or_path"] if recipe["model_revision"] else None,
         datasets=[recipe["dataset_name"]] if recipe["dataset_revision"] else None,
-        metrics=[metric for metric, _, _ in _hub_scores(run.after.metrics)],
+        metrics=[metric for metric, _, _ in _hub_scores(run)],
         model_name=run.title,
-        eval_results=_results(recipe, metrics=run.after.metrics),
+        eval_results=_results(run),
     )
 
 
-def _results(recipe: Mapping[str, Any], *, metrics: AnyMetrics) -> list[EvalResult]:
+def _hub_scores(run: FinishedRun) -> list[tuple[str, str, float]]:
+    """Returns (the hub's metric, its name for people, its value) of the scores that are numbers."""
+    return [
+        (score.hub_metric, score.name[:1].upper() + score.name[1:], score.value)
+        for score in run.after.metrics.card_scores()
+        if score.hub_metric is not None and score.value is not None and math.isfinite(score.value)
+    ]
+
+
+def _results(run: FinishedRun) -> list[EvalResult]:
     """Returns the final numbers for the header's model-index."""
+    recipe = run.resolved["recipe"]
     hub_name = recipe["dataset_name"]
     if hub_name is not None and hub_name.startswith((".", "/", "~")):
         hub_name = None
-    name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
+    dataset_name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
     return [
         EvalResult(
             task_type=_TASK,
             # No repository's name has a colon: a local file is not taken for a dataset of the hub.
-            dataset_type=hub_name or f"file:{name}",
-            dataset_name=name,
+            dataset_type=hub_name or f"file:{dataset_name}",
+            dataset_name=dataset_name,
             dataset_config=recipe["dataset_config_name"],
-            dataset_split=metrics.split,
+            dataset_split=run.after.metrics.split,
             dataset_revision=recipe["dataset_revision"],
             metric_type=metric,
             metric_value=round(value, 6),
-            metric_name=told,
+            metric_name=name,
         )
-        for metric, told, value in _hub_scores(metrics)
+        for metric, name, value in _hub_scores(run)
     ]
-
-
-def _hub_scores(metrics: AnyMetrics) -> list[tuple[str, str, float]]:
-    """Returns (the hub's name of a score, its name for people, its value) of those that are defined."""
-    scores: list[tuple[str, str, float | None]]
-    if isinstance(metrics, Metrics):
-        scores = [("accuracy", "Accuracy", metrics.accuracy), ("f1", "F1, macro", metrics.f1)]
-    else:
-        scores = [
-            ("mae", "Mean absolute error", metrics.mae),
-            ("mse", "Mean squared error", metrics.mse),
-            ("pearsonr", "Pearson correlation", metrics.pearson),
-            ("spearmanr", "Spearman correlation", metrics.spearman),
-            ("r_squared", "R²", metrics.r2),
-        ]
-    return [(metric, told, value) for metric, told, value in scores if value is not None and math.isfinite(value)]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
+from src.training.problems.regression.metrics import ValueMetrics
 from src.training.report.model_card import model_card
 from src.training.testing.example_run import example_regression, example_run
 
@@ -66,8 +67,8 @@ def test_numbers_before_and_after_are_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("right", "told"),
     [
-        (875, "375 are right that were wrong, and 0 wrong that were right: better, by more than noise"),
-        (503, "3 are right that were wrong, and 0 wrong that were right: the difference may well be noise"),
+        (875, "375 right that were wrong, 0 wrong that were right: better, by more than noise"),
+        (503, "3 right that were wrong, 0 wrong that were right: the difference may well be noise"),
     ],
 )
 def test_the_card_says_whether_the_difference_is_noise(right: int, told: str) -> None:
@@ -104,11 +105,11 @@ def test_a_regression_tells_its_errors_and_correlations() -> None:
     run = example_regression(label_column_name="rating")
     metrics = run.after.metrics.as_json()
     text = model_card(run)
-    assert "A model that gives texts a number (rating; a regression), fine-tuned on CPUs" in text
+    assert "A regression model that predicts a number (rating) for texts, fine-tuned on CPUs" in text
     assert f"| {metrics['mae']:.4f} |" in text
     low, high = metrics["mae_ci95"]
     assert f"{low:.4f} to {high:.4f} |" in text
-    assert "are nearer to their label and" in text
+    assert "nearer to their label," in text
     assert "Wilcoxon's signed-rank test, p < 0.001" in text
     assert not {"accuracy", "McNemar"} & set(text.replace(",", " ").split())
     told = ModelCard(text).data
@@ -122,6 +123,7 @@ def test_a_regression_tells_its_errors_and_correlations() -> None:
 def test_scores_that_are_not_defined_are_left_out_of_the_header() -> None:
     run = example_regression()
     undefined: Any = {"pearson": None, "spearman": None, "r2": None, "mae_ci95": None, "mse": float("nan")}
+    assert isinstance(run.after.metrics, ValueMetrics)
     after = dataclasses.replace(run.after, metrics=dataclasses.replace(run.after.metrics, **undefined))
     text = model_card(dataclasses.replace(run, after=after))
     assert [result["type"] for result in header(text)["model-index"][0]["results"][0]["metrics"]] == ["mae"]

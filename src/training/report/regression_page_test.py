@@ -9,11 +9,11 @@ import re
 import numpy as np
 import pytest
 
-from src.training.evaluation.value_metrics import score_values
-from src.training.report import chart_geometry
-from src.training.report import regression_charts as value_charts
+from src.training.charts import geometry
+from src.training.problems.regression import charts
+from src.training.problems.regression.metrics import score_values
+from src.training.problems.regression.page import bands, largest_errors
 from src.training.report.page import report_page
-from src.training.report.regression_page import bands, farthest_rows
 from src.training.testing.example_run import example_regression
 
 
@@ -31,7 +31,7 @@ def test_the_first_sentence_tells_errors_with_their_intervals() -> None:
     told = f"{metrics['mae']:#.3g} ( {low:#.3g} to {high:#.3g} ) mean absolute error on 1,000 test rows it never saw"
     assert told in words(page)
     assert "better, by more than noise" in words(page)
-    assert f"<title>mine: off by {metrics['mae']:#.3g}</title>" in page
+    assert f"<title>mine: mean absolute error {metrics['mae']:#.3g}</title>" in page
     assert "accuracy" not in words(page).lower()
 
 
@@ -56,7 +56,7 @@ def test_the_same_run_gives_the_same_page() -> None:
 
 def test_the_rows_farthest_off_come_first() -> None:
     run = example_regression()
-    far = farthest_rows(run)
+    far = largest_errors(run)
     errors = np.abs(run.after.predicted - np.array(run.test.labels))
     assert len(far) == 20
     assert abs(far[0].error) == pytest.approx(errors.max())
@@ -89,29 +89,29 @@ def test_bands_of_few_different_values_lose_no_row(labels: list[float]) -> None:
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e5])
 def test_values_of_any_size_stay_within_the_frames(unit: float) -> None:
     run = example_regression(unit=unit)
-    errors = value_charts.error_chart(run.events, split="validation", kept_epoch=3)
-    places = value_charts.scatter(predicted=run.after.predicted, true=np.array(run.test.labels))
+    errors = charts.error_chart(run.events, split="validation", rows=800, kept_epoch=3)
+    places = charts.scatter(predicted=run.after.predicted, true=np.array(run.test.labels))
     assert errors is not None and places is not None
-    assert all(chart_geometry.TOP <= at <= chart_geometry.BOTTOM for dot in errors.dots for at in (dot.low, dot.high))
+    assert all(geometry.TOP <= at <= geometry.BOTTOM for dot in errors.dots for at in (dot.low, dot.high))
     for x, y in places.places:
-        assert chart_geometry.LEFT <= x <= chart_geometry.RIGHT
-        assert chart_geometry.TOP <= y <= value_charts.SCATTER_BOTTOM
+        assert geometry.LEFT <= x <= geometry.RIGHT
+        assert geometry.TOP <= y <= charts.SCATTER_BOTTOM
     assert all(len(tick.label) <= 6 for tick in (*errors.y_ticks, *places.y_ticks))
     assert errors.dots[-1].kept
     report_page(run)
 
 
 def test_a_right_value_lies_on_the_line_and_one_too_high_above_it() -> None:
-    found = value_charts.scatter(predicted=np.array([0.0, 5.0, 10.0]), true=np.array([0.0, 2.0, 10.0]))
+    found = charts.scatter(predicted=np.array([0.0, 5.0, 10.0]), true=np.array([0.0, 2.0, 10.0]))
     assert found is not None
     (left, low), (_, middle), (right, high) = found.places
-    assert left - chart_geometry.LEFT == pytest.approx(value_charts.SCATTER_BOTTOM - low, abs=0.11)
-    assert high - chart_geometry.TOP == pytest.approx(chart_geometry.RIGHT - right, abs=0.11)
-    assert middle < value_charts.SCATTER_BOTTOM - (found.places[1][0] - chart_geometry.LEFT)
+    assert left - geometry.LEFT == pytest.approx(charts.SCATTER_BOTTOM - low, abs=0.11)
+    assert high - geometry.TOP == pytest.approx(geometry.RIGHT - right, abs=0.11)
+    assert middle < charts.SCATTER_BOTTOM - (found.places[1][0] - geometry.LEFT)
 
 
 def test_many_rows_are_drawn_as_a_sample() -> None:
-    found = value_charts.scatter(predicted=np.arange(5000.0), true=np.arange(5000.0))
+    found = charts.scatter(predicted=np.arange(5000.0), true=np.arange(5000.0))
     assert found is not None
     assert (len(found.places), found.rows) == (1000, 5000)
     assert "1,000 of 5,000 test rows" in words(report_page(example_regression(rows=5000)))
@@ -125,11 +125,11 @@ def test_a_run_that_went_wrong_still_has_a_page() -> None:
     after = dataclasses.replace(run.after, predicted=lost, metrics=metrics)
     page = words(report_page(dataclasses.replace(run, after=after, events=events)))
     assert "nan" not in page
-    assert "training has gone wrong" in page
+    assert "training has diverged" in page
 
 
 def test_values_are_told_in_three_digits() -> None:
-    told = [value_charts.told(value) for value in (1.3, 0.0123456, 123.4, 123456.7, math.nan, 0.0)]
+    told = [charts.format_value(value) for value in (1.3, 0.0123456, 123.4, 123456.7, math.nan, 0.0)]
     assert told == ["1.30", "0.0123", "123", "123,457", "–", "0.00"]
-    assert (value_charts.label_told(3.0), value_charts.label_told(0.10000000149)) == ("3", "0.1")
-    assert (value_charts.share_told(None), value_charts.share_told(0.5)) == ("–", "0.500")
+    assert (charts.format_label(3.0), charts.format_label(0.10000000149)) == ("3", "0.1")
+    assert (charts.format_correlation(None), charts.format_correlation(0.5)) == ("–", "0.500")

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from src.cli.errors import RequestError
-from src.disk.durable import flush, flush_to_disk
+from src.disk.durable import flush, flush_folder
 from src.disk.owner import is_running
 
 RECIPE_FILE = "recipe.json"
@@ -73,7 +73,7 @@ def staging_folder(final: Path) -> Path:
 def commit(staging: Path, final: Path) -> None:
     """Puts the staged folder under its final name; an older model there is replaced."""
     _let_umask_decide(staging)
-    flush_to_disk(staging)
+    flush_folder(staging)
     retired = final.parent / f".{final.name}.retired-{os.getpid()}"
     if final.exists() and any(final.iterdir()):
         final.rename(retired)

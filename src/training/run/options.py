@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.working_folder import working_folder
-from src.training.engine.checkpoint_seal import CHECKPOINT_SECONDS
+from src.training.engine.settings import CHECKPOINT_SECONDS
 from src.training.recipes.settings import parse_settings, positive_integer, setting, settings_of
 
 # Under a test: time to save a checkpoint and to pack the outputs before the test is killed.

@@ -9,10 +9,10 @@ from typing import Any
 from src.disk.durable import write_json
 from src.training.engine.trainer import Trainer
 from src.training.environment.description import describe_environment, peak_rss_bytes
-from src.training.evaluation.value_metrics import AnyMetrics
+from src.training.evaluation.problem import Metrics
+from src.training.evaluation.result import FinishedRun
 from src.training.report.model_card import model_card
 from src.training.report.page import report_page
-from src.training.report.result import FinishedRun
 from src.training.run.artifact import METRICS_FILE, RECIPE_FILE
 
 
@@ -31,7 +31,7 @@ def write_finished_run(folder: Path, run: FinishedRun) -> None:
 
 
 def write_stopped_run(
-    folder: Path, *, resolved: Mapping[str, Any], before: AnyMetrics, effort: Mapping[str, Any], status: str
+    folder: Path, *, resolved: Mapping[str, Any], before: Metrics, effort: Mapping[str, Any], status: str
 ) -> None:
     """Writes recipe.json, and metrics.json without results.
 
@@ -47,8 +47,8 @@ def write_stopped_run(
     _write_metrics(folder, before=before, effort=effort, results=results)
 
 
-def _write_metrics(folder: Path, *, before: AnyMetrics, effort: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    write_json(folder / METRICS_FILE, {"schema": 1, "before": before.as_json(), "train": effort, **results})
+def _write_metrics(folder: Path, *, before: Metrics, effort: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    write_json(folder / METRICS_FILE, {"schema": 2, "before": before.as_json(), "train": effort, **results})
 
 
 def training_effort(trainer: Trainer, *, threads: int, device: str) -> dict[str, Any]:

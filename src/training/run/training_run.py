@@ -20,13 +20,10 @@ from src.training.engine.trainer import Trainer
 from src.training.environment.description import describe_environment
 from src.training.environment.determinism import configure_torch
 from src.training.environment.stop_signal import StopSignal
-from src.training.evaluation.mcnemar import compare
-from src.training.evaluation.scoring import Scored
-from src.training.evaluation.wilcoxon import compare_errors
+from src.training.evaluation.problem import Scored
+from src.training.evaluation.result import FinishedRun
 from src.training.model.base_model import build_model
 from src.training.model.inputs import reads_token_types
-from src.training.model.objective import Objective
-from src.training.report.result import FinishedRun
 from src.training.run import artifact
 from src.training.run.console import configure_logging, section, show_comparison, show_metrics
 from src.training.run.events import EventLog, read_events
@@ -51,7 +48,8 @@ class TrainingRun:
         """
         configure_logging()
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
-        self.resolved, self.recipe, self.task = resolved, resolved.recipe, resolved.task
+        self.resolved, self.recipe = resolved, resolved.recipe
+        self.task, self.problem = resolved.task, resolved.problem
         self.folders = open_run_folders(self.options, recipe_name=self.name, fingerprint=resolved.fingerprint)
         self.output, self.checkpoints = self.folders.output, self.folders.checkpoints
 
@@ -68,15 +66,15 @@ class TrainingRun:
             self.folders.lock.release()
 
     def _run(self) -> Path:
-        configure_torch(self.recipe)
+        configure_torch(self.recipe.reproducible)
         self._announce()
         check_model_fits(self.resolved.base.folder)
         model, tokenizer = build_model(
             self.resolved.base,
-            class_names=self.task.class_names or (self.recipe.label_column_name,),
+            output_names=self.problem.output_names,
             seed=self.recipe.seed,
             max_seq_length=self.recipe.max_seq_length,
-            problem_type=self.task.problem_type,
+            problem_type=self.problem.config_problem_type,
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
@@ -118,8 +116,8 @@ class TrainingRun:
 
     @property
     def _sample(self) -> dict[str, Any]:
-        """What the sample is to be read and told by."""
-        return {"class_names": self.task.class_names, "pair": self.task.test.text_pairs is not None}
+        """What predicting the sample needs to know."""
+        return {"problem": self.problem, "pair": self.task.test.text_pairs is not None}
 
     def _splits(self) -> tuple[Examples, Examples, Examples]:
         return self.task.train, self.task.validation, self.task.test
@@ -138,7 +136,7 @@ class TrainingRun:
             f"{len(self.task.test):,}",
             self.task.test.split,
         )
-        for line in self.task.labels_in_words():
+        for line in (self.task.labels.describe(self.task.train.labels), *self.problem.settings_lines()):
             log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
@@ -151,7 +149,8 @@ class TrainingRun:
         splits = dict(zip(names, encoded, strict=True))
         check_training_fits(
             model,
-            self.recipe,
+            train_batch_size=self.recipe.per_device_train_batch_size,
+            eval_batch_size=self.recipe.per_device_eval_batch_size,
             train=splits[TRAIN],
             scored={name: splits[name] for name in (VALIDATION, TEST)},
             threads=self.resolved.threads,
@@ -159,23 +158,22 @@ class TrainingRun:
         )
         return DataParallel(
             model,
-            self.recipe,
+            self.resolved.training_settings,
             splits=splits,
-            objective=Objective(kind=self.task.problem_type, class_weights=self.task.class_weights),
+            problem=self.problem,
             threads=self.resolved.threads,
         )
 
     def _measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
-        scored = data_parallel.score(TEST, name=self.task.test.split, class_names=self.task.class_names, check=check)
+        scored = data_parallel.score(TEST, name=self.task.test.split, check=check)
         show_metrics(scored.metrics)
         return scored
 
     def _trainer(self, data_parallel: DataParallel) -> Trainer:
         return Trainer(
             data_parallel=data_parallel,
-            recipe=self.recipe,
+            early_stopping=self.resolved.early_stopping,
             scored_split=self.task.validation.split,
-            class_names=self.task.class_names,
             selects_epoch=self.task.selects_epoch,
             checkpoints=self.checkpoints,
             stop=self.stop,
@@ -217,12 +215,14 @@ class TrainingRun:
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        said = {"before": before.predicted, "after": after.predicted, "true": np.array(self.task.test.labels)}
-        comparison = compare(**said) if self.task.class_names else compare_errors(**said)
+        comparison = self.problem.compare(
+            before=before.predicted, after=after.predicted, true=np.array(self.task.test.labels)
+        )
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
             resolved=self.resolved.document,
+            problem=self.problem,
             test=self.task.test,
             before=before,
             after=after,

@@ -1,14 +1,14 @@
-"""What a trained model is made of, what it says of a sample, and whether its saved files say the same."""
+"""A trained model's architecture, its answer for a sample, and whether its saved files give the same answer."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from src.training.evaluation.problem import Problem
 from src.training.model.inputs import input_names
 
 # A pair is made of both.
@@ -24,13 +24,13 @@ def show_architecture(model: Any) -> None:
     log.info("Trainable parameters: %s", f"{model.num_parameters(only_trainable=True):,}")
 
 
-def predict_sample(model: Any, tokenizer: Any, *, class_names: Sequence[str], pair: bool) -> torch.Tensor:
-    """Prints what a model says of one text, or one pair of texts.
+def predict_sample(model: Any, tokenizer: Any, *, problem: Problem, pair: bool) -> torch.Tensor:
+    """Prints a model's answer for one text, or one pair of texts.
 
     Args:
         model: is left in evaluation mode.
         tokenizer: of the model.
-        class_names: by index; none in a regression.
+        problem: what the model was trained for.
         pair: whether the model reads pairs.
 
     Returns:
@@ -43,20 +43,17 @@ def predict_sample(model: Any, tokenizer: Any, *, class_names: Sequence[str], pa
     with torch.inference_mode():
         logits: torch.Tensor = model(**given).logits[0].cpu()
     log.info("Test text: %s", " with ".join(f"'{text}'" for text in texts))
-    if class_names:
-        log.info("Predicted class: %s", class_names[int(logits.argmax())])
-    else:
-        log.info("Predicted value: %.4f", float(logits))
+    log.info("%s", problem.answer(logits))
     return logits
 
 
-def verify_saved(folder: Path, expected: torch.Tensor, *, class_names: Sequence[str], pair: bool, device: Any) -> None:
-    """Loads saved files as a user would; they must answer as the model in memory did.
+def verify_saved(folder: Path, expected: torch.Tensor, *, problem: Problem, pair: bool, device: Any) -> None:
+    """Loads saved files as a user would; their answer must be that of the model in memory.
 
     Args:
         folder: of the files.
         expected: what `predict_sample` returned.
-        class_names: by index; none in a regression.
+        problem: what the model was trained for.
         pair: whether the model reads pairs.
         device: where `expected` was computed.
 
@@ -66,7 +63,7 @@ def verify_saved(folder: Path, expected: torch.Tensor, *, class_names: Sequence[
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     model = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
-    logits = predict_sample(model, AutoTokenizer.from_pretrained(folder), class_names=class_names, pair=pair)
+    logits = predict_sample(model, AutoTokenizer.from_pretrained(folder), problem=problem, pair=pair)
     if not torch.allclose(logits, expected, atol=1e-5):
         raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
     log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")

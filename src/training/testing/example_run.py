@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from src.training.data.rows import Examples
-from src.training.evaluation.class_metrics import score
-from src.training.evaluation.mcnemar import compare
-from src.training.evaluation.scoring import Scored
-from src.training.evaluation.value_metrics import score_values
-from src.training.evaluation.wilcoxon import compare_errors
+from src.training.evaluation.problem import Scored
+from src.training.evaluation.result import FinishedRun
+from src.training.problems.classification.metrics import score_classes
+from src.training.problems.classification.problem import Classification
+from src.training.problems.regression.metrics import score_values
+from src.training.problems.regression.problem import Regression
 from src.training.recipes.recipe import Recipe
-from src.training.report.result import FinishedRun
 
 
 def step_event(step: int, *, epoch: float, loss: float) -> dict[str, Any]:
@@ -38,11 +38,11 @@ def example_run(
     epochs: int = 3,
     **fields: Any,
 ) -> FinishedRun:
-    """Returns a run whose first so many final rows are right, before and after.
+    """Returns a run whose first so many test rows are right, before and after.
 
     Args:
         names: the classes; row i is of class i modulo their number.
-        rows: how many final rows.
+        rows: how many test rows.
         right_before: how many are right before training.
         right_after: how many are right after.
         text: of each row; `{row}` is its number.
@@ -50,6 +50,7 @@ def example_run(
         **fields: of the recipe.
     """
     defaults: dict[str, Any] = {"model_name_or_path": "embedded:minilm-l6", "train_file": "my.csv"}
+    problem = Classification(class_names=tuple(names))
     true = np.arange(rows) % len(names)
     before, after = (_scored(true, right=right, names=tuple(names)) for right in (right_before, right_after))
     steps = [
@@ -59,6 +60,7 @@ def example_run(
     scored = [evaluation_event(epoch, accuracy=0.6 + 0.02 * epoch, loss=0.5) for epoch in range(1, epochs + 1)]
     return FinishedRun(
         title="mine",
+        problem=problem,
         resolved=_resolved(Recipe(**{**defaults, **fields}), rows=rows),
         test=Examples(
             split="test",
@@ -67,7 +69,7 @@ def example_run(
         ),
         before=before,
         after=after,
-        comparison=compare(before=before.predicted, after=after.predicted, true=true),
+        comparison=problem.compare(before=before.predicted, after=after.predicted, true=true),
         events=(*steps, *scored),
         kept_epoch=epochs,
         effort={
@@ -84,7 +86,7 @@ def example_regression(
     """Returns a run that learnt values from -4 to 4, in some unit: the model says half of each, before 0.
 
     Args:
-        rows: how many final rows.
+        rows: how many test rows.
         text: of each row; `{row}` is its number.
         epochs: how many were trained.
         unit: what every value is multiplied by.
@@ -93,20 +95,22 @@ def example_regression(
     run = example_run(rows=rows, text=text, epochs=epochs, problem_type="regression", **fields)
     true = np.round(4 * np.sin(np.arange(rows)), 1) * unit
     noise = np.cos(7 * np.arange(rows)) * unit
-    said = {"before": 0.01 * noise, "after": 0.5 * true + noise}
-    before, after = (_scored_values(said[side].astype(np.float32), true=true) for side in ("before", "after"))
+    predicted = {"before": 0.01 * noise, "after": 0.5 * true + noise}
+    before, after = (_scored_values(predicted[side].astype(np.float32), true=true) for side in ("before", "after"))
     scored = [
         evaluation_event(epoch, loss=(1.5 - 0.1 * epoch) * unit**2)
         | {"mae": (1 - 0.1 * epoch) * unit, "mae_ci95": [(0.95 - 0.1 * epoch) * unit, (1.05 - 0.1 * epoch) * unit]}
         for epoch in range(1, epochs + 1)
     ]
     steps = [{**event, "loss": event["loss"] * 3 * unit**2} for event in run.events if event["event"] == "step"]
+    problem = Regression(label_name=run.resolved["recipe"]["label_column_name"])
     return dataclasses.replace(
         run,
+        problem=problem,
         test=dataclasses.replace(run.test, labels=tuple(map(float, true))),
         before=before,
         after=after,
-        comparison=compare_errors(**said, true=true),
+        comparison=problem.compare(**predicted, true=true),
         events=(*steps, *scored),
     )
 
@@ -120,8 +124,8 @@ def _scored_values(predicted: np.ndarray, *, true: np.ndarray) -> Scored:
 def _scored(true: np.ndarray, *, right: int, names: tuple[str, ...]) -> Scored:
     rows = np.arange(len(true))
     predicted = np.where(rows < right, true, (true + 1) % len(names))
-    metrics = score(split="test", loss=0.25, predicted=predicted, true=true, class_names=names)
-    # The last row is the surest.
+    metrics = score_classes(split="test", loss=0.25, predicted=predicted, true=true, class_names=names)
+    # The confidence grows with the number.
     return Scored(metrics=metrics, predicted=predicted, confidence=(0.5 + rows / len(rows) / 2).astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""A small run by several processes: rows, recipe, and what it leaves; for tests."""
+"""A small run by several processes: rows, settings, and what it leaves; for tests."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ import torch
 
 from src.training.data.batches import EncodedExamples
 from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
+from src.training.engine.settings import TrainingSettings
 from src.training.environment.stop_signal import StopSignal
-from src.training.model.objective import PLAIN_CLASSIFICATION, Objective
-from src.training.recipes.recipe import REGRESSION, Recipe
+from src.training.evaluation.problem import Problem
+from src.training.problems.classification.problem import Classification
 from src.training.testing.tiny_model import VOCABULARY
 
-NAMES = ("bad", "good")
-RECIPE = Recipe(
+CLASSES = Classification(class_names=("bad", "good"))
+SETTINGS = TrainingSettings(
     per_device_train_batch_size=12,
     per_device_eval_batch_size=4,
     num_train_epochs=2,
     learning_rate=1e-2,
+    lr_scheduler_type="linear",
+    warmup_ratio=0.0,
+    weight_decay=0.01,
     max_grad_norm=0.5,
+    seed=42,
 )
 
 
@@ -32,7 +37,7 @@ def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -
     """Token rows whose label is whether `good` stands in them."""
     random = np.random.default_rng(seed)
     labels = np.arange(number) % 2
-    words = [[VOCABULARY.index(word) for word in NAMES][label] for label in labels]
+    words = [[VOCABULARY.index(word) for word in CLASSES.class_names][label] for label in labels]
     texts = [[2, *random.integers(10, 40, random.integers(1, 8)), word, 3] for word in words]
     ids = np.concatenate(texts).astype(np.int32)
     return EncodedExamples(
@@ -68,7 +73,7 @@ def build_data_parallel(
     head_dropout: float | None = None,
     train: EncodedExamples | None = None,
     scored: EncodedExamples | None = None,
-    objective: Objective = PLAIN_CLASSIFICATION,
+    problem: Problem = CLASSES,
     **fields: Any,
 ) -> DataParallel:
     """Loads a model and forks.
@@ -80,21 +85,18 @@ def build_data_parallel(
         head_dropout: the head's, where it is not the same.
         train: rows to train on (default: 37).
         scored: rows to score (default: 23).
-        objective: what is minimised.
-        **fields: of the recipe, where they are not those of RECIPE.
+        problem: what is trained for.
+        **fields: of the settings, where they are not those of SETTINGS.
     """
     from transformers import AutoModelForSequenceClassification
 
     settings: dict[str, Any] = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     settings["classifier_dropout"] = head_dropout
-    if objective.kind == REGRESSION:
-        settings["num_labels"] = 1
+    settings["num_labels"] = len(problem.output_names)
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(base, ignore_mismatched_sizes=True, **settings)
     splits = {TRAIN: train or rows(37, seed=1), VALIDATION: scored or rows(23, seed=2)}
-    return DataParallel(
-        model, dataclasses.replace(RECIPE, **fields), splits=splits, objective=objective, threads=threads
-    )
+    return DataParallel(model, dataclasses.replace(SETTINGS, **fields), splits=splits, problem=problem, threads=threads)
 
 
 class StopAt(StopSignal):

@@ -1,0 +1,23 @@
+"""The numbers that training runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Between checkpoints: a killed run loses this much at the most.
+CHECKPOINT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How the weights are trained; fields are named as in the recipe, which has their documentation and defaults."""
+
+    per_device_train_batch_size: int
+    per_device_eval_batch_size: int
+    num_train_epochs: float
+    learning_rate: float
+    lr_scheduler_type: str
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    seed: int

@@ -1,0 +1,85 @@
+"""The charts of a classifier: accuracies with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from src.training.charts.geometry import (
+    LEFT,
+    RIGHT,
+    Chart,
+    Dot,
+    Event,
+    Line,
+    Scale,
+    epoch_scale,
+    joined,
+    scored_at,
+    value_scale,
+)
+from src.training.problems.classification.metrics import ClassMetrics, wilson_interval
+
+
+def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch: int) -> Chart | None:
+    """Draws the accuracy after each epoch with its 95 % interval.
+
+    Args:
+        events: content of events.jsonl.
+        split: name of the examples that are scored after each epoch.
+        rows: how many they are.
+        kept_epoch: the epoch whose weights are kept, counted from 1.
+
+    Returns:
+        The chart, or None where no epoch was scored.
+    """
+    scored = [event for event in events if event["event"] == "evaluation"]
+    if not scored:
+        return None
+    shares = [event["accuracy"] for event in scored]
+    bounds = [wilson_interval(round(share * rows), rows) for share in shares]
+    x = epoch_scale(events)
+    y = value_scale([100 * bound for pair in bounds for bound in pair], min_height=10.0, max_value=100.0)
+    places = [x(scored_at(event, events)) for event in scored]
+    dots = tuple(
+        Dot(
+            x=place,
+            y=y(100 * share),
+            low=y(100 * low),
+            high=y(100 * high),
+            label=f"epoch {event['epoch']}: {share:.1%} of {split} (95 % interval {low:.1%} to {high:.1%})",
+            kept=event["epoch"] == kept_epoch,
+        )
+        for event, place, share, (low, high) in zip(scored, places, shares, bounds, strict=True)
+    )
+    lines = [Line(kind="scored", name=split, points=joined([(dot.x, dot.y) for dot in dots]))] if len(dots) > 1 else []
+    return Chart(
+        title="Accuracy",
+        description=f"{'; '.join(dot.label for dot in dots)}. Epoch {kept_epoch} is kept.",
+        x_ticks=x.ticks(),
+        y_ticks=y.ticks(" %"),
+        lines=tuple(lines),
+        dots=dots,
+        caption=f"On {rows:,} {split} rows after each epoch, with its 95\u00a0% interval; the ringed epoch is kept.",
+    )
+
+
+def before_and_after(before: ClassMetrics, after: ClassMetrics) -> Chart:
+    """Draws two accuracies with their 95 % intervals on one scale from 0 to 100 %, lying."""
+    x = Scale(low=0, high=100, start=LEFT + 14, end=RIGHT - 8, step=25)
+    dots = tuple(
+        Dot(
+            x=x(100 * metrics.accuracy),
+            y=height,
+            low=x(100 * metrics.accuracy_ci95[0]),
+            high=x(100 * metrics.accuracy_ci95[1]),
+            label=name,
+        )
+        for name, height, metrics in (("before", 24.0, before), ("after", 58.0, after))
+    )
+    description = "; ".join(
+        "{} {:.1%}, 95 % interval {:.1%} to {:.1%}".format(name, metrics.accuracy, *metrics.accuracy_ci95)
+        for name, metrics in (("before", before), ("after", after))
+    )
+    return Chart(
+        title="Accuracy before and after", description=f"{description}.", x_ticks=x.ticks(" %"), y_ticks=(), dots=dots
+    )

@@ -1,0 +1,34 @@
+"""A user's folder with a model and rows, which programs are called from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from src.training.testing.program_runs import called_from
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
+
+
+def write_inputs(folder: Path, *, train: int, dev: int = 0, test: int = 0, noisy: bool = False) -> Path:
+    """Writes a base model and CSV files of so many sentences: base, train.csv, dev.csv, test.csv; returns the folder.
+
+    Args:
+        folder: exists.
+        train: rows to train on.
+        dev: rows to score after each epoch; 0: no file.
+        test: rows for the final scores; 0: no file.
+        noisy: many labels of train and dev rows are wrong, so that the last epoch is not the best one.
+    """
+    build_tiny_model(folder / "base")
+    for name, rows, seed, noise in (("train", train, 1, 0.3), ("dev", dev, 3, 0.2), ("test", test, 2, 0.0)):
+        if rows:
+            write_sentences(folder / f"{name}.csv", rows=rows, seed=seed, noise=noise if noisy else 0.0)
+    return folder
+
+
+def copy_of_inputs(inputs: Path, tmp_path: Path) -> Iterator[Path]:
+    """A fixture, made by `pytest.fixture(copy_of_inputs)`: a copy of the fixture `inputs`, as the user's folder."""
+    folder = shutil.copytree(inputs, tmp_path / "user")
+    with called_from(folder):
+        yield folder
