@@ -27,7 +27,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from src.training.train_model import main
 
-disk, runs, told = Path(sys.argv[1]), json.loads(sys.argv[2]), []
+disk, runs, results = Path(sys.argv[1]), json.loads(sys.argv[2]), []
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
 for kilobytes, flags in runs:
     # With the file system named, mount reads no earlier options: in an ordinary user's namespace they would be refused.
@@ -35,14 +35,14 @@ for kilobytes, flags in runs:
     with redirect_stderr(io.StringIO()) as errors:
         code = main([*flags, "--output_dir", str(disk / "out")])
     weights = disk / "out" / "model.safetensors"
-    told.append({
+    results.append({
         "code": code,
         "errors": [line for line in errors.getvalue().splitlines() if line.startswith("train_model:")],
         "left": sorted(path.relative_to(disk).as_posix() for path in disk.glob("*")),
         "checkpoints": sorted(path.name for path in disk.glob("out.checkpoint/*") if path.is_dir()),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None,
     })
-Path(sys.argv[3]).write_text(json.dumps(told))
+Path(sys.argv[3]).write_text(json.dumps(results))
 """
 
 
@@ -70,11 +70,11 @@ def namespace(inputs: Path) -> list[str]:
 
 def run(namespace: list[str], inputs: Path, *runs: tuple[int, list[str]]) -> list[dict[str, Any]]:
     """Runs the program again and again on one disk, of so many kilobytes; returns what each run left."""
-    asked = json.dumps([(kilobytes, [*ARGUMENTS, *flags]) for kilobytes, flags in runs])
+    requested = json.dumps([(kilobytes, [*ARGUMENTS, *flags]) for kilobytes, flags in runs])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TEST_")}
     answer = inputs / "answer.json"
     done = subprocess.run(
-        [*namespace, sys.executable, "-c", _INSIDE, inputs / "disk", asked, answer],
+        [*namespace, sys.executable, "-c", _INSIDE, inputs / "disk", requested, answer],
         env=environment | {"BUILD_WORKING_DIRECTORY": str(inputs), "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -82,8 +82,8 @@ def run(namespace: list[str], inputs: Path, *runs: tuple[int, list[str]]) -> lis
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: list[dict[str, Any]] = json.loads(answer.read_text())
-    return told
+    results: list[dict[str, Any]] = json.loads(answer.read_text())
+    return results
 
 
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on_once_there_is_room(
@@ -94,13 +94,13 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on_once_there_is_
     assert (whole["code"], whole["left"]) == (0, ["out"])
     # A checkpoint takes 72 KB, the model 80: too little for the first checkpoint; for one beside it, twice, so that the
     # second run goes on from the first one's; for the model beside a checkpoint.
-    told = run(namespace, inputs, (40, always), (100, always), (130, always), (140, []), (65536, []))
+    results = run(namespace, inputs, (40, always), (100, always), (130, always), (140, []), (65536, []))
     sentence = (
         "train_model: the disk is full: free some space, and rerun the command to resume from the last checkpoint"
     )
-    for full in told[:-1]:
+    for full in results[:-1]:
         assert (full["code"], full["sha256"]) == (1, None)
         assert [line.startswith(sentence) for line in full["errors"]] == [True], full["errors"]
         assert full["left"] == ["out.checkpoint"], "no staging folder and no lock may stay"
-    assert [full["checkpoints"] for full in told[:-1]] == [[], *3 * [["checkpoint-1"]]], "the earlier one stays"
-    assert (told[-1]["code"], told[-1]["left"], told[-1]["sha256"]) == (0, ["out"], whole["sha256"])
+    assert [full["checkpoints"] for full in results[:-1]] == [[], *3 * [["checkpoint-1"]]], "the earlier one stays"
+    assert (results[-1]["code"], results[-1]["left"], results[-1]["sha256"]) == (0, ["out"], whole["sha256"])

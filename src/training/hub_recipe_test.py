@@ -84,8 +84,8 @@ def test_the_default_is_the_tutorials_job_while_the_hub_answers_and_from_its_cac
     assert resolved and all(any(commit in path for commit in pinned) for path in resolved), "a branch may move"
 
     offline = train(tmp_path, endpoint, "--output_dir", "offline", "--recipe", "sst2_bert_tiny")
-    told_so = train(tmp_path, endpoint, "--output_dir", "told", HF_HUB_OFFLINE="1")
-    for run, folder in ((offline, "offline"), (told_so, "told")):
+    set_offline = train(tmp_path, endpoint, "--output_dir", "set-offline", HF_HUB_OFFLINE="1")
+    for run, folder in ((offline, "offline"), (set_offline, "set-offline")):
         assert run.returncode == 0, run.stderr
         assert "Recipe sst2_bert_tiny" in run.stdout
         for name in ("model.safetensors", "recipe.json"):

@@ -73,18 +73,18 @@ def run(user_folder: Path, recipe: Sequence[str], *, aim: Aim | None = None) -> 
     return start_run([*ARGUMENTS, *recipe], log=user_folder.parent / "log", aim=aim)
 
 
-def told(user_folder: Path) -> str:
+def printed(user_folder: Path) -> str:
     """What the last run printed."""
     return (user_folder.parent / "log").read_text()
 
 
 def check_whole(folder: Path, known: Known) -> str:
     """Fails unless an artifact is exactly that of its recipe; returns the recipe's fingerprint."""
-    found = artifact_content(folder)
-    expected = known[found["fingerprint"]]
+    content = artifact_content(folder)
+    expected = known[content["fingerprint"]]
     for part, value in expected.items():
-        assert found[part] == value, f"{folder}: {part} is not that of an uninterrupted run"
-    return str(found["fingerprint"])
+        assert content[part] == value, f"{folder}: {part} is not that of an uninterrupted run"
+    return str(content["fingerprint"])
 
 
 def check_loads(user_folder: Path) -> None:
@@ -103,19 +103,21 @@ def check_loads(user_folder: Path) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(inputs: Path) -> Uninterrupted:
     """What each recipe makes where nothing kills it."""
-    found, seconds = [], 0.0
+    contents, seconds = [], 0.0
     with called_from(inputs):
         for recipe in RECIPES:
             started = time.monotonic()
-            assert wait(run(inputs, recipe)) == 0, told(inputs)
+            assert wait(run(inputs, recipe)) == 0, printed(inputs)
             seconds = time.monotonic() - started
-            found.append(artifact_content(inputs / "out"))
+            contents.append(artifact_content(inputs / "out"))
             # Whatever has the same bits will load as well.
             check_loads(inputs)
             shutil.rmtree(inputs / "out")
-    assert found[0]["sha256"]["model.safetensors"] != found[1]["sha256"]["model.safetensors"]
-    fingerprints = [one["fingerprint"] for one in found]
-    return Uninterrupted(known=dict(zip(fingerprints, found, strict=True)), fingerprints=fingerprints, seconds=seconds)
+    assert contents[0]["sha256"]["model.safetensors"] != contents[1]["sha256"]["model.safetensors"]
+    fingerprints = [one["fingerprint"] for one in contents]
+    return Uninterrupted(
+        known=dict(zip(fingerprints, contents, strict=True)), fingerprints=fingerprints, seconds=seconds
+    )
 
 
 def killed_run(user_folder: Path, recipe: Sequence[str], *, choose: random.Random, seconds: float) -> int:
@@ -128,10 +130,10 @@ def killed_run(user_folder: Path, recipe: Sequence[str], *, choose: random.Rando
         time.sleep(choose.uniform(0, seconds))
         os.kill(process, signal.SIGKILL)
         return wait(process)
-    path, most = chosen
+    path, max_operations = chosen
     # The commit begins as the older model is moved out of the way.
     event = "os.rename" if path == "/out$" else ""
-    return wait(run(user_folder, recipe, aim=Aim(path=path, event=event, operations=choose.randrange(most))))
+    return wait(run(user_folder, recipe, aim=Aim(path=path, event=event, operations=choose.randrange(max_operations))))
 
 
 def instant(user_folder: Path) -> str:
@@ -180,8 +182,8 @@ def test_killed_at_any_instant_a_run_leaves_whole_models_and_goes_on_to_the_same
             kills[instant(user_folder)] += 1
             check_after_kill(user_folder, known, had_model=finished > 0)
             continue
-        assert code == 0, told(user_folder)
-        resumed += "Resuming from" in told(user_folder)
+        assert code == 0, printed(user_folder)
+        resumed += "Resuming from" in printed(user_folder)
         assert check_finished(user_folder, known) == uninterrupted.fingerprints[finished % 2]
         finished += 1
     with capsys.disabled():
@@ -213,7 +215,7 @@ def test_around_the_commit_there_is_the_old_model_or_the_new_one(
         assert not (user_folder / "out").exists()
     else:
         assert check_whole(user_folder / "out", known) == {"old": old, "new": new}[left]
-    assert wait(run(user_folder, RECIPES[1])) == 0, told(user_folder)
+    assert wait(run(user_folder, RECIPES[1])) == 0, printed(user_folder)
     assert check_finished(user_folder, known) == new
 
 

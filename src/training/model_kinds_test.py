@@ -17,13 +17,13 @@ from src.training.data.batches import encode
 from src.training.data.rows import Examples
 from src.training.engine.data_parallel import DataParallel
 from src.training.testing.program_runs import called_from
-from src.training.testing.tiny_kinds import KINDS, MOST_TOKENS, build_tiny_decoder, build_tiny_kind
+from src.training.testing.tiny_kinds import KINDS, MAX_TOKENS, build_tiny_decoder, build_tiny_kind
 from src.training.testing.tiny_model import write_sentences
 from src.training.testing.user_folder import copy_of_inputs
 from src.training.train_model import main
 
 ARGUMENTS = (
-    *("--train_file", "train.csv", "--test_file", "test.csv", "--max_seq_length", str(MOST_TOKENS)),
+    *("--train_file", "train.csv", "--test_file", "test.csv", "--max_seq_length", str(MAX_TOKENS)),
     *("--per_device_train_batch_size", "8", "--learning_rate", "5e-3", "--num_train_epochs", "10", "--threads", "1"),
     *("--output_dir", "out"),
 )
@@ -84,11 +84,11 @@ def test_predict_scores_as_the_pipeline_does(
     from transformers import pipeline
 
     assert predict.main(["--model", str(trained(kind)), "--threads", "1", *TEXTS]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    classify = pipeline("text-classification", model=str(trained(kind)), truncation=True, max_length=MOST_TOKENS)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    classify = pipeline("text-classification", model=str(trained(kind)), truncation=True, max_length=MAX_TOKENS)
     wanted = classify(list(TEXTS))
-    assert [line["label"] for line in told] == [answer["label"] for answer in wanted]
-    np.testing.assert_allclose([line["score"] for line in told], [answer["score"] for answer in wanted], atol=1e-5)
+    assert [line["label"] for line in rows] == [answer["label"] for answer in wanted]
+    np.testing.assert_allclose([line["score"] for line in rows], [answer["score"] for answer in wanted], atol=1e-5)
 
 
 @every_kind
@@ -109,10 +109,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     step = DataParallel.step
 
     def step_and_interrupt(self: DataParallel, number: int) -> tuple[float, float]:
-        told = step(self, number)
+        result = step(self, number)
         if number == STOP_AT:
             signal.raise_signal(signal.SIGTERM)
-        return told
+        return result
 
     with monkeypatch.context() as patch:
         patch.setattr(DataParallel, "step", step_and_interrupt)
@@ -130,11 +130,11 @@ def test_no_more_tokens_are_asked_for_than_it_reads(
     kind: str, user_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # RoBERTa's config names two positions more, which are never reached.
-    longer = ["--max_seq_length", str(MOST_TOKENS + 1)]
+    longer = ["--max_seq_length", str(MAX_TOKENS + 1)]
     assert main(["--model_name_or_path", kind, *ARGUMENTS, *longer]) == 2
-    told = capsys.readouterr().err
-    most = f"must be at most {MOST_TOKENS} for {kind}, not {MOST_TOKENS + 1}"
-    assert told == f"train_model: max_seq_length {most}: it has no more positions\n"
+    errors = capsys.readouterr().err
+    reason = f"must be at most {MAX_TOKENS} for {kind}, not {MAX_TOKENS + 1}"
+    assert errors == f"train_model: max_seq_length {reason}: it has no more positions\n"
     assert not (user_folder / "out").exists()
 
 
@@ -165,8 +165,8 @@ def test_a_decoder_without_a_padding_token_is_refused(
 ) -> None:
     build_tiny_decoder(user_folder / kind, kind, padding=False)
     assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 2
-    told = capsys.readouterr().err
-    assert told == f"train_model: the tokenizer of {kind} has no padding token: choose an encoder such as BERT\n"
+    errors = capsys.readouterr().err
+    assert errors == f"train_model: the tokenizer of {kind} has no padding token: choose an encoder such as BERT\n"
     assert not (user_folder / "out").exists()
 
 

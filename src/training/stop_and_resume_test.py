@@ -105,10 +105,10 @@ def _metrics(folder: Path) -> Any:
 def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: subprocess.Popen[str], user_folder: Path) -> None:
     started = time.monotonic()
     program.send_signal(signal.SIGINT)
-    _, told = program.communicate(timeout=30)
+    _, errors = program.communicate(timeout=30)
     assert (program.returncode, time.monotonic() - started < 10) == (3, True)
-    assert "rerun the command to resume" in told
-    assert "Traceback" not in told
+    assert "rerun the command to resume" in errors
+    assert "Traceback" not in errors
     assert {path.name for path in user_folder.iterdir()} == {*INPUTS, "out.checkpoint"}
     metrics = _metrics(user_folder / "out.checkpoint")
     assert (metrics["status"], metrics["after"]) == ("interrupted", None)
@@ -216,9 +216,9 @@ def test_with_every_checkpoint_damaged_the_run_is_refused_until_it_is_to_start_a
     [checkpoint] = (user_folder / "out.checkpoint").glob("checkpoint-*")
     (checkpoint / "state.json").write_text("")
     assert main([*ARGUMENTS]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert "state.json cannot be read" in told
-    assert "start over with --resume_from_checkpoint false" in told
+    errors = capsys.readouterr().err.splitlines()[-1]
+    assert "state.json cannot be read" in errors
+    assert "start over with --resume_from_checkpoint false" in errors
     assert checkpoint.exists()
     assert main([*ARGUMENTS, "--resume_from_checkpoint", "false"]) == 0
     assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted

@@ -21,7 +21,7 @@ COMMON = (
 
 @pytest.fixture(scope="module")
 def rare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with rows of which few are positive, and not even most of those that say so."""
+    """A folder with rows of which few are positive, not even most of those with the positive word."""
     folder = tmp_path_factory.mktemp("rare")
     build_tiny_model(folder / "base")
     rows = {
@@ -29,9 +29,9 @@ def rare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "test": [("good", "positive")] * 10 + [("bad", "negative")] * 10,
     }
     choose = random.Random(0)
-    for name, found in rows.items():
+    for name, examples in rows.items():
         # By chance: a number that went up would tell the label.
-        lines = (f"the film {choose.randrange(10_000)} was {word},{label}\n" for word, label in found)
+        lines = (f"the film {choose.randrange(10_000)} was {word},{label}\n" for word, label in examples)
         (folder / f"{name}.csv").write_text("text,label\n" + "".join(lines))
     return folder
 
@@ -43,20 +43,20 @@ def _recalls(folder: Path) -> list[float]:
 
 def test_weights_make_the_rare_class_count(rare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = (*COMMON, "--num_train_epochs", "10", "--overwrite_output_dir", "--load_best_model_at_end", "false")
-    found = {}
+    outcomes = {}
     for weights in ("none", "balanced", "1,5", "5,1"):
         assert run_in(rare, main, *run, "--class_weights", weights) == 0
         recipe = read_json(rare / "out" / "recipe.json")
         digest = hashlib.sha256((rare / "out" / "model.safetensors").read_bytes()).hexdigest()
-        found[weights] = (_recalls(rare)[1], digest, recipe["fingerprint"])
-    told = capsys.readouterr().out
-    assert told.count("Class weights: negative 0.") == 1
-    assert "Class weights: negative 1, positive 5" in told
-    # Two of five that say `good` are positive: too few, unless each of them counts more.
-    assert found["none"][0] < found["balanced"][0]
-    assert found["5,1"][0] < found["1,5"][0]
+        outcomes[weights] = (_recalls(rare)[1], digest, recipe["fingerprint"])
+    printed = capsys.readouterr().out
+    assert printed.count("Class weights: negative 0.") == 1
+    assert "Class weights: negative 1, positive 5" in printed
+    # Two of five with `good` are positive: too few, unless each of them counts more.
+    assert outcomes["none"][0] < outcomes["balanced"][0]
+    assert outcomes["5,1"][0] < outcomes["1,5"][0]
     for part in (1, 2):
-        assert len({each[part] for each in found.values()}) == 4
+        assert len({each[part] for each in outcomes.values()}) == 4
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,6 @@ def test_weights_make_the_rare_class_count(rare: Path, capsys: pytest.CaptureFix
 )
 def test_wrong_weights_are_refused(rare: Path, weights: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_in(rare, main, *COMMON, "--class_weights", weights) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert words in errors
+    assert errors.count("\n") == 1

@@ -33,16 +33,16 @@ user_folder = pytest.fixture(copy_of_inputs)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    told = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [event for event in told if event["event"] == kind]
+    all_events = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [event for event in all_events if event["event"] == kind]
 
 
 def counts(gains: list[float], *, threshold: float = 0.0) -> list[int]:
     """How many epochs without progress there are after each of these: gains over the best one before."""
-    rule, found = EarlyStopping(patience=3, threshold=threshold), [0]
+    rule, waited = EarlyStopping(patience=3, threshold=threshold), [0]
     for gain in gains:
-        found.append(rule.epochs_without_progress(so_far=found[-1], better=gain >= 0, gain=gain))
-    return found[1:]
+        waited.append(rule.epochs_without_progress(so_far=waited[-1], better=gain >= 0, gain=gain))
+    return waited[1:]
 
 
 def test_any_better_epoch_is_progress_without_a_threshold() -> None:
@@ -63,14 +63,14 @@ def test_training_ends_early_keeps_the_best_epoch_and_says_so(
     user_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*PATIENT]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     scores = [(event["accuracy"], -event["loss"]) for event in events(user_folder / "out", "evaluation")]
     best = scores.index(max(scores)) + 1
     assert len(scores) == best + 3 < EPOCHS
     [stop] = events(user_folder / "out", "early_stop")
     assert (stop["epoch"], stop["step"]) == (best + 3, (best + 3) * STEPS_AN_EPOCH)
-    assert told.count("stopped early") == 1
-    assert f"epoch {best} had the best validation scores: it is kept" in told
+    assert printed.count("stopped early") == 1
+    assert f"epoch {best} had the best validation scores: it is kept" in printed
     line = f"after epoch {best + 3} of {EPOCHS}: 3 without a better score"
     assert line in (user_folder / "out" / "report.html").read_text(encoding="utf-8")
     assert f"{best + 3} of at most {EPOCHS} (stopped early) epochs" in (user_folder / "out" / "README.md").read_text()
@@ -120,11 +120,11 @@ def test_an_epoch_that_gains_too_little_is_kept_but_is_no_progress(user_folder: 
 def test_it_is_refused_where_no_rows_may_choose(
     user_folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--model_name_or_path", "base", "--train_file", "train.csv", "--output_dir", "out", *arguments]
-    assert main([*given, "--early_stopping_patience", "2"]) == 2
-    told = capsys.readouterr().err
-    assert "early_stopping_patience needs rows that may choose the epoch" in told
-    assert told.count("\n") == 1
+    request = ["--model_name_or_path", "base", "--train_file", "train.csv", "--output_dir", "out", *arguments]
+    assert main([*request, "--early_stopping_patience", "2"]) == 2
+    errors = capsys.readouterr().err
+    assert "early_stopping_patience needs rows that may choose the epoch" in errors
+    assert errors.count("\n") == 1
     assert not (user_folder / "out").exists()
 
 

@@ -44,7 +44,7 @@ def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=120,
     )
     assert (done.returncode, done.stderr.count("train_model:")) == (0, 0), done.stderr
-    assert "more than noise (McNemar's test, p " in done.stdout
+    assert "more than noise (McNemar's exact test, p " in done.stdout
     assert done.stdout.rstrip().endswith(f"Model saved to {folder / 'out'}")
     return folder / "out"
 
@@ -75,8 +75,8 @@ def test_the_artifact_loads_and_knows_its_label_names(finished: Path) -> None:
     from transformers import pipeline
 
     classify = pipeline("text-classification", model=str(finished))
-    told = classify(["the film was great", "the film was very awful"])
-    assert [answer["label"] for answer in told] == ["positive", "negative"]
+    answers = classify(["the film was great", "the film was very awful"])
+    assert [answer["label"] for answer in answers] == ["positive", "negative"]
 
 
 def test_metrics_have_the_documented_schema(finished: Path) -> None:

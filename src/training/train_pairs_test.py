@@ -36,7 +36,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pairs_are_learnt_by_which_text_is_which(pairs: Path) -> None:
     metrics = read_json(pairs / "out" / "metrics.json")
-    # Whoever confuses the two texts is right half of the time.
+    # A model that confuses the two texts is right half of the time.
     assert metrics["after"]["accuracy"] > 0.8
     recipe = read_json(pairs / "out" / "recipe.json")
     assert recipe["recipe"]["text_pair_column_name"] == "second"
@@ -48,20 +48,20 @@ def test_pairs_are_predicted_from_arguments_and_lines_as_the_pipeline_does(
 ) -> None:
     from transformers import pipeline
 
-    asked = [("the story 3 is bad", "the film was good"), ("the story 3 is good", "the film was bad")]
+    texts_and_pairs = [("the story 3 is bad", "the film was good"), ("the story 3 is good", "the film was bad")]
     arguments = ("--model", "out", "--threads", "1")
-    assert run_in(pairs, predict.main, *arguments, *asked[0], *asked[1]) == 0
-    told = json_lines(capfd.readouterr().out)
-    assert [(row["text"], row["text_pair"]) for row in told] == asked
-    assert [row["label"] for row in told] == ["positive", "negative"]
+    assert run_in(pairs, predict.main, *arguments, *texts_and_pairs[0], *texts_and_pairs[1]) == 0
+    printed = json_lines(capfd.readouterr().out)
+    assert [(row["text"], row["text_pair"]) for row in printed] == texts_and_pairs
+    assert [row["label"] for row in printed] == ["positive", "negative"]
     classify: Any = pipeline("text-classification", model=str(pairs / "out"))
-    for (text, pair), row in zip(asked, told, strict=True):
+    for (text, pair), row in zip(texts_and_pairs, printed, strict=True):
         assert classify({"text": text, "text_pair": pair})["score"] == pytest.approx(row["score"], abs=1e-6)
-    lines = "".join(json.dumps({"text": text, "text_pair": pair, "id": 7}) + "\n" for text, pair in asked)
+    lines = "".join(json.dumps({"text": text, "text_pair": pair, "id": 7}) + "\n" for text, pair in texts_and_pairs)
     stream = io.TextIOWrapper(io.BytesIO(lines.encode()))
     monkeypatch.setattr("sys.stdin", stream)
     assert run_in(pairs, predict.main, *arguments) == 0
-    assert json_lines(capfd.readouterr().out) == told
+    assert json_lines(capfd.readouterr().out) == printed
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_what_is_no_pair_is_refused(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     assert run_in(pairs, predict.main, "--model", "out", *texts) == 2
-    told = capfd.readouterr()
-    assert words in told.err
-    assert (told.out, told.err.count("\n")) == ("", 1)
+    captured = capfd.readouterr()
+    assert words in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 
 def test_a_model_of_pairs_is_exported_and_checked_on_pairs(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,12 +104,12 @@ def test_a_model_of_pairs_is_exported_and_checked_on_pairs(pairs: Path, capsys: 
 def test_a_model_of_other_making_takes_pairs_if_told_so(pairs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(pairs / "out", pairs / "foreign", dirs_exist_ok=True)
     (pairs / "foreign" / "recipe.json").unlink()
-    given = ("the story 3 is bad", "the film was good")
-    assert run_in(pairs, predict.main, "--model", "out", *given) == 0
-    assert run_in(pairs, predict.main, "--model", "foreign", "--pairs", *given) == 0
+    one_pair = ("the story 3 is bad", "the film was good")
+    assert run_in(pairs, predict.main, "--model", "out", *one_pair) == 0
+    assert run_in(pairs, predict.main, "--model", "foreign", "--pairs", *one_pair) == 0
     first, second = json_lines(capfd.readouterr().out)
     assert first == second
-    assert run_in(pairs, predict.main, "--model", "foreign", *given) == 0
+    assert run_in(pairs, predict.main, "--model", "foreign", *one_pair) == 0
     assert len(json_lines(capfd.readouterr().out)) == 2
 
 

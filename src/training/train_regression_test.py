@@ -37,11 +37,11 @@ def test_a_regression_learns_and_is_measured_by_its_errors(values: Path) -> None
     metrics = read_json(values / "out" / "metrics.json")
     scores = {"split", "examples", "loss", "mse", "mae", "mae_ci95", "pearson", "spearman", "r2"}
     for side in ("before", "after"):
-        told = metrics[side]
-        assert set(told) == scores
-        assert (told["split"], told["examples"]) == ("test", 30)
-        assert told["mae_ci95"][0] < told["mae"] < told["mae_ci95"][1]
-        assert told["loss"] == pytest.approx(told["mse"], rel=1e-5)
+        scored = metrics[side]
+        assert set(scored) == scores
+        assert (scored["split"], scored["examples"]) == ("test", 30)
+        assert scored["mae_ci95"][0] < scored["mae"] < scored["mae_ci95"][1]
+        assert scored["loss"] == pytest.approx(scored["mse"], rel=1e-5)
     assert metrics["after"]["mae"] < metrics["before"]["mae"] / 2
     assert metrics["after"]["pearson"] > 0.8
     comparison = metrics["comparison"]
@@ -63,14 +63,16 @@ def test_a_regression_is_one_output_that_transformers_knows_for_a_value(values: 
 def test_a_regression_is_told_to_people(values: Path, capsys: pytest.CaptureFixture[str]) -> None:
     again = shutil.copytree(values, values.parent / "again", ignore=shutil.ignore_patterns("out*"))
     assert run_in(again, main, *VALUES) == 0
-    told = capsys.readouterr().out
-    assert "Labels: numbers from -1.6" in told
-    assert "(regression; --problem_type classification treats them as classes)" in told
-    assert "epoch 16: validation mean absolute error" in told
-    assert "Predicted value: " in told
-    assert "Mean absolute error: " in told and "95% interval" in told
-    assert "nearer to their label" in told and "better, by more than noise (Wilcoxon's signed-rank test, p " in told
-    assert "ccuracy" not in told
+    printed = capsys.readouterr().out
+    assert "Labels: numbers from -1.6" in printed
+    assert "(regression; --problem_type classification treats them as classes)" in printed
+    assert "epoch 16: validation mean absolute error" in printed
+    assert "Predicted value: " in printed
+    assert "Mean absolute error: " in printed and "95% interval" in printed
+    assert (
+        "nearer to their label" in printed and "better, by more than noise (Wilcoxon's signed-rank test, p " in printed
+    )
+    assert "ccuracy" not in printed
     assert "mean absolute error" in (again / "out" / "report.html").read_text()
     assert "a regression)" in (again / "out" / "README.md").read_text()
     # The same recipe elsewhere: the same bits.
@@ -103,9 +105,9 @@ def test_a_regression_is_exported_and_compared_by_its_errors(values: Path, capsy
     mae = read_json(values / "out" / "metrics.json")["after"]["mae"]
     assert check["mean_absolute_error"]["original"] == pytest.approx(mae, rel=1e-4)
     assert check["mean_absolute_error"]["onnx"] == pytest.approx(mae, rel=1e-3)
-    told = capsys.readouterr().out
-    assert "30 rows of test.csv: values off by at most" in told
-    assert "on average, 30 labelled rows" in told
+    printed = capsys.readouterr().out
+    assert "30 rows of test.csv: values off by at most" in printed
+    assert "on average, 30 labelled rows" in printed
 
 
 def test_a_wrong_export_of_a_regression_is_never_written(

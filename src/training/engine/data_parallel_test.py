@@ -21,7 +21,7 @@ from src.training.evaluation.scoring import evaluate
 from src.training.problems.classification.problem import Classification
 from src.training.problems.regression.problem import Regression
 from src.training.testing.tiny_model import build_tiny_model
-from src.training.testing.tiny_training import CLASSES, SETTINGS, bits, data_parallel_maker, rows, train, weights
+from src.training.testing.tiny_training import CLASSES, SETTINGS, bits, build_data_parallel, rows, train, weights
 
 torch.set_num_threads(1)
 
@@ -35,8 +35,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(base: Path) -> Iterator[Make]:
-    with data_parallel_maker(base) as make:
-        yield make
+    """Gives build_data_parallel for the model; closes afterwards what it built."""
+    built: list[DataParallel] = []
+
+    def build(**options: Any) -> DataParallel:
+        built.append(build_data_parallel(base, **options))
+        return built[-1]
+
+    yield build
+    for data_parallel in built:
+        data_parallel.close()
 
 
 def assert_near(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *, atol: float = 2e-4) -> None:

@@ -56,9 +56,9 @@ def test_more_rows_tokens_weights_and_processes_need_more() -> None:
 def test_a_refusal_names_the_figures_and_what_to_change() -> None:
     load = dataclasses.replace(LOAD, batch=(256, 512))
     estimate = training_need(MINILM, load)
-    with pytest.raises(RequestError) as told:
+    with pytest.raises(RequestError) as refused:
         check_memory(estimate, load=load, available=2 * 10**9)
-    words = str(told.value)
+    words = str(refused.value)
     assert f"about {estimate.total / 1e9:.1f} GB" in words
     assert "256 rows of up to 512 tokens" in words
     assert "2.0 GB are available" in words

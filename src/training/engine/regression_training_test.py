@@ -51,7 +51,7 @@ def no_process_is_left() -> Iterator[None]:
         OPEN.pop().close()
 
 
-def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | None = None) -> Trainer:
+def build_trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | None = None) -> Trainer:
     from transformers import AutoModelForSequenceClassification
 
     torch.set_num_threads(1)
@@ -77,8 +77,8 @@ def trainer(folder: Path, events: list[dict[str, Any]], *, stop: StopSignal | No
     )
 
 
-def weights(made: Trainer) -> bytes:
-    return b"".join(value.numpy().tobytes() for value in made.model.state_dict().values())
+def weights(trainer: Trainer) -> bytes:
+    return b"".join(value.numpy().tobytes() for value in trainer.model.state_dict().values())
 
 
 def losses(events: list[dict[str, Any]]) -> list[float]:
@@ -87,26 +87,26 @@ def losses(events: list[dict[str, Any]]) -> list[float]:
 
 def test_the_epoch_with_the_lowest_loss_is_kept(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
-    made = trainer(tmp_path, events)
-    made.fit()
-    found = losses(events)
-    assert made.state.best_epoch == found.index(min(found)) + 1
-    assert made.state.best_merit == (-min(found),)
-    assert made.state.best_epoch < 4
+    trainer = build_trainer(tmp_path, events)
+    trainer.fit()
+    scored = losses(events)
+    assert trainer.state.best_epoch == scored.index(min(scored)) + 1
+    assert trainer.state.best_merit == (-min(scored),)
+    assert trainer.state.best_epoch < 4
 
 
-@pytest.mark.parametrize("asked", [3, 7, 13])
-def test_a_stopped_regression_goes_on_to_the_same_bits(tmp_path: Path, asked: int) -> None:
+@pytest.mark.parametrize("checks", [3, 7, 13])
+def test_a_stopped_regression_goes_on_to_the_same_bits(tmp_path: Path, checks: int) -> None:
     whole_events: list[dict[str, Any]] = []
-    whole = trainer(tmp_path, whole_events)
+    whole = build_trainer(tmp_path, whole_events)
     whole.fit()
     events: list[dict[str, Any]] = []
-    stopped = trainer(tmp_path, events, stop=StopAt(asked))
+    stopped = build_trainer(tmp_path, events, stop=StopAt(checks))
     with pytest.raises(StopRequested):
         stopped.fit()
     checkpoint = stopped.checkpoints.latest()
     assert checkpoint is not None
-    resumed = trainer(tmp_path, events)
+    resumed = build_trainer(tmp_path, events)
     resumed.resume(checkpoint)
     resumed.fit()
     assert weights(resumed) == weights(whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Between checkpoints: a killed run loses this much at the most.
+# Between checkpoints: a killed run loses at most this much.
 CHECKPOINT_SECONDS = 300.0
 
 

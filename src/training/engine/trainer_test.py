@@ -14,14 +14,13 @@ import pytest
 import torch
 
 from src.cli.errors import StopRequested
-from src.training.data.batches import EncodedExamples
 from src.training.engine.checkpoints import Checkpoints
 from src.training.engine.data_parallel import TRAIN, VALIDATION, DataParallel
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.scoring import evaluate
-from src.training.testing.tiny_model import VOCABULARY, build_tiny_model
-from src.training.testing.tiny_training import CLASSES, SETTINGS, StopAt
+from src.training.testing.tiny_model import build_tiny_model
+from src.training.testing.tiny_training import CLASSES, SETTINGS, StopAt, rows
 
 TRAINING = dataclasses.replace(
     SETTINGS,
@@ -33,21 +32,6 @@ TRAINING = dataclasses.replace(
 )
 # 40 rows in batches of 8.
 STEPS_AN_EPOCH, STEPS = 5, 18
-
-
-def rows(number: int, *, seed: int, noise: float = 0.0) -> EncodedExamples:
-    """Token rows whose label is whether `good` stands in them, but for a share of noise."""
-    random = np.random.default_rng(seed)
-    labels = np.arange(number) % 2
-    words = [[VOCABULARY.index(word) for word in ("bad", "good")][label] for label in labels]
-    texts = [[2, *random.integers(10, 40, random.integers(1, 8)), word, 3] for word in words]
-    wrong = random.random(number) < noise
-    return EncodedExamples(
-        ids=np.concatenate(texts).astype(np.int32),
-        starts=np.cumsum([0, *map(len, texts)]),
-        labels=np.where(wrong, 1 - labels, labels).astype(np.int64),
-        pad_id=0,
-    )
 
 
 OPEN: list[DataParallel] = []
@@ -66,16 +50,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny", head=2)
 
 
-def trainer(base: Path, folder: Path, **given: Any) -> Trainer:
+def build_trainer(base: Path, folder: Path, **changes: Any) -> Trainer:
     from transformers import AutoModelForSequenceClassification
 
     events: list[dict[str, Any]] = []
     data_parallel = DataParallel(
         AutoModelForSequenceClassification.from_pretrained(base),
-        dataclasses.replace(TRAINING, **given.pop("settings", {})),
-        splits={TRAIN: given.pop("train", rows(40, seed=1)), VALIDATION: rows(20, seed=2)},
+        dataclasses.replace(TRAINING, **changes.pop("settings", {})),
+        splits={TRAIN: changes.pop("train", rows(40, seed=1)), VALIDATION: rows(20, seed=2)},
         problem=CLASSES,
-        threads=given.pop("threads", 2),
+        threads=changes.pop("threads", 2),
     )
     OPEN.append(data_parallel)
     defaults: dict[str, Any] = {
@@ -86,42 +70,42 @@ def trainer(base: Path, folder: Path, **given: Any) -> Trainer:
         "stop": StopSignal(deadline_seconds=None),
         "record": events.append,
     }
-    made = Trainer(**{**defaults, **given})
-    made.events = events  # type: ignore[attr-defined]
-    return made
+    trainer = Trainer(**{**defaults, **changes})
+    trainer.events = events  # type: ignore[attr-defined]
+    return trainer
 
 
-def weights(made: Trainer) -> bytes:
-    return b"".join(value.numpy().tobytes() for value in made.model.state_dict().values())
+def weights(trainer: Trainer) -> bytes:
+    return b"".join(value.numpy().tobytes() for value in trainer.model.state_dict().values())
 
 
-def scores(made: Trainer) -> list[tuple[float, float]]:
-    events: list[dict[str, Any]] = made.events  # type: ignore[attr-defined]
+def scores(trainer: Trainer) -> list[tuple[float, float]]:
+    events: list[dict[str, Any]] = trainer.events  # type: ignore[attr-defined]
     return [(event["accuracy"], -event["loss"]) for event in events if event["event"] == "evaluation"]
 
 
 def test_an_epoch_and_a_part_of_one_are_trained_and_scored(base: Path, tmp_path: Path) -> None:
-    made = trainer(base, tmp_path)
-    made.fit()
-    assert (made.steps_an_epoch, made.steps, made.state.step) == (STEPS_AN_EPOCH, STEPS, STEPS)
-    assert made.state.examples == 3 * 40 + 3 * 8
-    assert len(scores(made)) == made.state.epochs_scored == 4
-    assert made.state.tokens > 3 * made.data_parallel.splits[TRAIN].starts[-1]
+    trainer = build_trainer(base, tmp_path)
+    trainer.fit()
+    assert (trainer.steps_an_epoch, trainer.steps, trainer.state.step) == (STEPS_AN_EPOCH, STEPS, STEPS)
+    assert trainer.state.examples == 3 * 40 + 3 * 8
+    assert len(scores(trainer)) == trainer.state.epochs_scored == 4
+    assert trainer.state.tokens > 3 * trainer.data_parallel.splits[TRAIN].starts[-1]
 
 
 def test_every_step_is_shown_with_its_loss(base: Path, tmp_path: Path) -> None:
     shown = []
-    made = trainer(base, tmp_path)
-    made.fit(lambda progress, loss: shown.append((progress.step, round(loss, 6))))
-    assert shown == [(event["step"], event["loss"]) for event in made.events if event["event"] == "step"]  # type: ignore[attr-defined]
+    trainer = build_trainer(base, tmp_path)
+    trainer.fit(lambda progress, loss: shown.append((progress.step, round(loss, 6))))
+    assert shown == [(event["step"], event["loss"]) for event in trainer.events if event["event"] == "step"]  # type: ignore[attr-defined]
 
 
 def test_scored_rows_have_a_class_and_its_probability(base: Path, tmp_path: Path) -> None:
-    made = trainer(base, tmp_path)
+    trainer = build_trainer(base, tmp_path)
     chosen = rows(20, seed=2)
-    scored = made.data_parallel.score(VALIDATION, name="test")
+    scored = trainer.data_parallel.score(VALIDATION, name="test")
     with torch.inference_mode():
-        logits = torch.cat([made.model(**chosen.batch([row])).logits for row in range(20)])
+        logits = torch.cat([trainer.model(**chosen.batch([row])).logits for row in range(20)])
     assert scored.predicted.tolist() == logits.argmax(dim=1).tolist()
     expected = logits.softmax(dim=1).max(dim=1).values.tolist()
     assert scored.confidence.tolist() == pytest.approx(expected, abs=1e-5)
@@ -130,25 +114,25 @@ def test_scored_rows_have_a_class_and_its_probability(base: Path, tmp_path: Path
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_loop_learns(base: Path, tmp_path: Path, threads: int) -> None:
-    made = trainer(base, tmp_path, settings={"num_train_epochs": 20}, threads=threads)
-    made.fit()
-    assert scores(made)[-1][0] >= 0.9
+    trainer = build_trainer(base, tmp_path, settings={"num_train_epochs": 20}, threads=threads)
+    trainer.fit()
+    assert scores(trainer)[-1][0] >= 0.9
     assert not list(tmp_path.iterdir()), "a short run needs no checkpoint"
 
 
 def test_the_first_loss_is_that_of_guessing(base: Path, tmp_path: Path) -> None:
-    made = trainer(base, tmp_path)
-    made.fit()
-    assert made.events[0]["loss"] == pytest.approx(math.log(2), abs=0.1)  # type: ignore[attr-defined]
+    trainer = build_trainer(base, tmp_path)
+    trainer.fit()
+    assert trainer.events[0]["loss"] == pytest.approx(math.log(2), abs=0.1)  # type: ignore[attr-defined]
 
 
 def test_scores_do_not_depend_on_the_batch_size(base: Path, tmp_path: Path) -> None:
     # The last batch of 8 is a smaller one, whose mean loss counts for less.
-    made = trainer(base, tmp_path)
-    made.fit()
+    trainer = build_trainer(base, tmp_path)
+    trainer.fit()
     noisy = rows(20, seed=3, noise=0.3)
     eight, all_at_once = (
-        evaluate(made.model, noisy, split="test", problem=CLASSES, batch_size=size).metrics.as_json()
+        evaluate(trainer.model, noisy, split="test", problem=CLASSES, batch_size=size).metrics.as_json()
         for size in (8, 20)
     )
     assert eight["loss"] == pytest.approx(all_at_once["loss"], rel=1e-5)
@@ -157,12 +141,12 @@ def test_scores_do_not_depend_on_the_batch_size(base: Path, tmp_path: Path) -> N
 
 def test_the_best_epoch_is_kept(base: Path, tmp_path: Path) -> None:
     # Labels by chance: what is learnt of them makes the scores worse again.
-    made = trainer(base, tmp_path, train=rows(40, seed=1, noise=0.5))
-    made.fit()
-    best = scores(made).index(max(scores(made))) + 1
-    assert (made.state.best_epoch, best < 4) == (best, True)
-    kept = weights(made)
-    short = trainer(base, tmp_path, train=rows(40, seed=1, noise=0.5), stop=StopAt(best * (STEPS_AN_EPOCH + 1)))
+    trainer = build_trainer(base, tmp_path, train=rows(40, seed=1, noise=0.5))
+    trainer.fit()
+    best = scores(trainer).index(max(scores(trainer))) + 1
+    assert (trainer.state.best_epoch, best < 4) == (best, True)
+    kept = weights(trainer)
+    short = build_trainer(base, tmp_path, train=rows(40, seed=1, noise=0.5), stop=StopAt(best * (STEPS_AN_EPOCH + 1)))
     with pytest.raises(StopRequested):
         short.fit()
     assert (short.state.step, weights(short)) == (best * STEPS_AN_EPOCH, kept)
@@ -170,7 +154,7 @@ def test_the_best_epoch_is_kept(base: Path, tmp_path: Path) -> None:
 
 def test_the_last_epoch_is_kept_where_scores_may_not_choose(base: Path, tmp_path: Path) -> None:
     noisy = rows(40, seed=1, noise=0.5)
-    chosen, last = (trainer(base, tmp_path, train=noisy, selects_epoch=selects) for selects in (True, False))
+    chosen, last = (build_trainer(base, tmp_path, train=noisy, selects_epoch=selects) for selects in (True, False))
     chosen.fit()
     last.fit()
     assert weights(chosen) != weights(last)
@@ -178,17 +162,17 @@ def test_the_last_epoch_is_kept_where_scores_may_not_choose(base: Path, tmp_path
 
 
 # One question a step, and one a batch that is scored, of which an epoch has one: 6 an epoch.
-@pytest.mark.parametrize("asked", [0, 1, 5, 6, 9, 17, 20, 21])
-def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(base: Path, tmp_path: Path, asked: int) -> None:
+@pytest.mark.parametrize("checks", [0, 1, 5, 6, 9, 17, 20, 21])
+def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(base: Path, tmp_path: Path, checks: int) -> None:
     noisy = rows(40, seed=1, noise=0.5)
-    whole = trainer(base, tmp_path, train=noisy)
+    whole = build_trainer(base, tmp_path, train=noisy)
     whole.fit()
-    stopped = trainer(base, tmp_path, train=noisy, stop=StopAt(asked))
+    stopped = build_trainer(base, tmp_path, train=noisy, stop=StopAt(checks))
     with pytest.raises(StopRequested):
         stopped.fit()
     checkpoint = stopped.checkpoints.latest()
     assert checkpoint is not None
-    resumed = trainer(base, tmp_path, train=noisy)
+    resumed = build_trainer(base, tmp_path, train=noisy)
     # Whatever random numbers were drawn in between do not matter.
     torch.rand(3)
     resumed.resume(checkpoint)
@@ -203,27 +187,27 @@ def test_dropout_is_another_at_each_step_and_for_each_seed(base: Path, tmp_path:
     frozen = {"per_device_train_batch_size": 40, "num_train_epochs": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
     losses = []
     for seed in (1, 2):
-        made = trainer(base, tmp_path, settings={**frozen, "seed": seed, "warmup_ratio": 0.0})
-        made.fit()
-        losses += [event["loss"] for event in made.events if event["event"] == "step"]  # type: ignore[attr-defined]
+        trainer = build_trainer(base, tmp_path, settings={**frozen, "seed": seed, "warmup_ratio": 0.0})
+        trainer.fit()
+        losses += [event["loss"] for event in trainer.events if event["event"] == "step"]  # type: ignore[attr-defined]
     assert len(set(losses)) == 4
 
 
 def test_only_the_newest_checkpoint_stays_and_it_is_whole(base: Path, tmp_path: Path) -> None:
-    made = trainer(base, tmp_path)
-    made.save()
-    made.fit()
-    made.save()
+    trainer = build_trainer(base, tmp_path)
+    trainer.save()
+    trainer.fit()
+    trainer.save()
     [left] = tmp_path.iterdir()
     assert left.name == f"checkpoint-{STEPS}"
     assert json.loads((left / "state.json").read_text())["fingerprint"] == "a"
 
 
 def test_a_checkpoint_that_was_being_written_is_not_taken(base: Path, tmp_path: Path) -> None:
-    made = trainer(base, tmp_path)
-    made.save()
+    trainer = build_trainer(base, tmp_path)
+    trainer.save()
     (tmp_path / ".partial-1").mkdir()
-    latest = made.checkpoints.latest()
+    latest = trainer.checkpoints.latest()
     assert latest is not None
     assert latest.name == "checkpoint-0"
     assert Checkpoints(tmp_path / "nowhere", fingerprint="a").latest() is None

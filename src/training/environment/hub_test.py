@@ -29,10 +29,10 @@ class Hub(BaseHTTPRequestHandler):
     """Answers every question with its status, and counts them."""
 
     status = 200
-    asked = 0
+    requests = 0
 
     def do_GET(self) -> None:
-        type(self).asked += 1
+        type(self).requests += 1
         self.send_response(self.status)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -44,7 +44,7 @@ class Hub(BaseHTTPRequestHandler):
 @contextmanager
 def serving(status: int) -> Iterator[tuple[str, type[Hub]]]:
     """A hub on the loopback interface: its address, and its handler."""
-    handler = type("Answering", (Hub,), {"status": status, "asked": 0})
+    handler = type("Answering", (Hub,), {"status": status, "requests": 0})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -77,7 +77,7 @@ def test_a_hub_that_answers_anything_can_be_asked(status: int, monkeypatch: pyte
     with serving(status) as (address, handler):
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         assert hub_has(RECIPE)
-        assert handler.asked == 1
+        assert handler.requests == 1
 
 
 def test_without_hub_and_cache_the_recipe_cannot_be_had() -> None:
@@ -94,7 +94,7 @@ def test_the_hub_is_not_asked_where_the_user_forbids_it(monkeypatch: pytest.Monk
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         assert not hub_has(RECIPE)
-        assert handler.asked == 0
+        assert handler.requests == 0
 
 
 def test_something_that_does_not_speak_http_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,4 +129,4 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatc
     with serving(200) as (address, handler):
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         assert not hub.go_offline_unless_reachable()
-        assert handler.asked == 0
+        assert handler.requests == 0

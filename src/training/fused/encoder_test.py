@@ -30,10 +30,10 @@ def test_the_parts_hold_every_weight_but_the_heads_once(kind: str) -> None:
         parts.embeddings,
         *(module for layer in parts.layers for module in (*layer.attention, *layer.feed_forward)),
     ]
-    found = [id(weight) for module in modules for weight in module.parameters()]
+    weights = [id(weight) for module in modules for weight in module.parameters()]
     encoder = getattr(model, kind)
     heads = {id(weight) for name, weight in encoder.named_parameters() if name.startswith("pooler")}
-    assert sorted(found) == sorted({id(weight) for weight in encoder.parameters()} - heads)
+    assert sorted(weights) == sorted({id(weight) for weight in encoder.parameters()} - heads)
 
 
 @pytest.mark.parametrize(("kind", "of_output"), [("bert", 0.2), ("roberta", 0.2), ("distilbert", 0.0)])

@@ -9,7 +9,7 @@ import torch
 
 from src.training.optimizer.deferred_adamw import DeferredAdamW
 
-# Processes are forked here, and threads do not survive that.
+# Threads do not survive a fork.
 torch.set_num_threads(1)
 
 STEPS = 400
@@ -127,6 +127,6 @@ def test_weights_and_state_are_seen_by_processes_forked_later() -> None:
     os.waitpid(process, 0)
     assert not torch.equal(weight[1], before[1])
     moved = weight.detach().clone()
-    # It is known here that the row is up to now.
+    # This process sees that the row is up to date.
     deferred.catch_up(torch.tensor([1]), done=7)
     assert torch.equal(weight, moved)

@@ -1,4 +1,4 @@
-"""Which weights move, how far, and that a run goes on from its state."""
+"""Which weights move, how far, and that a run resumes from its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from src.training.optimizer.optimizer import Optimizer
 from src.training.optimizer.schedule import Schedule
 
-WORDS, WIDTH = 10, 4
+TOKENS, WIDTH = 10, 4
 
 
 class Classifier(torch.nn.Module):
@@ -22,7 +22,7 @@ class Classifier(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.embedding = torch.nn.Embedding(WORDS, WIDTH)
+        self.embedding = torch.nn.Embedding(TOKENS, WIDTH)
         self.dense = torch.nn.Linear(WIDTH, WIDTH)
         self.LayerNorm = torch.nn.LayerNorm(WIDTH)
 
@@ -54,12 +54,12 @@ def optimizer_of(
         weight_decay=weight_decay,
         max_grad_norm=max_grad_norm,
         processes=processes,
-        max_token_ids=WORDS,
+        max_token_ids=TOKENS,
     )
 
 
 def batch(step: int) -> torch.Tensor:
-    """Few words of many; the last one is never read."""
+    """Few token ids of many; the last one is never read."""
     return torch.tensor([[step % 9, (step * step) % 9, 2]])
 
 
@@ -135,7 +135,7 @@ def test_a_step_returns_its_learning_rate() -> None:
     assert rates == [schedule(step) for step in range(4)]
 
 
-def test_a_run_goes_on_from_its_state_to_the_same_bits() -> None:
+def test_a_run_resumes_from_its_state_to_the_same_bits() -> None:
     whole, first_half = Classifier(), Classifier()
     train(whole, steps=8)
     first = optimizer_of(first_half, steps=8)

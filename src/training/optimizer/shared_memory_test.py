@@ -15,9 +15,9 @@ from src.training.optimizer.shared_memory import shared_zeros
 
 def test_it_is_zeros_of_the_shape_and_kind() -> None:
     for shape, dtype in (((3, 4), torch.float32), ((5,), torch.int64), ((2, 1, 3), torch.float32)):
-        made = shared_zeros(*shape, dtype=dtype)
-        assert (made.shape, made.dtype) == (shape, dtype)
-        assert not made.any()
+        memory = shared_zeros(*shape, dtype=dtype)
+        assert (memory.shape, memory.dtype) == (shape, dtype)
+        assert not memory.any()
 
 
 def test_there_may_be_nothing_to_share() -> None:
@@ -26,7 +26,7 @@ def test_there_may_be_nothing_to_share() -> None:
 
 
 def in_a_fork(do: Callable[[], None]) -> None:
-    """Calls a function in a process forked from here, and waits for its end."""
+    """Calls a function in a forked process and waits for its end."""
     process = os.fork()
     if not process:
         try:
@@ -37,16 +37,16 @@ def in_a_fork(do: Callable[[], None]) -> None:
 
 
 def test_either_process_sees_what_the_other_writes() -> None:
-    made = shared_zeros(4)
+    memory = shared_zeros(4)
     plain = torch.zeros(4)
-    made[0] = 1
+    memory[0] = 1
 
     def write() -> None:
-        made[1] = made[0] + 1
+        memory[1] = memory[0] + 1
         plain[1] = 5
 
     in_a_fork(write)
-    assert made.tolist() == [1, 2, 0, 0]
+    assert memory.tolist() == [1, 2, 0, 0]
     assert plain.tolist() == [0, 0, 0, 0]
 
 

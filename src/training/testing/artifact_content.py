@@ -1,4 +1,4 @@
-"""What every artifact of a recipe holds alike, whatever stopped the run on its way: for tests."""
+"""What all artifacts of a recipe have in common, however the runs were interrupted: for tests."""
 
 from __future__ import annotations
 

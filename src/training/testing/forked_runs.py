@@ -25,9 +25,9 @@ class Aim:
     """The instant just before a file operation.
 
     Attributes:
-        path: pattern that is found in the path of the operation that counting begins with.
+        path: pattern in the path of the operation that counting begins with.
         event: the kind of that operation, as `os.rename`; any by default.
-        operations: how many more operations, on whatever, there are before the instant.
+        operations: how many more operations, on any path, happen before the instant.
     """
 
     path: str
@@ -56,7 +56,7 @@ def load_libraries() -> None:
     # Compiles a thousand patterns, once a process.
     get_checkpoint_conversion_mapping("bert")
     if len([*Path("/proc/self/task").glob("*")]) > 1:
-        raise RuntimeError("this process has threads: a fork may find a lock held by one that it has not")
+        raise RuntimeError("this process has threads: a fork may inherit a lock held by one of them")
 
 
 def start(work: Callable[[], int], *, log: Path) -> int:
@@ -79,7 +79,7 @@ def start(work: Callable[[], int], *, log: Path) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        # Whoever forked has files and tests of its own, which are not to be ended twice.
+        # The forking process cleans up its own files and tests.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -130,8 +130,8 @@ def wait(process: int) -> int:
     """
     give_up = time.monotonic() + _GIVE_UP_SECONDS
     while True:
-        found, status = os.waitpid(process, os.WNOHANG)
-        if found:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() > give_up:
             os.kill(process, signal.SIGKILL)

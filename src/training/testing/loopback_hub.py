@@ -16,7 +16,7 @@ class LoopbackHub:
     """Serves folders as repositories, each at one commit.
 
     Attributes:
-        requests: paths asked for, in order.
+        requests: requested paths, in order.
     """
 
     def __init__(self, repositories: dict[str, tuple[str, Path]]) -> None:
@@ -43,10 +43,10 @@ class LoopbackHub:
             return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
         commit, folder = self.repositories[name]
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        asked = parts[len(name.split("/")) :]
-        if asked[:1] == ["tree"]:
-            return self._tree(folder, "/".join(asked[2:]))
-        if asked[:1] == ["paths-info"]:
+        action = parts[len(name.split("/")) :]
+        if action[:1] == ["tree"]:
+            return self._tree(folder, "/".join(action[2:]))
+        if action[:1] == ["paths-info"]:
             return _json([self._entry(folder, file) for file in files])
         info = {
             "id": name.partition("/")[2],

@@ -18,7 +18,7 @@ def called_from(folder: Path) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.MonkeyPatch.context() as patch:
-            # What Bazel says to a test would move the outputs and set a deadline.
+            # Bazel's variables for tests would move the outputs and set a deadline.
             for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
                 patch.delenv(name, raising=False)
             patch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
@@ -39,6 +39,6 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def json_lines(told: str) -> list[Any]:
+def json_lines(text: str) -> list[Any]:
     """Returns the content of JSON lines."""
-    return [json.loads(line) for line in told.splitlines()]
+    return [json.loads(line) for line in text.splitlines()]

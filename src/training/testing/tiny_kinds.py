@@ -15,15 +15,15 @@ from src.training.testing.tiny_model import VOCABULARY, WORDS, write_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-# Tokens that each kind reads, its special tokens among them.
-MOST_TOKENS = 40
+# Tokens that each kind reads, including special tokens.
+MAX_TOKENS = 40
 
 
 def build_tiny_kind(folder: Path, kind: str, *, seed: int = 0) -> Path:
     """Writes a base model without a head, and its tokenizer, as `from_pretrained` reads them; returns the folder.
 
     Args:
-        folder: is made.
+        folder: to create.
         kind: a name out of KINDS.
         seed: decides the weights.
     """
@@ -44,7 +44,7 @@ def _bert(folder: Path, **sizes: Any) -> PreTrainedConfig:
 
     write_tokenizer(folder)
     own: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    return BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=MOST_TOKENS, **(own | sizes))
+    return BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=MAX_TOKENS, **(own | sizes))
 
 
 def _minilm(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
@@ -63,7 +63,7 @@ def _distilbert(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
 
     write_tokenizer(folder)
     return DistilBertConfig(
-        vocab_size=len(VOCABULARY), max_position_embeddings=MOST_TOKENS, dim=16, n_layers=2, n_heads=4, hidden_dim=40
+        vocab_size=len(VOCABULARY), max_position_embeddings=MAX_TOKENS, dim=16, n_layers=2, n_heads=4, hidden_dim=40
     ), {}
 
 
@@ -73,7 +73,7 @@ def _roberta(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
     specials = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
     vocabulary, merges = _byte_pairs(specials)
     # The published limit, 512, goes with 514 positions.
-    RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=MOST_TOKENS).save_pretrained(folder)
+    RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS).save_pretrained(folder)
     return RobertaConfig(
         vocab_size=len(vocabulary),
         hidden_size=16,
@@ -81,7 +81,7 @@ def _roberta(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
         num_attention_heads=2,
         intermediate_size=32,
         # The first two are never reached: they are counted from the padding token's id on.
-        max_position_embeddings=MOST_TOKENS + 2,
+        max_position_embeddings=MAX_TOKENS + 2,
         type_vocab_size=1,
         pad_token_id=1,
     ), {}
@@ -104,7 +104,7 @@ def _modernbert(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
     names = dict(zip(("unk_token", "cls_token", "sep_token", "pad_token", "mask_token"), specials, strict=True))
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=MOST_TOKENS,
+        model_max_length=MAX_TOKENS,
         model_input_names=["input_ids", "attention_mask"],
         **names,
     ).save_pretrained(folder)
@@ -114,8 +114,8 @@ def _modernbert(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
         num_hidden_layers=3,
         num_attention_heads=2,
         intermediate_size=24,
-        max_position_embeddings=MOST_TOKENS,
-        # Fewer than there are tokens: most layers look at a few neighbours only.
+        max_position_embeddings=MAX_TOKENS,
+        # Fewer than the tokens: most layers attend to a few neighbours only.
         local_attention=8,
         **ids,
         bos_token_id=vocabulary["[CLS]"],
@@ -124,10 +124,10 @@ def _modernbert(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
 
 
 def build_tiny_decoder(folder: Path, kind: str, *, padding: bool) -> Path:
-    """Writes a model that was made to write on, as `build_tiny_kind` does an encoder.
+    """Writes a decoder, as `build_tiny_kind` does an encoder.
 
     Args:
-        folder: is made.
+        folder: to create.
         kind: "gpt2" or "llama".
         padding: whether its tokenizer names a padding token, as Qwen's does and GPT-2's and Llama's do not.
     """
@@ -136,13 +136,13 @@ def build_tiny_decoder(folder: Path, kind: str, *, padding: bool) -> Path:
 
     folder.mkdir(parents=True)
     vocabulary, merges = _byte_pairs(("<|endoftext|>",))
-    tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=merges, model_max_length=MOST_TOKENS)
+    tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS)
     if padding:
         tokenizer.pad_token = "<|endoftext|>"
     tokenizer.save_pretrained(folder)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "bos_token_id": 0, "eos_token_id": 0}
     own = {"gpt2": {}, "llama": {"intermediate_size": 32}}[kind]
-    config = AutoConfig.for_model(kind, vocab_size=len(vocabulary), max_position_embeddings=MOST_TOKENS, **sizes, **own)
+    config = AutoConfig.for_model(kind, vocab_size=len(vocabulary), max_position_embeddings=MAX_TOKENS, **sizes, **own)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)

@@ -34,7 +34,7 @@ def build_tiny_model(
     """Writes a model and its tokenizer as `from_pretrained` reads them; returns the folder.
 
     Args:
-        folder: is made.
+        folder: to create.
         seed: decides the weights.
         head: classes of a classification head; None: there is none, as in a base model.
         dtype: what the weights are stored as (default: float32).
@@ -92,9 +92,9 @@ def write_sentences(path: Path, *, rows: int, seed: int, noise: float = 0.0) -> 
         writer.writerow(("text", "label"))
         for row in range(rows):
             label = ("negative", "positive")[row % 2]
-            said = label if choose.random() >= noise else ("positive", "negative")[row % 2]
+            sentiment = label if choose.random() >= noise else ("positive", "negative")[row % 2]
             noun, very = choose.choice(("film", "story")), "very " * choose.randrange(6)
-            writer.writerow((f"the {noun} {row} was {very}{choose.choice(words[said])}", label))
+            writer.writerow((f"the {noun} {row} was {very}{choose.choice(words[sentiment])}", label))
     return path
 
 
@@ -104,7 +104,7 @@ def write_ratings(path: Path, *, rows: int, seed: int) -> Path:
     Args:
         path: the file.
         rows: how many.
-        seed: decides words and chance.
+        seed: decides words and noise.
     """
     choose = random.Random(seed)
     worth = {"great": 1.5, "fine": 0, "awful": -1.5}
@@ -118,9 +118,9 @@ def write_ratings(path: Path, *, rows: int, seed: int) -> Path:
 
 
 def write_pairs(path: Path, *, rows: int, seed: int) -> Path:
-    """Writes a CSV file with the columns first, second and label: what the second sentence says of a film.
+    """Writes a CSV file with the columns first, second and label: the label is the second sentence's opinion.
 
-    The first one says this or that, so who takes the one for the other is right half of the time.
+    The first one has an opinion by chance, so a model that confuses them is right half of the time.
 
     Args:
         path: the file.
@@ -132,7 +132,9 @@ def write_pairs(path: Path, *, rows: int, seed: int) -> Path:
         writer = csv.writer(file)
         writer.writerow(("first", "second", "label"))
         for row in range(rows):
-            said = ("bad", "good")[row % 2]
+            opinion = ("bad", "good")[row % 2]
             other = choose.choice(("bad", "good"))
-            writer.writerow((f"the story {row} is {other}", f"the film was {said}", ("negative", "positive")[row % 2]))
+            writer.writerow(
+                (f"the story {row} is {other}", f"the film was {opinion}", ("negative", "positive")[row % 2])
+            )
     return path

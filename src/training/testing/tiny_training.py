@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +31,22 @@ SETTINGS = TrainingSettings(
 )
 
 
-def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -> EncodedExamples:
-    """Token rows whose label is whether `good` stands in them."""
+def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False, noise: float = 0.0) -> EncodedExamples:
+    """Returns token rows whose label is whether `good` is in them.
+
+    Args:
+        number: of rows.
+        seed: decides the other tokens.
+        pairs: with token types.
+        values: labels as float32.
+        noise: share of wrong labels.
+    """
     random = np.random.default_rng(seed)
     labels = np.arange(number) % 2
     words = [[VOCABULARY.index(word) for word in CLASSES.class_names][label] for label in labels]
     texts = [[2, *random.integers(10, 40, random.integers(1, 8)), word, 3] for word in words]
     ids = np.concatenate(texts).astype(np.int32)
+    labels = np.where(random.random(number) < noise, 1 - labels, labels)
     return EncodedExamples(
         ids=ids,
         starts=np.cumsum([0, *map(len, texts)]),
@@ -47,22 +54,6 @@ def rows(number: int, *, seed: int, pairs: bool = False, values: bool = False) -
         pad_id=0,
         types=(ids % 2).astype(np.int8) if pairs else None,
     )
-
-
-@contextmanager
-def data_parallel_maker(base: Path) -> Iterator[Callable[..., DataParallel]]:
-    """Gives build_data_parallel for a model; ends afterwards what it made."""
-    made: list[DataParallel] = []
-
-    def one(**given: Any) -> DataParallel:
-        made.append(build_data_parallel(base, **given))
-        return made[-1]
-
-    try:
-        yield one
-    finally:
-        for each in made:
-            each.close()
 
 
 def build_data_parallel(
@@ -100,12 +91,11 @@ def build_data_parallel(
 
 
 class StopAt(StopSignal):
-    """Asks for a stop at the n-th time that it is asked."""
+    """Requests a stop after so many checks."""
 
-    def __init__(self, times: int) -> None:
-        """Takes how often it is asked before."""
+    def __init__(self, checks: int) -> None:
         super().__init__(deadline_seconds=None)
-        self.left = times
+        self.left = checks
 
     @property
     def status(self) -> str | None:
@@ -115,7 +105,7 @@ class StopAt(StopSignal):
 
 
 def train(data_parallel: DataParallel, *, first: int = 0, last: int | None = None) -> list[float]:
-    """Takes steps from `first` to before `last`; returns their losses. Leaves all weights settled."""
+    """Takes steps from `first` to before `last`; returns their losses. All weights are up to date afterwards."""
     last = data_parallel.steps if last is None else last
     losses = [data_parallel.step(step)[0] for step in range(first, last)]
     data_parallel.catch_up_all(done=last)
@@ -127,6 +117,6 @@ def weights(data_parallel: DataParallel) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in data_parallel.model.state_dict().items()}
 
 
-def bits(given: dict[str, torch.Tensor]) -> bytes:
+def bits(weights: dict[str, torch.Tensor]) -> bytes:
     """Returns weights as they lie in memory, to compare."""
-    return b"".join(value.numpy().tobytes() for value in given.values())
+    return b"".join(value.numpy().tobytes() for value in weights.values())
