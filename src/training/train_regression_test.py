@@ -74,7 +74,7 @@ def test_a_regression_is_told_to_people(values: Path, capsys: pytest.CaptureFixt
     )
     assert "ccuracy" not in printed
     assert "mean absolute error" in (again / "out" / "report.html").read_text()
-    assert "a regression)" in (again / "out" / "README.md").read_text()
+    assert "A regression model that predicts a number" in (again / "out" / "README.md").read_text()
     # The same recipe elsewhere: the same bits.
     for name in ("model.safetensors", "recipe.json", "config.json"):
         first, second = (hashlib.sha256((folder / "out" / name).read_bytes()) for folder in (values, again))
@@ -106,7 +106,7 @@ def test_a_regression_is_exported_and_compared_by_its_errors(values: Path, capsy
     assert check["mean_absolute_error"]["original"] == pytest.approx(mae, rel=1e-4)
     assert check["mean_absolute_error"]["onnx"] == pytest.approx(mae, rel=1e-3)
     printed = capsys.readouterr().out
-    assert "30 rows of test.csv: values off by at most" in printed
+    assert "30 rows of test.csv: values differ by at most" in printed
     assert "on average, 30 labelled rows" in printed
 
 
@@ -119,7 +119,7 @@ def test_a_wrong_export_of_a_regression_is_never_written(
     monkeypatch.setattr(OnnxClassifier, "score_batch", lambda self, batch: right(self, batch) + 0.01)
     flags = ("--model", "out", "--output", "wrong.onnx", "--check_file", "test.csv", "--label_column_name", "rating")
     assert run_in(values, export_onnx.main, *flags) == 1
-    assert "differs from the original (values of 30 rows off by up to 1.0e-02)" in capsys.readouterr().err
+    assert "differs from the original (values of 30 rows differ by up to 1.0e-02)" in capsys.readouterr().err
     assert not (values / "wrong.onnx").exists()
 
 

@@ -15,7 +15,7 @@ ROWS = {"train": 100, "validation": 30, "test": 20}
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A folder with a file per split; every text begins with its split."""
     for split, rows in ROWS.items():
         lines = (f"{split} film {row},{'good' if row % 2 else 'bad'}\n" for row in range(rows))
@@ -23,10 +23,10 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(here: Path, *given: str, **fields: Any) -> Task:
+def load(folder: Path, *given: str, **fields: Any) -> Task:
     """Loads the task of a recipe that names the train file and those given."""
     files = {f"{split}_file": f"{split}.csv" for split in ("train", *given)}
-    return load_task(Recipe(model_name_or_path="tiny", **{**files, **fields}), folder=here)
+    return load_task(Recipe(model_name_or_path="tiny", **{**files, **fields}), folder=folder)
 
 
 def roles(task: Task) -> list[tuple[int, str, set[str]]]:
@@ -35,50 +35,50 @@ def roles(task: Task) -> list[tuple[int, str, set[str]]]:
     return [(len(rows), rows.split, {text.split()[0] for text in rows.texts}) for rows in parts]
 
 
-def test_with_validation_and_test_rows_each_has_its_part(here: Path) -> None:
-    task = load(here, "validation", "test")
+def test_with_validation_and_test_rows_each_has_its_part(folder: Path) -> None:
+    task = load(folder, "validation", "test")
     assert roles(task) == [(100, "train", {"train"}), (30, "validation", {"validation"}), (20, "test", {"test"})]
     assert task.selects_epoch
 
 
-def test_with_test_rows_only_a_tenth_of_train_chooses_the_epoch(here: Path) -> None:
-    task = load(here, "test")
+def test_with_test_rows_only_a_tenth_of_train_chooses_the_epoch(folder: Path) -> None:
+    task = load(folder, "test")
     assert roles(task) == [(90, "train", {"train"}), (10, "validation", {"train"}), (20, "test", {"test"})]
     assert task.selects_epoch
 
 
-def test_with_validation_rows_only_they_are_final_and_choose_nothing(here: Path) -> None:
-    task = load(here, "validation")
+def test_with_validation_rows_only_they_are_final_and_choose_nothing(folder: Path) -> None:
+    task = load(folder, "validation")
     assert roles(task) == [(100, "train", {"train"}), *[(30, "validation", {"validation"})] * 2]
     assert not task.selects_epoch
 
 
-def test_with_validation_rows_only_a_named_fraction_of_train_chooses_the_epoch(here: Path) -> None:
-    task = load(here, "validation", validation_fraction=0.25)
+def test_with_validation_rows_only_a_named_fraction_of_train_chooses_the_epoch(folder: Path) -> None:
+    task = load(folder, "validation", validation_fraction=0.25)
     aside, final = (25, "validation", {"train"}), (30, "validation", {"validation"})
     assert roles(task) == [(75, "train", {"train"}), aside, final]
     assert task.selects_epoch
 
 
-def test_with_train_rows_only_a_tenth_is_final_and_chooses_nothing(here: Path) -> None:
-    task = load(here)
+def test_with_train_rows_only_a_tenth_is_final_and_chooses_nothing(folder: Path) -> None:
+    task = load(folder)
     assert roles(task) == [(90, "train", {"train"}), *[(10, "validation", {"train"})] * 2]
     assert task.validation == task.test
     assert not task.selects_epoch
 
 
-def test_no_epoch_is_chosen_where_the_recipe_does_not_want_it(here: Path) -> None:
-    assert not load(here, "validation", "test", load_best_model_at_end=False).selects_epoch
+def test_no_epoch_is_chosen_where_the_recipe_does_not_want_it(folder: Path) -> None:
+    assert not load(folder, "validation", "test", load_best_model_at_end=False).selects_epoch
 
 
-def test_rows_set_aside_are_not_trained_on_and_none_is_lost(here: Path) -> None:
-    task = load(here)
+def test_rows_set_aside_are_not_trained_on_and_none_is_lost(folder: Path) -> None:
+    task = load(folder)
     assert not set(task.train.texts) & set(task.test.texts)
     assert len(set(task.train.texts) | set(task.test.texts)) == 100
 
 
-def test_labels_stay_with_their_texts(here: Path) -> None:
-    for rows in (load(here).train, load(here, max_train_samples=7).train):
+def test_labels_stay_with_their_texts(folder: Path) -> None:
+    for rows in (load(folder).train, load(folder, max_train_samples=7).train):
         for text, label in zip(rows.texts, rows.labels, strict=True):
             assert label == int(text.split()[-1]) % 2
 
@@ -101,31 +101,31 @@ def test_phrases_of_one_sentence_are_never_on_both_sides(tmp_path: Path) -> None
     assert len(final) == 10
 
 
-def test_a_fraction_of_train_is_taken_beside_what_is_set_aside(here: Path) -> None:
-    task = load(here, "test", train_fraction=0.5)
+def test_a_fraction_of_train_is_taken_beside_what_is_set_aside(folder: Path) -> None:
+    task = load(folder, "test", train_fraction=0.5)
     assert len(task.train) == 50
     assert not set(task.train.texts) & set(task.validation.texts)
-    assert len(load(here, "validation", "test", train_fraction=0.5).train) == 50
+    assert len(load(folder, "validation", "test", train_fraction=0.5).train) == 50
 
 
-def test_the_seed_decides_which_rows_are_set_aside(here: Path) -> None:
-    assert load(here, seed=1) == load(here, seed=1)
-    assert load(here, seed=1).test != load(here, seed=2).test
+def test_the_seed_decides_which_rows_are_set_aside(folder: Path) -> None:
+    assert load(folder, seed=1) == load(folder, seed=1)
+    assert load(folder, seed=1).test != load(folder, seed=2).test
 
 
-def test_limits_cut_each_split_to_its_own_number(here: Path) -> None:
+def test_limits_cut_each_split_to_its_own_number(folder: Path) -> None:
     limits = {"max_train_samples": 40, "max_eval_samples": 12, "max_predict_samples": 8}
-    assert [rows for rows, _, _ in roles(load(here, "validation", "test", **limits))] == [40, 12, 8]
+    assert [rows for rows, _, _ in roles(load(folder, "validation", "test", **limits))] == [40, 12, 8]
     # Validation rows that give the final numbers are still validation rows.
-    assert [rows for rows, _, _ in roles(load(here, "validation", **limits))] == [40, 12, 12]
+    assert [rows for rows, _, _ in roles(load(folder, "validation", **limits))] == [40, 12, 12]
 
 
-def test_a_limit_takes_rows_by_chance_and_leaves_their_order(here: Path) -> None:
-    texts = load(here, "validation", max_train_samples=20).train.texts
+def test_a_limit_takes_rows_by_chance_and_leaves_their_order(folder: Path) -> None:
+    texts = load(folder, "validation", max_train_samples=20).train.texts
     numbers = [int(text.split()[-1]) for text in texts]
     assert numbers == sorted(numbers) != list(range(20))
-    assert load(here, "validation", max_train_samples=20, seed=1).train.texts != texts
-    assert len(load(here, "validation", max_train_samples=1000).train) == 100
+    assert load(folder, "validation", max_train_samples=20, seed=1).train.texts != texts
+    assert len(load(folder, "validation", max_train_samples=1000).train) == 100
 
 
 def test_too_few_rows_to_set_any_aside_are_refused(tmp_path: Path) -> None:
@@ -134,33 +134,33 @@ def test_too_few_rows_to_set_any_aside_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_limit_that_leaves_one_class_only_is_refused(here: Path) -> None:
+def test_a_limit_that_leaves_one_class_only_is_refused(folder: Path) -> None:
     with pytest.raises(RequestError, match="leaves rows of one label only"):
-        load(here, "validation", max_train_samples=1)
+        load(folder, "validation", max_train_samples=1)
 
 
-def test_content_changes_with_any_row_of_any_role(here: Path) -> None:
-    before = load(here, "validation", "test").content()
+def test_content_changes_with_any_row_of_any_role(folder: Path) -> None:
+    before = load(folder, "validation", "test").content()
     assert {role: part["rows"] for role, part in before.items()} == {"train": 100, "validation": 30, "test": 20}
-    (here / "test.csv").write_text((here / "test.csv").read_text().replace("film 3,good", "film 3,bad"))
-    after = load(here, "validation", "test").content()
+    (folder / "test.csv").write_text((folder / "test.csv").read_text().replace("film 3,good", "film 3,bad"))
+    after = load(folder, "validation", "test").content()
     assert [role for role in before if before[role] != after[role]] == ["test"]
 
 
-def test_labels_that_are_not_whole_numbers_make_it_a_regression(here: Path) -> None:
+def test_labels_that_are_not_whole_numbers_make_it_a_regression(folder: Path) -> None:
     lines = "".join(f"film {row},{row / 4}\n" for row in range(100))
-    (here / "train.csv").write_text("text,label\n" + lines)
-    task = load(here)
+    (folder / "train.csv").write_text("text,label\n" + lines)
+    task = load(folder)
     assert (task.labels.problem_type, len(task.train), len(task.test)) == ("regression", 90, 10)
     with pytest.raises(RequestError, match="leaves rows of one label only"):
-        load(here, max_train_samples=1)
-    assert load(here, problem_type="classification", validation_fraction=0.5).labels.problem_type == "classification"
+        load(folder, max_train_samples=1)
+    assert load(folder, problem_type="classification", validation_fraction=0.5).labels.problem_type == "classification"
 
 
-def test_whole_numbers_are_a_regression_where_the_recipe_says_so(here: Path) -> None:
-    (here / "train.csv").write_text("text,label\n" + "".join(f"film {row},{row % 5}\n" for row in range(100)))
-    assert load(here).labels.problem_type == "classification"
-    task = load(here, problem_type="regression")
+def test_whole_numbers_are_a_regression_where_the_recipe_says_so(folder: Path) -> None:
+    (folder / "train.csv").write_text("text,label\n" + "".join(f"film {row},{row % 5}\n" for row in range(100)))
+    assert load(folder).labels.problem_type == "classification"
+    task = load(folder, problem_type="regression")
     assert task.labels.problem_type == "regression"
     assert set(task.train.labels) == {0.0, 1.0, 2.0, 3.0, 4.0}
 

@@ -19,7 +19,7 @@ OWN_MODEL = ("--model_name_or_path", "embedded:minilm-l6")
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folder with files to train on, far from what Bazel says to a test."""
     for name in ("TEST_TIMEOUT", "TEST_UNDECLARED_OUTPUTS_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -131,11 +131,11 @@ def test_a_deadline_that_no_clock_reaches_is_refused(value: str) -> None:
     assert "deadline_seconds must be" in refusal("--recipe", "embedded", "--deadline_seconds", value)
 
 
-def test_a_saved_dataset_needs_no_model_named_as_a_file_needs_none(here: Path) -> None:
+def test_a_saved_dataset_needs_no_model_named_as_a_file_needs_none(user_folder: Path) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    datasets.Dataset.from_dict({"text": ["a film"], "label": [1]}).save_to_disk(here / "saved")
+    datasets.Dataset.from_dict({"text": ["a film"], "label": [1]}).save_to_disk(user_folder / "saved")
     for flag, name in (("--dataset_name", "./saved"), ("--train_file", "saved")):
         request = parse_request([flag, name], default_recipe=lambda: "embedded")
         assert getattr(request.recipe, flag[2:]) == name
@@ -147,15 +147,15 @@ def test_a_missing_file_is_reported_before_the_hub_is_asked() -> None:
     assert "no.csv does not exist" in refusal("--train_file", "no.csv")
 
 
-def test_a_mistake_in_a_recipe_file_and_one_in_a_flag_are_reported_together(here: Path) -> None:
-    (here / "mine.yaml").write_text("train_file: train.csv\nmodel_name_or_path: bert\nsed: 1\n")
+def test_a_mistake_in_a_recipe_file_and_one_in_a_flag_are_reported_together(user_folder: Path) -> None:
+    (user_folder / "mine.yaml").write_text("train_file: train.csv\nmodel_name_or_path: bert\nsed: 1\n")
     message = refusal("--recipe", "mine.yaml", "--threads", "many")
     assert "threads must be a whole number above 0, not 'many'" in message
     assert "sed is not a key of a recipe (did you mean seed?)" in message
 
 
-def test_a_recipe_file_without_model_or_rows_is_refused(here: Path) -> None:
-    (here / "mine.yaml").write_text("seed: 1\n")
+def test_a_recipe_file_without_model_or_rows_is_refused(user_folder: Path) -> None:
+    (user_folder / "mine.yaml").write_text("seed: 1\n")
     message = refusal("--recipe", "mine.yaml")
     assert "model_name_or_path is missing" in message
     assert "the rows to train on are missing" in message
@@ -207,13 +207,13 @@ def test_flags_win_over_the_recipe() -> None:
     assert parse("--recipe", "embedded", "--load_best_model_at_end", "false").recipe.load_best_model_at_end is False
 
 
-def test_paths_are_relative_to_the_folder_the_user_typed_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert working_folder() == here
-    assert parse("--recipe", "embedded", "--output_dir", "out").options.output_dir == here / "out"
+def test_paths_are_relative_to_the_folder_the_user_typed_in(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert working_folder() == user_folder
+    assert parse("--recipe", "embedded", "--output_dir", "out").options.output_dir == user_folder / "out"
     assert parse("--recipe", "embedded", "--output_dir", "/out").options.output_dir == Path("/out")
     monkeypatch.delenv("BUILD_WORKING_DIRECTORY")
-    monkeypatch.chdir(here.parent)
-    assert working_folder() == here.parent
+    monkeypatch.chdir(user_folder.parent)
+    assert working_folder() == user_folder.parent
 
 
 def test_a_test_stops_before_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
