@@ -62,7 +62,7 @@ def test_weights_make_the_rare_class_count(rare: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ("1,2,3", "class_weights has 3 numbers, and there are 2 classes: give one for each, in the order negative, "),
+        ("1,2,3", "class_weights has 3 numbers for 2 classes: give one for each, in the order negative, "),
         ("1,0", "class_weights must be none, balanced, or a number above 0 for each class"),
         ("balnced", "class_weights must be none, balanced, or a number above 0 for each class"),
     ],
