@@ -21,7 +21,7 @@ class RunFolders:
 
     Attributes:
         output: where the artifact goes.
-        resume_from: the checkpoint to go on from.
+        resume_from: the checkpoint to resume from.
     """
 
     output: Path
@@ -34,7 +34,7 @@ def open_run_folders(options: RunOptions, *, recipe_name: str, fingerprint: str)
     """Takes the folders of a run.
 
     Args:
-        options: name the output folder, and whether to go on from a checkpoint.
+        options: name the output folder, and whether to resume from a checkpoint.
         recipe_name: names the output folder where the options do not.
         fingerprint: of the recipe.
 

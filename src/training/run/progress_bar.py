@@ -1,4 +1,4 @@
-"""How far training has come: a progress bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of training: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ log = logging.getLogger("finetune")
 
 
 class StepDisplay(Protocol):
-    """Told of each step."""
+    """Called after each step."""
 
-    def __call__(self, done: TrainerState, loss: float) -> None:
-        """Takes how far the run has come and the loss of the last step."""
+    def __call__(self, state: TrainerState, loss: float) -> None:
+        """Shows the state of the run and the loss of its last step."""
 
 
 @contextmanager
 def step_display(steps: int, *, console: Console | None = None) -> Iterator[StepDisplay]:
-    """Yields what the loop tells of each step. However the block ends, the terminal is left as it was.
+    """Yields what to call after each step. However the block ends, the terminal is left as it was.
 
     Args:
         steps: of the whole run.
-        console: where a bar is drawn; by default standard output if it is a terminal that can, else there are lines.
+        console: for the bar; by default standard output if it is a terminal that can draw one, else there are lines.
     """
     console = console or _terminal()
     if console is None:
@@ -45,7 +45,7 @@ def step_display(steps: int, *, console: Console | None = None) -> Iterator[Step
     # No thread of rich's own draws: it would take time from training, and go on after a signal.
     bar = Progress(
         BarColumn(bar_width=None),
-        TextColumn("step {task.completed:,.0f} of {task.total:,.0f}  {task.fields[told]}", markup=False),
+        TextColumn("step {task.completed:,.0f} of {task.total:,.0f}  {task.fields[speed]}", markup=False),
         console=console,
         auto_refresh=False,
         expand=True,
@@ -58,7 +58,7 @@ def step_display(steps: int, *, console: Console | None = None) -> Iterator[Step
 
 
 def _terminal() -> Console | None:
-    # Not rich's own guess: FORCE_COLOR, which it heeds, stands in many a CI whose log is no terminal.
+    # Not rich's own guess: it obeys FORCE_COLOR, which many a CI sets whose log is not a terminal.
     console = Console()
     return console if sys.stdout.isatty() and not console.is_dumb_terminal else None
 
@@ -67,45 +67,44 @@ class PlainLines:
     """A line every five seconds, and one for the last step."""
 
     def __init__(self, steps: int) -> None:
-        """Takes the steps of the whole run."""
         self._steps = steps
         self._losses = 0.0
         self._first, self._shown = -1, 0.0
 
-    def __call__(self, done: TrainerState, loss: float) -> None:
-        """Counts the step's loss in; prints if it is time."""
+    def __call__(self, state: TrainerState, loss: float) -> None:
+        """Adds the step's loss; prints if it is time."""
         if self._first < 0:
-            self._first, self._shown = done.step - 1, done.seconds
+            self._first, self._shown = state.step - 1, state.seconds
         self._losses += loss
-        if done.seconds - self._shown < _LINE_SECONDS and done.step != self._steps:
+        if state.seconds - self._shown < _LINE_SECONDS and state.step != self._steps:
             return
-        mean = self._losses / (done.step - self._first)
-        log.info("step %s of %s  %s", f"{done.step:,}", f"{self._steps:,}", _told(done, steps=self._steps, loss=mean))
-        self._losses, self._first, self._shown = 0.0, done.step, done.seconds
+        mean = self._losses / (state.step - self._first)
+        log.info(
+            "step %s of %s  %s", f"{state.step:,}", f"{self._steps:,}", _speed(state, steps=self._steps, loss=mean)
+        )
+        self._losses, self._first, self._shown = 0.0, state.step, state.seconds
 
 
 class BarDisplay:
     """A bar that is drawn at most four times a second."""
 
     def __init__(self, steps: int, *, bar: Progress) -> None:
-        """Takes the steps of the whole run and the bar."""
         self._steps, self._bar = steps, bar
-        self._task = bar.add_task("", total=steps, told="")
+        self._task = bar.add_task("", total=steps, speed="")
         self._loss: float | None = None
         self._shown = float("-inf")
 
-    def __call__(self, done: TrainerState, loss: float) -> None:
-        """Counts the step's loss in; draws if it is time."""
+    def __call__(self, state: TrainerState, loss: float) -> None:
+        """Adds the step's loss; draws if it is time."""
         self._loss = loss if self._loss is None else self._loss + _LOSS_WEIGHT * (loss - self._loss)
-        if done.seconds - self._shown < _BAR_SECONDS and done.step != self._steps:
+        if state.seconds - self._shown < _BAR_SECONDS and state.step != self._steps:
             return
-        self._shown = done.seconds
-        told = _told(done, steps=self._steps, loss=self._loss)
-        self._bar.update(self._task, completed=done.step, told=told)
+        self._shown = state.seconds
+        self._bar.update(self._task, completed=state.step, speed=_speed(state, steps=self._steps, loss=self._loss))
         self._bar.refresh()
 
 
-def _told(done: TrainerState, *, steps: int, loss: float) -> str:
-    seconds = max(done.seconds, 1e-9)
-    left = seconds * (steps / done.step - 1)
-    return f"loss {loss:.4f}  {done.examples / seconds:,.0f} examples a second  {duration(left)} left"
+def _speed(state: TrainerState, *, steps: int, loss: float) -> str:
+    seconds = max(state.seconds, 1e-9)
+    left = seconds * (steps / state.step - 1)
+    return f"loss {loss:.4f}  {state.examples / seconds:,.0f} examples a second  {duration(left)} left"

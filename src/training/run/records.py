@@ -1,4 +1,4 @@
-"""The files that tell of a run: to programs metrics.json and recipe.json, to people the report and the model card."""
+"""The records of a run: metrics.json and recipe.json for programs, the report and the model card for people."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _write_metrics(folder: Path, *, before: Metrics, effort: Mapping[str, Any], 
 
 
 def training_effort(trainer: Trainer, *, threads: int, device: str) -> dict[str, Any]:
-    """Returns what training has taken so far, as metrics.json holds it: times in seconds, memory in bytes."""
+    """Returns the cost of training so far, as metrics.json holds it: times in seconds, memory in bytes."""
     now = trainer.state
     seconds = max(now.seconds, 1e-9)
     return {

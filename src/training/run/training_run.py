@@ -1,4 +1,4 @@
-"""One run from its inputs to the committed artifact: the order of things, and what is told of them."""
+"""One run from its inputs to the committed artifact, in the order in which things happen."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ log = logging.getLogger("finetune")
 
 
 class TrainingRun:
-    """A run. Its state is what the steps of `run` hand on to one another."""
+    """A run. Its state is what the steps of `run` pass on to one another."""
 
     def __init__(self, request: Request, *, resolved: ResolvedRun, stop: StopSignal) -> None:
-        """Takes the request with its inputs.
+        """Takes the output folder.
 
         Raises:
             RequestError: the output folder is not free, or a checkpoint does not fit.
@@ -90,7 +90,7 @@ class TrainingRun:
                 self.events.close()
 
     def _train_and_finish(self, trainer: Trainer, tokenizer: Any, *, before: Scored) -> Path:
-        """Trains and commits; whatever ends it early, the same command can go on from there."""
+        """Trains and commits; whatever ends it early, the same command resumes from there."""
         try:
             self._train(trainer)
             return self._finish(trainer, tokenizer, before=before)
@@ -107,8 +107,8 @@ class TrainingRun:
             )
             raise
         except Exception:
-            # Trained, and then no room on the disk, say: the same command is to go on from here, not to train again.
-            # Where the checkpoint does not fit either, the first error is the one to tell.
+            # Trained, and then the disk is full, say: the same command is to resume here, not to train again.
+            # Where the checkpoint does not fit either, the first error is the one to report.
             if trainer.is_done:
                 with contextlib.suppress(OSError):
                     trainer.save()

@@ -18,7 +18,7 @@ _MAX_PRINTED_CLASSES, _NAME_WIDTH = 12, 16
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """Scores on one split. Precision, recall and F1 are means over the classes (macro)."""
+    """See `Metrics`. Precision, recall and F1 are means over the classes (macro)."""
 
     split: str
     examples: int
@@ -33,11 +33,9 @@ class ClassMetrics:
 
     @property
     def brief(self) -> str:
-        """The scores in the line about an epoch."""
         return f"accuracy {self.accuracy:.4f}, loss {self.loss:.4f}"
 
     def lines(self) -> list[str]:
-        """Returns the scores for the console, line by line."""
         low, high = self.accuracy_ci95
         return [
             f"Examples: {self.examples:,} ({self.split})",
@@ -60,7 +58,6 @@ class ClassMetrics:
         ]
 
     def card_scores(self) -> list[CardScore]:
-        """Returns the scores for the model card."""
         return [
             CardScore("accuracy", f"{self.accuracy:.4f}", "accuracy", self.accuracy),
             CardScore("95 % interval", "{:.4f} to {:.4f}".format(*self.accuracy_ci95)),
@@ -69,11 +66,9 @@ class ClassMetrics:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the fields as metrics.json holds them."""
         return dataclasses.asdict(self)
 
     def as_event(self) -> dict[str, Any]:
-        """Returns the scores as events.jsonl holds them after each epoch."""
         return {"accuracy": self.accuracy, "loss": self.loss}
 
 

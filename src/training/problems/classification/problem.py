@@ -23,7 +23,7 @@ _MAX_LISTED_WEIGHTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """See `Problem`. Labels are class indices, int64 [examples].
+    """See `Problem`: the loss is the cross entropy, in nats; labels are class indices, int64 [examples].
 
     Attributes:
         class_names: by index.
@@ -39,18 +39,15 @@ class Classification:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The classes."""
         return self.class_names
 
     def loss_sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Returns the cross entropy, in nats."""
         from torch.nn import functional
 
         weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
         return functional.cross_entropy(logits, labels, weight=weights, reduction="sum")
 
     def mass(self, labels: torch.Tensor) -> float:
-        """Returns the sum of the examples' class weights; without weights, their number."""
         if self.class_weights is None:
             return float(len(labels))
         import torch
@@ -58,7 +55,6 @@ class Classification:
         return float(torch.tensor(self.class_weights, dtype=torch.float64)[labels.cpu()].sum())
 
     def score(self, logits: np.ndarray, labels: np.ndarray, *, split: str) -> Scored:
-        """Scores the most probable classes."""
         import torch
 
         outputs, true = torch.tensor(logits), torch.from_numpy(labels)
@@ -82,18 +78,15 @@ class Classification:
         return float(weights @ np.diag(counts) / (weights @ counts.sum(axis=1))), -metrics.loss
 
     def compare(self, *, before: np.ndarray, after: np.ndarray, true: np.ndarray) -> McNemar:
-        """Compares the predicted classes."""
         return compare_classes(before=before, after=after, true=true)
 
     def settings_lines(self) -> list[str]:
-        """Returns the class weights, if there are any."""
         if self.class_weights is None:
             return []
         weights = (f"{name} {weight:.4g}" for name, weight in zip(self.class_names, self.class_weights, strict=True))
         return [f"Class weights: {', '.join(itertools.islice(weights, _MAX_LISTED_WEIGHTS))}"]
 
     def answer(self, logits: torch.Tensor) -> str:
-        """Names the predicted class."""
         return f"Predicted class: {self.class_names[int(logits.argmax())]}"
 
     def describe_model(self, *, pairs: bool) -> str:
@@ -103,5 +96,4 @@ class Classification:
         return f"A classifier of pairs of texts ({names})" if pairs else f"A text classifier ({names})"
 
     def page_view(self, run: FinishedRun) -> dict[str, Any]:
-        """Returns what the template is filled with."""
         return page_view(run)

@@ -18,7 +18,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class ValueMetrics:
-    """Scores on one split.
+    """See `Metrics`.
 
     Attributes:
         loss: mean squared error, as training minimises it.
@@ -42,11 +42,9 @@ class ValueMetrics:
 
     @property
     def brief(self) -> str:
-        """The scores in the line about an epoch."""
         return f"mean absolute error {self.mae:.4f}, loss {self.loss:.4f}"
 
     def lines(self) -> list[str]:
-        """Returns the scores for the console, line by line."""
         interval = "" if self.mae_ci95 is None else " (95% interval {:.4f} to {:.4f})".format(*self.mae_ci95)
         pearson, spearman, r2 = map(number_or_dash, (self.pearson, self.spearman, self.r2))
         return [
@@ -57,7 +55,6 @@ class ValueMetrics:
         ]
 
     def card_scores(self) -> list[CardScore]:
-        """Returns the scores for the model card."""
         interval = "-" if self.mae_ci95 is None else "{:.4f} to {:.4f}".format(*self.mae_ci95)
         return [
             CardScore("mean absolute error", number_or_dash(self.mae), "mae", self.mae),
@@ -69,11 +66,9 @@ class ValueMetrics:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the fields as metrics.json holds them."""
         return dataclasses.asdict(self)
 
     def as_event(self) -> dict[str, Any]:
-        """Returns the scores as events.jsonl holds them after each epoch."""
         return {"mae": self.mae, "mae_ci95": self.mae_ci95, "pearson": self.pearson, "loss": self.loss}
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Regression:
-    """See `Problem`. Labels are values, float32 [examples].
+    """See `Problem`: the loss is the squared error; labels are values, float32 [examples].
 
     Attributes:
         label_name: what the number is, as its column is named.
@@ -33,22 +33,18 @@ class Regression:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The label's name."""
         return (self.label_name,)
 
     def loss_sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Returns the squared error."""
         from torch.nn import functional
 
         # Without the squeeze, [examples, 1] against [examples] would be a difference of every pair of examples.
         return functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype), reduction="sum")
 
     def mass(self, labels: torch.Tensor) -> float:
-        """Returns the number of examples."""
         return float(len(labels))
 
     def score(self, logits: np.ndarray, labels: np.ndarray, *, split: str) -> Scored:
-        """Scores the values."""
         import torch
 
         outputs, true = torch.tensor(logits), torch.from_numpy(labels)
@@ -58,19 +54,15 @@ class Regression:
         return Scored(metrics=metrics, predicted=predicted, confidence=np.ones(len(labels), np.float32))
 
     def merit(self, metrics: ValueMetrics) -> tuple[float, ...]:
-        """Returns (negative loss,)."""
         return (-metrics.loss,)
 
     def compare(self, *, before: np.ndarray, after: np.ndarray, true: np.ndarray) -> Wilcoxon:
-        """Compares the absolute errors."""
         return compare_values(before=before, after=after, true=true)
 
     def settings_lines(self) -> list[str]:
-        """None."""
         return []
 
     def answer(self, logits: torch.Tensor) -> str:
-        """Gives the predicted value."""
         return f"Predicted value: {float(logits):.4f}"
 
     def describe_model(self, *, pairs: bool) -> str:
@@ -78,5 +70,4 @@ class Regression:
         return f"A regression model that predicts a number ({self.label_name}) for {'pairs of ' if pairs else ''}texts"
 
     def page_view(self, run: FinishedRun) -> dict[str, Any]:
-        """Returns what the template is filled with."""
         return page_view(run)
