@@ -107,7 +107,7 @@ def test_a_regression_is_exported_and_compared_by_its_errors(values: Path, capsy
     assert check["mean_absolute_error"]["onnx"] == pytest.approx(mae, rel=1e-3)
     printed = capsys.readouterr().out
     assert "30 rows of test.csv: values differ by at most" in printed
-    assert "on average, 30 labelled rows" in printed
+    assert "(mean absolute, 30 labelled rows)" in printed
 
 
 def test_a_wrong_export_of_a_regression_is_never_written(
