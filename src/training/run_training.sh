@@ -22,7 +22,7 @@ if [[ -n "${TEST_UNDECLARED_OUTPUTS_DIR:-}" ]]; then
   # The checkpoint of a run that was stopped: //src/remote:collect has put it there.
   resume="$(dirname "${BASH_SOURCE[0]}")/resume/model.checkpoint"
   if [[ -d "$resume" ]]; then
-    echo "run_training: going on from src/training/resume; to start anew, remove that folder"
+    echo "run_training: going on from src/training/resume; to start over, remove that folder"
     cp -rL "$resume" "$TEST_UNDECLARED_OUTPUTS_DIR/"
     chmod -R u+w "$TEST_UNDECLARED_OUTPUTS_DIR/model.checkpoint"
   fi
