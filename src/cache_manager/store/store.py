@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -68,6 +69,8 @@ class Store(Entries):
         try:
             self.layout.quarantine.mkdir(parents=True, exist_ok=True)
             self.path(finding.key).rename(quarantined)
+            # It is kept for a week from now on, and a rename leaves the folder's time as it was.
+            os.utime(quarantined)
         except OSError as error:
             # Gone already, or a cache that may only be read.
             log.debug("cache: %s stays where it is (%s)", finding.key, error)
