@@ -145,7 +145,8 @@ def test_another_recipe_is_refused(folder: Path) -> None:
         Checkpoints(folder, fingerprint="b").latest()
 
 
-@pytest.mark.parametrize("found", [None, 99])
+# 5: the optimizer's square roots were not exact; going on would end in bits of neither version.
+@pytest.mark.parametrize("found", [None, 5, 99])
 def test_another_version_of_the_format_is_refused(
     folder: Path, found: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

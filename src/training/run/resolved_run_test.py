@@ -12,6 +12,7 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.recipes.recipe import Recipe
+from src.training.run import resolved_run
 from src.training.run.resolved_run import ResolvedRun, resolve_run
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
@@ -84,6 +85,14 @@ def test_every_label_matters(here: Path, name: str) -> None:
     content = (here / name).read_text()
     (here / name).write_text(content.replace("negative", "positive", 1))
     assert resolve(here).fingerprint != before
+
+
+def test_the_version_of_the_trainer_matters(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = resolve(here)
+    # 1 had no field: square roots that were not exact.
+    assert before.deciding["trainer"] == 2
+    monkeypatch.setattr(resolved_run, "TRAINER_VERSION", 3)
+    assert resolve(here).fingerprint != before.fingerprint
 
 
 def test_the_base_weights_matter(here: Path) -> None:
