@@ -14,8 +14,9 @@ EMULATED_CPUS = ("EPYC-Milan", "Haswell")
 _EMULATOR = "qemu-x86_64"
 
 
-class NoEmulatorError(Exception):
-    """qemu is not installed."""
+def missing_emulator() -> str | None:
+    """Returns what to install, as a sentence; None where it is installed."""
+    return None if shutil.which(_EMULATOR) else f"{_EMULATOR} is not installed: apt-get install qemu-user"
 
 
 def run_on(cpu: str | None, module: str, *arguments: str) -> Any:
@@ -27,15 +28,11 @@ def run_on(cpu: str | None, module: str, *arguments: str) -> Any:
         *arguments: its command line.
 
     Raises:
-        NoEmulatorError: qemu is not installed.
         subprocess.CalledProcessError: the program failed.
     """
-    emulator = shutil.which(_EMULATOR)
-    if emulator is None:
-        raise NoEmulatorError(f"{_EMULATOR} is not installed: apt-get install qemu-user")
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(
-        command if cpu is None else [emulator, "-cpu", cpu, *command],
+        command if cpu is None else [_EMULATOR, "-cpu", cpu, *command],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from src.training.bits.emulation import EMULATED_CPUS, NoEmulatorError, run_on
+from src.training.bits.emulation import EMULATED_CPUS, missing_emulator, run_on
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> None:
+    if (sentence := missing_emulator()) is not None:
+        pytest.fail(sentence, pytrace=False)
 
 
 @pytest.fixture(scope="module")
 def native() -> dict[str, str]:
-    try:
-        found: dict[str, str] = run_on(None, "src.training.bits.operations")
-    except NoEmulatorError as error:
-        pytest.fail(str(error), pytrace=False)
+    found: dict[str, str] = run_on(None, "src.training.bits.operations")
     return found
 
 

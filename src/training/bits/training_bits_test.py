@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
-from src.training.bits.emulation import EMULATED_CPUS, NoEmulatorError, run_on
+from src.training.bits.emulation import EMULATED_CPUS, missing_emulator, run_on
 from src.training.bits.trainings import TRAININGS, write_material
 
 
 def train_on(cpu: str | None, material: Path) -> Any:
     return run_on(cpu, "src.training.bits.trainings", str(material), str(material.parent / str(cpu)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> None:
+    if (sentence := missing_emulator()) is not None:
+        pytest.fail(sentence, pytrace=False)
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +28,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def native(material: Path) -> Any:
-    try:
-        return train_on(None, material)
-    except NoEmulatorError as error:
-        pytest.fail(str(error), pytrace=False)
+    return train_on(None, material)
 
 
 @pytest.mark.parametrize("cpu", EMULATED_CPUS)
