@@ -21,6 +21,7 @@ LAYERS = [
     ["src/training/run"],
     ["src/training"],
     ["src/training/testing"],
+    ["src/training/bits"],
     # cache_manager: recipe -> key -> store
     ["src/cache_manager/store", "src/cache_manager:hub", "src/cache_manager:loading"],
     ["src/cache_manager/keys", "src/cache_manager/sharing"],

@@ -11,7 +11,7 @@ import pytest
 
 SRC = Path(__file__).parent
 # Rooms that only tests import: their own imports and those of tests go anywhere.
-FOR_TESTS = {"testing", "end_to_end"}
+FOR_TESTS = {"bits", "testing", "end_to_end"}
 # A program that fills a cache with the entries that tests use.
 BENCHMARK = "src.cache_manager.benchmark"
 

@@ -39,7 +39,7 @@ def commit(store: Store, key: Key, tmp_path: Path) -> None:
 def test_the_fields_of_the_key_are_those_that_the_trainer_hashes(asked: Request, tmp_path: Path) -> None:
     """If this fails, the trainer's fingerprint has an ingredient that why-miss does not show."""
     run = run_key(resolved(asked, tmp_path)).document["run"]
-    deciding = {name: run[name] for name in ("settings", "threads", "selects_epoch", "model", "data")}
+    deciding = {name: run[name] for name in ("trainer", "settings", "threads", "selects_epoch", "model", "data")}
     canonical = json.dumps(deciding, sort_keys=True, ensure_ascii=False)
     assert hashlib.sha256(canonical.encode()).hexdigest() == run["fingerprint"]
 

@@ -12,7 +12,10 @@ _CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "model name")
 # Instruction sets that torch's libraries choose their code by.
 _ISA = ("sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512", "amx")
 # Variables with which people choose that code themselves.
-_OVERRIDES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+_OVERRIDES = (
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE"),
+    "NPY_DISABLE_CPU_FEATURES",
+)
 
 
 def deciding_machine(reproducible: str) -> dict[str, Any]:

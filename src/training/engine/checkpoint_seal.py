@@ -15,8 +15,9 @@ from src.cli.errors import RequestError
 from src.disk.durable import canonical_json, file_sha256
 
 STATE_FILE = "state.json"
-# Incremented when an older trainer could not resume from what this one writes, or the other way round.
-FORMAT = 5
+# Incremented when an older trainer could not resume from what this one writes, or the other way round, to
+# the same bits.
+FORMAT = 6
 
 
 class DamagedError(Exception):

@@ -145,7 +145,8 @@ def test_another_recipe_is_refused(folder: Path) -> None:
         Checkpoints(folder, fingerprint="b").latest()
 
 
-@pytest.mark.parametrize("version", [None, 99])
+# 5: the optimizer's square roots were not exact; resuming would end in bits of neither version.
+@pytest.mark.parametrize("version", [None, 5, 99])
 def test_another_version_of_the_format_is_refused(
     folder: Path, version: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

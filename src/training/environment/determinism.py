@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 from src.cli.errors import RequestError
@@ -16,6 +17,9 @@ _PORTABLE_ENVIRONMENT = {
     "MKL_CBWR": "COMPATIBLE",
     # numpy's: with this, OpenBLAS runs the same kernels on every CPU that has AVX2, at full speed.
     "OPENBLAS_CORETYPE": "Haswell",
+    # numpy's own: with AVX-512 a dozen of its functions have other bits (float32 power, log1p; float64 exp, log).
+    # The names are numpy 2.4's; determinism_test notices a numpy that has others.
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
 # libgomp's threads wait for one another by spinning, by default 300,000 times. With a neighbour on one of 2 cores a
 # step of bert-tiny then took 613 ms; with this count it took 35 to 46, and on quiet cores 16 instead of 14.5.
@@ -37,7 +41,7 @@ def prepare_environment(reproducible: str) -> None:
         return
     wrong = {name for name, value in _PORTABLE_ENVIRONMENT.items() if os.environ.get(name) != value}
     if wrong and sys.modules.keys() & {"numpy", "torch"}:
-        settings = " ".join(f"{name}={value}" for name, value in _PORTABLE_ENVIRONMENT.items())
+        settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in _PORTABLE_ENVIRONMENT.items())
         raise RequestError(
             f"reproducible=portable needs {settings} in the environment before numpy and torch are imported"
         )

@@ -52,6 +52,19 @@ for library in threadpool_info():
     assert pin_in_a_process("pin('portable')" + program) == ["pinned", "openblas", "Haswell", "1"]
 
 
+def test_portable_leaves_numpy_no_instructions_above_the_common_floor() -> None:
+    # A warning would be of a name that this numpy does not know: from 2.4 on AVX512F and the like are X86_V4.
+    program = """
+import warnings
+warnings.simplefilter("error")
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+disabled = os.environ["NPY_DISABLE_CPU_FEATURES"].split()
+print(*(name for name in __cpu_dispatch__ if name not in disabled))
+print(*(name for name in __cpu_dispatch__ if __cpu_features__[name]))
+"""
+    assert pin_in_a_process("pin('portable')" + program) == ["pinned", "X86_V3", "X86_V3"]
+
+
 @pytest.mark.parametrize("kind", ["machine", "portable", "off"])
 def test_threads_wait_briefly_and_numpy_starts_none(kind: str) -> None:
     program = f"pin('{kind}'); print(*(os.environ[name] for name in ('GOMP_SPINCOUNT', 'OPENBLAS_NUM_THREADS')))"

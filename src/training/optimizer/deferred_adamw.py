@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from src.training.optimizer.exact_sqrt import exact_sqrt
 from src.training.optimizer.shared_memory import shared_zeros
 
 _BETA1, _BETA2 = 0.9, 0.999
@@ -79,7 +80,7 @@ class DeferredAdamW:
         mean, square = self._mean[rows], self._square[rows]
         with torch.no_grad():
             moved = self.weight[rows] * decays.float().unsqueeze(1)
-            moved -= moves.float().unsqueeze(1) * mean / (square.sqrt() + _eps(done))
+            moved -= moves.float().unsqueeze(1) * mean / (exact_sqrt(square) + _eps(done))
             self.weight.index_copy_(0, rows, moved)
         self._mean.index_copy_(0, rows, mean * (_BETA1**missed).float().unsqueeze(1))
         self._square.index_copy_(0, rows, square * (_BETA2**missed).float().unsqueeze(1))
@@ -98,7 +99,7 @@ class DeferredAdamW:
         square = self._square[rows].mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
         with torch.no_grad():
             moved = self.weight[rows].mul_(decay)
-            moved.addcdiv_(mean, square.sqrt().add_(_eps(done + 1)), value=-float(self._moves[done + 1]))
+            moved.addcdiv_(mean, exact_sqrt(square).add_(_eps(done + 1)), value=-float(self._moves[done + 1]))
             self.weight.index_copy_(0, rows, moved)
         self._mean.index_copy_(0, rows, mean)
         self._square.index_copy_(0, rows, square)

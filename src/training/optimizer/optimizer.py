@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,7 @@ class Optimizer:
 
     def _clipping(self) -> float:
         """Returns the factor that scales the whole gradient down to the maximum norm."""
-        norm = float(self._norms.sum().sqrt())
+        norm = math.sqrt(float(self._norms.sum()))
         return min(1.0, self._max_grad_norm / (norm + 1e-6)) if self._max_grad_norm else 1.0
 
     def catch_up_all(self, *, done: int) -> None:

@@ -22,6 +22,8 @@ from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import Recipe
 
 SCHEMA = 2
+# Raised when the same settings and inputs give other weights than before. 2: the optimizer's square roots are exact.
+TRAINER_VERSION = 2
 
 # Settings that decide the weights. Names and places of inputs do not: their content does; and of the problem's type,
 # what the labels turn out to be.
@@ -115,6 +117,7 @@ def _document(recipe: Recipe, *, base: BaseModel, task: Task, threads: int) -> d
 
 def _deciding(recipe: Recipe, *, inputs: dict[str, Any], task: Task, threads: int) -> dict[str, Any]:
     return {
+        "trainer": TRAINER_VERSION,
         "settings": {name: getattr(recipe, name) for name in _DECIDING},
         "threads": threads,
         "selects_epoch": task.selects_epoch,

@@ -12,6 +12,7 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.recipes.recipe import Recipe
+from src.training.run import resolved_run
 from src.training.run.resolved_run import ResolvedRun, resolve_run
 from src.training.testing.tiny_model import build_tiny_model
 from src.training.testing.user_folder import copy_of_inputs, write_inputs
@@ -82,6 +83,14 @@ def test_every_label_matters(user_folder: Path, name: str) -> None:
     content = (user_folder / name).read_text()
     (user_folder / name).write_text(content.replace("negative", "positive", 1))
     assert resolve(user_folder).fingerprint != before
+
+
+def test_the_version_of_the_trainer_matters(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = resolve(user_folder)
+    # 1 had no field: square roots that were not exact.
+    assert before.deciding["trainer"] == 2
+    monkeypatch.setattr(resolved_run, "TRAINER_VERSION", 3)
+    assert resolve(user_folder).fingerprint != before.fingerprint
 
 
 def test_the_base_weights_matter(user_folder: Path) -> None:

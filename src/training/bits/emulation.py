@@ -1,0 +1,41 @@
+"""Programs run on this CPU and on others, emulated by qemu, whose rsqrtps and rcpps are like no hardware's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+# An AMD and an Intel CPU with AVX2; qemu 7.2 emulates all of it, and no AVX-512. None: this CPU.
+EMULATED_CPUS = ("EPYC-Milan", "Haswell")
+_EMULATOR = "qemu-x86_64"
+
+
+def missing_emulator() -> str | None:
+    """Returns what to install, as a sentence; None where it is installed."""
+    return None if shutil.which(_EMULATOR) else f"{_EMULATOR} is not installed: apt-get install qemu-user"
+
+
+def run_on(cpu: str | None, module: str, *arguments: str) -> Any:
+    """Runs a program and returns the JSON in the last line that it prints.
+
+    Args:
+        cpu: as qemu names it; None: this machine's own.
+        module: the program's.
+        *arguments: its command line.
+
+    Raises:
+        subprocess.CalledProcessError: the program failed.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(
+        command if cpu is None else [_EMULATOR, "-cpu", cpu, *command],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])

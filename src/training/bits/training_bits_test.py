@@ -1,0 +1,43 @@
+"""Two steps of each kind of model have the same bits on this CPU and on those that qemu emulates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.training.bits.emulation import EMULATED_CPUS, missing_emulator, run_on
+from src.training.bits.trainings import TRAININGS, write_material
+
+
+def train_on(cpu: str | None, material: Path) -> Any:
+    return run_on(cpu, "src.training.bits.trainings", str(material), str(material.parent / str(cpu)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> None:
+    if (sentence := missing_emulator()) is not None:
+        pytest.fail(sentence, pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_material(tmp_path_factory.mktemp("bits") / "material")
+
+
+@pytest.fixture(scope="module")
+def native(material: Path) -> Any:
+    return train_on(None, material)
+
+
+@pytest.mark.parametrize("cpu", EMULATED_CPUS)
+def test_every_training_ends_with_the_same_files_and_scores_on_another_cpu(
+    cpu: str, native: Any, material: Path
+) -> None:
+    emulated = train_on(cpu, material)
+    assert native.keys() == TRAININGS.keys()
+    different = {
+        name: [part for part in native[name] if emulated[name][part] != native[name][part]] for name in TRAININGS
+    }
+    assert {name: parts for name, parts in different.items() if parts} == {}
