@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from src.training.bits.emulation import EMULATED_CPUS, missing_emulator, run_on
@@ -13,14 +15,18 @@ def emulator() -> None:
         pytest.fail(sentence, pytrace=False)
 
 
+def compute_on(cpu: str | None) -> dict[str, str]:
+    found: dict[str, str] = json.loads(run_on(cpu, "src.training.bits.operations"))
+    return found
+
+
 @pytest.fixture(scope="module")
 def native() -> dict[str, str]:
-    found: dict[str, str] = run_on(None, "src.training.bits.operations")
-    return found
+    return compute_on(None)
 
 
 @pytest.mark.parametrize("cpu", EMULATED_CPUS)
 def test_every_operation_has_the_same_bits_on_another_cpu(cpu: str, native: dict[str, str]) -> None:
-    emulated = run_on(cpu, "src.training.bits.operations")
+    emulated = compute_on(cpu)
     assert len(native) > 25
     assert [name for name in native if emulated[name] != native[name]] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from src.training.bits.trainings import TRAININGS, write_material
 
 
 def train_on(cpu: str | None, material: Path) -> Any:
-    return run_on(cpu, "src.training.bits.trainings", str(material), str(material.parent / str(cpu)))
+    output = material.parent / str(cpu)
+    return json.loads(run_on(cpu, "src.training.bits.trainings", str(material), str(output)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,3 +43,8 @@ def test_every_training_ends_with_the_same_files_and_scores_on_another_cpu(
         name: [part for part in native[name] if emulated[name][part] != native[name][part]] for name in TRAININGS
     }
     assert {name: parts for name, parts in different.items() if parts} == {}
+
+
+def test_this_cpu_gives_the_expected_bits() -> None:
+    # An end with another exit code is an error.
+    assert run_on(None, "src.training.which_bits") == "These are the expected bits."
