@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import stat
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from src.remote import executor
 from src.remote.image.inputs import STAMP
 from src.remote.serving import fuse_mounts
-from src.remote.serving.casd import CasdSettings
+from src.remote.serving.casd import Casd, CasdSettings
 from src.remote.serving.settings import parse
 
 
@@ -92,3 +95,40 @@ def test_failed_actions_are_not_cached(tmp_path: Path) -> None:
     assert "--cache-failures=false" in command
     assert "--jobs=3" in command
     assert "--runner-arg=--bind-mount=/usr:/usr" in command
+
+
+# Listens as casd does, and leaves its environment beside the socket.
+CASD = f"""#!{sys.executable}
+import pathlib, signal, socket, sys
+[path] = [a.removeprefix("--bind=unix:") for a in sys.argv if a.startswith("--bind=unix:")]
+pathlib.Path(path).with_name("environ").write_bytes(pathlib.Path("/proc/self/environ").read_bytes())
+socket.socket(socket.AF_UNIX).bind(path)
+signal.pause()
+"""
+
+
+def test_casd_and_its_actions_see_nothing_of_the_environment_of_who_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("buildbox-casd", CASD), ("bwrap", "")):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/secret-4471/bin:/usr/bin:/bin")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-4471")
+    monkeypatch.setenv("NATIVELINK_API_KEY", "secret-4471")
+    # Not below tmp_path, which may be too long for a socket.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        state = Path(folder, "state")
+        casd = Casd(CasdSettings(programs=programs, state=state, slots=1, bind_mounts=[], cache_bytes=1))
+        try:
+            environment = dict(line.split("=", 1) for line in (state / "environ").read_text().split("\0")[:-1])
+            modes = [stat.S_IMODE(path.stat().st_mode) for path in (state, state / "casd.sock")]
+        finally:
+            casd.stop()
+    assert set(environment) == {"PATH", "HOME", "LANG"}
+    assert "secret-4471" not in str(environment)
+    assert str(programs) in environment["PATH"].split(":")
+    # Another user cannot reach it past the gateway either.
+    assert modes == [0o700, 0o600]

@@ -22,18 +22,16 @@ from src.remote.reapi.client import Endpoint
 from src.remote.reapi.forwarding import NO_SIZE_LIMIT, forward
 from src.remote.serving import loopback
 from src.remote.serving.activity import Activity
-from src.remote.serving.peer_owner import is_owned_by_me
 
 SERVICES = ("remote_executor", "remote_cache", "bes_backend")
 log = logging.getLogger("finetune.relay")
 
 
 class Relay(grpc.GenericRpcHandler):
-    """Forwards every method to one server, for the user who runs the relay and nobody else."""
+    """Forwards every method to one server."""
 
-    def __init__(self, endpoint: Endpoint, *, port: int, activity: Activity) -> None:
-        """Opens a channel to the server; `port` is the one that the relay listens on."""
-        self._port = port
+    def __init__(self, endpoint: Endpoint, *, activity: Activity) -> None:
+        """Opens a channel to the server."""
         self._upstream = endpoint.channel(NO_SIZE_LIMIT)
         self._headers = dict(endpoint.headers)
         self._activity = activity
@@ -43,8 +41,6 @@ class Relay(grpc.GenericRpcHandler):
         method = handler_call_details.method
 
         def relay(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            if not is_owned_by_me(context.peer(), port=self._port):
-                context.abort(grpc.StatusCode.PERMISSION_DENIED, "this relay serves only the user who runs it")
             with self._activity:
                 yield from forward(self._upstream, method, requests, context, replaced=self._headers)
 
@@ -99,7 +95,7 @@ def serve(root: Path, *, idle_seconds: float) -> int:
             loopback.check_port(
                 port, remedy="this checkout's relay is running already, or stop the program that listens there"
             )
-            relays.append(Relay(endpoint, port=port, activity=activity))
+            relays.append(Relay(endpoint, activity=activity))
             servers.append(loopback.listen(relays[-1], port=port)[0])
             log.info("relay: %s -> %s", local.url, endpoint.url)
         log.info("  bazel test --config=remote //src/training:training_test")

@@ -38,10 +38,8 @@ def encrypted_server(certificates: Path, executor: MemoryExecutor) -> Iterator[E
 
 @contextmanager
 def relayed(endpoint: Endpoint) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free_socket:
-        port = free_socket.getsockname()[1]
-    handler = Relay(endpoint, port=port, activity=Activity())
-    server, _ = listen(handler, port=port)
+    handler = Relay(endpoint, activity=Activity())
+    server, port = listen(handler, port=0)
     try:
         yield f"grpc://127.0.0.1:{port}"
     finally:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import IO
 
 from src.cli.errors import RequestError
-from src.remote.config.api_key import KEY_VARIABLE
 from src.remote.serving.fuse_mounts import has_fuse, unmount_below
 
 _START_SECONDS, _STOP_SECONDS = 30.0, 20.0
 _PR_SET_PDEATHSIG = 1
 # What actions see with --image host: this machine's programs and libraries.
 HOST_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt")
+_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,16 @@ class CasdSettings:
             str(self.state / "cache"),
         ]
 
+    def environment(self) -> dict[str, str]:
+        """Returns its environment, which actions can read: process 1 of their sandbox inherits it.
+
+        Of the environment of whoever starts the executor it holds only the folders of two programs.
+        """
+        # casd mounts the inputs of actions if buildbox-fuse is on PATH, without testing that FUSE works.
+        folders = [str(self.programs)] if has_fuse() else []
+        folders += [str(Path(path).parent) for name in ("bwrap", "fusermount3") if (path := shutil.which(name))]
+        return {"PATH": ":".join(dict.fromkeys([*folders, *_PATH])), "HOME": str(self.state), "LANG": "C.UTF-8"}
+
 
 class Casd:
     """The running process. It ends with this program, however that ends."""
@@ -77,21 +87,18 @@ class Casd:
             raise RequestError("bwrap (Debian package bubblewrap) is not installed: run ./setup.sh --executor")
         if len(str(settings.socket)) > 107:
             raise RequestError(f"{settings.state} is too long for a socket path: choose a shorter --state_dir")
-        settings.state.mkdir(parents=True, exist_ok=True)
+        # Its files are the inputs and outputs of actions.
+        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _locked(settings.state / "lock")
         settings.socket.unlink(missing_ok=True)
         self._state = settings.state
         # A killed executor leaves its mounts behind.
         unmount_below(self._state)
         self.log = settings.state / "casd.log"
-        environment = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-        if has_fuse():
-            # casd mounts the inputs of actions if buildbox-fuse is on PATH, without testing that FUSE works.
-            environment["PATH"] = f"{settings.programs}:{environment.get('PATH', '/usr/bin:/bin')}"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 settings.command(),
-                env=environment,
+                env=settings.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -107,6 +114,8 @@ class Casd:
                 self.stop()
                 raise RequestError(f"buildbox-casd did not start: {self.log_tail()}")
             time.sleep(0.05)
+        # It asks nobody who they are; that the gateway does.
+        settings.socket.chmod(0o600)
 
     @property
     def pid(self) -> int:

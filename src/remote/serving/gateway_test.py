@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -83,6 +84,26 @@ def test_a_wrong_key_is_refused_at_every_method(key: str | None) -> None:
             client(url, key=key).run(ECHO, seconds=5)
     assert executor.actions == []
     assert executor.blobs == {}
+
+
+@pytest.mark.parametrize("key", [None, "right"])
+def test_another_user_is_refused_at_every_method_with_and_without_a_key(
+    key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = MemoryExecutor()
+    with gateway(executor, key=key) as url:
+        monkeypatch.setattr(os, "getuid", lambda: 4711)
+        with pytest.raises(RemoteError, match="PERMISSION_DENIED: this server serves only the user who runs it"):
+            client(url, key=key).capabilities(seconds=5)
+        with pytest.raises(RemoteError, match="PERMISSION_DENIED"):
+            client(url, key=key).run(ECHO, seconds=5)
+        update = messages.UpdateActionResultRequest(action_digest=messages.digest_of(b"a")).SerializeToString()
+        with (
+            grpc.insecure_channel(url.removeprefix("grpc://")) as channel,
+            pytest.raises(grpc.RpcError, match="PERMISSION_DENIED"),
+        ):
+            channel.unary_unary(messages.UPDATE_ACTION_RESULT)(update)
+    assert (executor.actions, executor.blobs, executor.results, executor.headers) == ([], {}, {}, [])
 
 
 def test_the_right_key_is_allowed_and_not_forwarded() -> None:
