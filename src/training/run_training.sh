@@ -19,12 +19,11 @@ if [[ -n "${TEST_UNDECLARED_OUTPUTS_DIR:-}" ]]; then
   # //src/remote:collect compares it with the checkout before it takes the model.
   (cd "$(dirname "${BASH_SOURCE[0]}")/.." && find -L . \( -name '*.py' -o -name '*.j2' \) -type f -print0 | sort -z |
     xargs -0 -r sha256sum) > "$TEST_UNDECLARED_OUTPUTS_DIR/training_code.sha256"
-  # The checkpoint of a run that was stopped: //src/remote:collect has put it there.
-  resume="$(dirname "${BASH_SOURCE[0]}")/resume/model.checkpoint"
-  if [[ -d "$resume" ]]; then
+  # The checkpoint of a run that was stopped: //src/remote:collect has packed it.
+  resume="$(dirname "${BASH_SOURCE[0]}")/resume/model.checkpoint.tar"
+  if [[ -f "$resume" ]]; then
     echo "run_training: going on from src/training/resume; to start over, remove that folder"
-    cp -rL "$resume" "$TEST_UNDECLARED_OUTPUTS_DIR/"
-    chmod -R u+w "$TEST_UNDECLARED_OUTPUTS_DIR/model.checkpoint"
+    tar --no-same-owner -xmf "$resume" -C "$TEST_UNDECLARED_OUTPUTS_DIR"
   fi
 fi
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,21 @@ def test_everything_is_written_below_the_scratch_folder_of_the_test(shim: Path, 
     given = run(shim, environment={"TEST_TMPDIR": str(scratch), "HOME": "/elsewhere", "HF_HOME": "/elsewhere/hub"})
     assert all(Path(path).is_relative_to(scratch) for path in given[:3])
     assert all(Path(path).is_dir() for path in given[:3])
+
+
+def test_the_packed_checkpoint_of_a_stopped_run_is_laid_out_beside_the_model(tmp_path: Path) -> None:
+    [source] = Path(__file__).resolve().parents[1].glob("*/run_training.sh")
+    (tmp_path / "src" / "training" / "resume").mkdir(parents=True)
+    shim = Path(shutil.copy(source, tmp_path / "src" / "training"))
+    (shim.parent / "train_model").write_text(PROGRAM)
+    (shim.parent / "train_model").chmod(0o555)
+    (tmp_path / "state.json").write_text("{}")
+    with tarfile.open(shim.parent / "resume" / "model.checkpoint.tar", "w") as packed:
+        packed.add(tmp_path / "state.json", "model.checkpoint/checkpoint-1/state.json")
+    outputs = tmp_path / "outputs"
+    done = subprocess.run(
+        [shim], env={"TEST_UNDECLARED_OUTPUTS_DIR": str(outputs)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    assert (outputs / "model.checkpoint" / "checkpoint-1" / "state.json").read_text() == "{}"
+    assert "going on from src/training/resume" in done.stdout

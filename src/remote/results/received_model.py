@@ -29,7 +29,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"the outputs have no readable {path.name} ({error})") from error
     if not isinstance(content, dict):
         raise RequestError(f"the outputs have no readable {path.name}: it is not a JSON object")

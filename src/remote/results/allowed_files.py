@@ -1,0 +1,77 @@
+"""What an executor may return: the files of a model and of a checkpoint, by exact name. Anything else is refused.
+
+A name that means something to a program on this machine (BUILD, conftest.py, .bashrc, a pickle) must not arrive,
+whatever it holds.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from src.cli.errors import RequestError
+
+# What run_training.sh and training write; the tokenizer's are those of transformers' save_pretrained.
+_RECORDS = r"recipe\.json|metrics\.json|events\.jsonl"
+_TOKENIZER = (
+    r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|"
+    r"vocab\.txt|vocab\.json|merges\.txt|bpe\.codes|tokenizer\.model|spiece\.model|spm\.model|spm_char\.model|"
+    r"sentencepiece\.model|sentencepiece\.bpe\.model"
+)
+_STEP = r"model\.checkpoint/checkpoint-[0-9]{1,15}"
+_FOLDERS = rf"(model|model\.checkpoint|{_STEP})/"
+_TEXTS = (
+    rf"training_code\.sha256|model\.checkpoint/({_RECORDS})|{_STEP}/state\.json|model/({_RECORDS}|{_TOKENIZER}|"
+    r"config\.json|generation_config\.json|model\.safetensors\.index\.json|report\.html|README\.md)"
+)
+_WEIGHTS = rf"model/model(-[0-9]{{5}}-of-[0-9]{{5}})?\.safetensors|{_STEP}/(model|best|optimizer)\.safetensors"
+# The largest tokenizers take some 35 MB; an event log grows with the steps, by about 100 bytes a line.
+_MAX_TEXT_BYTES = 256 << 20
+# How many times the bytes of the base weights: twice for float32 weights of a float16 base, as much again for those of
+# the best epoch, and twice that for AdamW's two numbers a weight. The new head comes on top.
+_MAX_WEIGHTS_RATIO, _MAX_HEAD_BYTES = 8, 64 << 20
+
+
+def check_allowed(name: str, *, size: int) -> None:
+    """Refuses a file or folder that no training of this repository leaves. How large weights may be is not known yet.
+
+    Args:
+        name: relative to the outputs; a folder's ends with a slash.
+        size: in bytes.
+
+    Raises:
+        RequestError: it is refused.
+    """
+    if re.fullmatch(_FOLDERS, name) or re.fullmatch(_WEIGHTS, name):
+        return
+    if not re.fullmatch(_TEXTS, name):
+        raise RequestError(
+            f"the outputs hold {name[:100]!a}, which is no file of a model or a checkpoint: nothing is collected"
+        )
+    if size > _MAX_TEXT_BYTES:
+        raise RequestError(
+            f"{name} in the outputs has {size:,} bytes, more than {_MAX_TEXT_BYTES >> 20} MiB: nothing is collected"
+        )
+
+
+def check_weights(folder: Path, *, base: Path) -> None:
+    """Refuses weights that are larger than fine-tuning the base model can make them.
+
+    Args:
+        folder: a model, or a folder of checkpoints.
+        base: folder of the base model.
+
+    Raises:
+        RequestError: they are larger.
+    """
+    limit = _MAX_WEIGHTS_RATIO * _weights_bytes(base) + _MAX_HEAD_BYTES
+    for each in (folder, *sorted(folder.glob("checkpoint-*"))):
+        if (size := _weights_bytes(each)) > limit:
+            raise RequestError(
+                f"the weights in {each.name} have {size:,} bytes, of this base model at most {limit:,}: "
+                "nothing is collected"
+            )
+
+
+def _weights_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
