@@ -50,7 +50,8 @@ def test_code_of_a_model_is_refused_without_a_question(tmp_path: Path, program: 
             "PYTHONPATH": os.pathsep.join(sys.path),
         },
         cwd=tmp_path,
-        input=b"y\n" * 4,
+        # More than predict reads as texts before it loads the model.
+        input=b"y\n" * 5000,
         capture_output=True,
         timeout=120,
         check=False,
