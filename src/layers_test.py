@@ -1,4 +1,7 @@
-"""The arrows between rooms: a file imports its own room and lower lines of layers.bzl, and there is no circle."""
+"""The arrows between rooms: a file imports its own room and lower lines of layers.bzl, and there is no circle.
+
+And the doors: what one module alone may call.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ SRC = Path(__file__).parent
 FOR_TESTS = {"bits", "testing", "end_to_end"}
 # A program that fills a cache with the entries that tests use.
 BENCHMARK = "src.cache_manager.benchmark"
+# What it pins keeps transformers from running the code of a model's folder.
+LOADER = "src.training.model.pretrained"
 
 
 def layers() -> list[list[str]]:
@@ -61,6 +66,17 @@ def is_for_tests(module: str) -> bool:
     return module.endswith("_test") or bool(FOR_TESTS & set(module.split(".")))
 
 
+def loads_models(path: Path) -> bool:
+    """Whether a file loads or builds a model by transformers' own means."""
+    names = ("from_pretrained", "from_config")
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.Constant) and node.value in names)
+        or (isinstance(node, ast.ImportFrom) and node.module == "transformers" and "pipeline" in ast.unparse(node))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+
+
 def against_the_layers(graph: Mapping[str, set[str]], table: list[list[str]]) -> Iterator[str]:
     for module, imported in graph.items():
         line, own = place(module, table)
@@ -86,6 +102,10 @@ def test_nothing_but_tests_imports_what_is_for_tests() -> None:
         for other in imports(path, known)
         if is_for_tests(other)
     ]
+
+
+def test_one_module_loads_models() -> None:
+    assert [name for name, path in modules().items() if not is_for_tests(name) and loads_models(path)] == [LOADER]
 
 
 def test_there_is_no_circle() -> None:

@@ -11,12 +11,18 @@ from typing import Any
 
 from src.cache_manager.cached_train import cached_train
 from src.cache_manager.hub import cached_snapshot
+from src.cache_manager.loading import load_model, load_tokenizer
 from src.cache_manager.store.store import Store
+from src.cli.errors import RequestError
 from src.training.environment.stop_signal import StopSignal
+from src.training.model import pretrained
+from src.training.model.base_model import find_base_model
+from src.training.recipes.files import read_recipe
 from src.training.run.console import section
 from src.training.run.request import Request
 
-_HUB_MODEL = "prajjwal1/bert-tiny"
+# Names a model of the hub, and the hash of its pickle.
+_HUB_RECIPE = "sst2_bert_tiny"
 
 log = logging.getLogger("finetune")
 
@@ -31,21 +37,25 @@ def demo(request: Request, *, store: Store, stop: StopSignal) -> dict[str, Any]:
 
 
 def _demo_hub() -> dict[str, Any]:
-    from huggingface_hub import snapshot_download
-
     section("A HUGGING FACE MODEL")
-    cached = cached_snapshot(_HUB_MODEL)
-    figures: dict[str, Any] = {"model_name": _HUB_MODEL, "hit": cached is not None, "download_seconds": None}
-    log.info("Is %s cached by Hugging Face: %s", _HUB_MODEL, cached is not None)
-    if cached is None:
-        try:
-            path, seconds = _timed(lambda: Path(snapshot_download(_HUB_MODEL)))
-        except OSError:
-            log.info("The hub cannot be reached: this part is skipped.")
-            return {**figures, "load_seconds": None}
+    recipe = read_recipe(_HUB_RECIPE, folder=Path())
+    name, revision = recipe["model_name_or_path"], recipe["model_revision"]
+    hit = cached_snapshot(name, revision) is not None
+    figures: dict[str, Any] = {"model_name": name, "hit": hit, "download_seconds": None}
+    log.info("Is %s cached by Hugging Face: %s", name, hit)
+    try:
+        base, seconds = _timed(
+            lambda: find_base_model(
+                name, folder=Path(), revision=revision, weights_sha256=recipe["model_weights_sha256"]
+            )
+        )
+    except RequestError as error:
+        log.info("This part is skipped: %s", error)
+        return {**figures, "load_seconds": None}
+    if not hit:
         log.info("Downloaded in %.2f seconds", seconds)
-        cached, figures["download_seconds"] = path, seconds
-    return {**figures, "load_seconds": _load_cold_and_warm(cached, _load_from_hub)}
+        figures["download_seconds"] = seconds
+    return {**figures, "load_seconds": _load_cold_and_warm(base.folder, _load_from_hub)}
 
 
 def _demo_own(request: Request, *, store: Store, stop: StopSignal) -> dict[str, Any]:
@@ -106,14 +116,14 @@ def _drop_from_memory(folder: Path) -> bool:
 
 
 def _load_from_hub(folder: Path) -> Any:
-    from transformers import AutoModel, AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    # find_base_model has checked the weights' hash.
+    safe = any(folder.glob("*.safetensors"))
+    return pretrained.load_tokenizer(folder), pretrained.load_model(
+        folder, model_class="AutoModel", use_safetensors=safe
+    )
 
 
 def _load_own(folder: Path) -> Any:
-    from src.cache_manager.loading import load_model, load_tokenizer
-
     return load_tokenizer(folder), load_model(folder)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import RequestError
+from src.training.model import pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,29 +22,20 @@ def load_model(folder: Path) -> PreTrainedModel:
     Raises:
         RequestError: the folder has no whole set of safetensors, damaged ones, or a class that transformers lacks.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoConfig
-
     if not _has_safetensors(folder):
         raise RequestError(f"{folder} has no whole set of safetensors: pickles are not loaded from the cache")
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    config = pretrained.load_config(folder)
     model_class = _class_of(config, folder)
     try:
-        model: PreTrainedModel = model_class.from_pretrained(
-            folder, config=config, use_safetensors=True, trust_remote_code=False, local_files_only=True
-        )
-    except SafetensorError as error:
-        raise RequestError(f"{folder} holds damaged weights ({error}): `verify` and `repair` it") from error
+        model: PreTrainedModel = pretrained.load_model(folder, model_class=model_class, config=config)
+    except RequestError as error:
+        raise RequestError(f"{error}: `verify` and `repair` it") from error
     return model
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Loads the tokenizer of a folder."""
-    from transformers import AutoTokenizer
-
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
-    )
+    tokenizer: PreTrainedTokenizerBase = pretrained.load_tokenizer(folder)
     return tokenizer
 
 
@@ -58,11 +50,12 @@ def _has_safetensors(folder: Path) -> bool:
     return bool(shards) and all(Path(name).name == name and (folder / name).is_file() for name in shards)
 
 
-def _class_of(config: Any, folder: Path) -> Any:
+def _class_of(config: Any, folder: Path) -> str:
+    """Returns the name of the model's class in transformers."""
     import transformers
 
-    names = config.architectures or []
+    names: list[str] = config.architectures or []
     model_class = getattr(transformers, names[0], None) if len(names) == 1 else None
     if not (isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel)):
         raise RequestError(f"{folder}: transformers has no model class {', '.join(names) or '(none is named)'}")
-    return model_class
+    return names[0]

@@ -100,7 +100,9 @@ def test_code_and_pickles_are_not_executed(tmp_path: Path) -> None:
     (folder / "modeling_evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     evil = {"auto_map": {"AutoConfig": "modeling_evil.C", "AutoModel": "modeling_evil.M"}}
     (folder / "config.json").write_text(json.dumps({**config, **evil}))
-    load_model(folder)
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(RequestError, match=r"needs Python code of its own \(config.json has auto_map\)"):
+            load(folder)
     assert not (tmp_path / "ran").exists()
 
 

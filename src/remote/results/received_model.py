@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.training.model.pretrained import load_model, load_tokenizer
 from src.training.recipes.recipe import FIELDS, Recipe, parse_fields
 from src.training.run.artifact import METRICS_FILE, RECIPE_FILE, is_artifact
 from src.training.run.resolved_run import ResolvedRun, resolve_run
@@ -112,15 +113,12 @@ def check_loads(folder: Path) -> None:
         RequestError: it does not load, or its logits are not finite.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-        encoded = AutoTokenizer.from_pretrained(folder)("A sentence.", return_tensors="pt")
+        model, tokenizer = load_model(folder), load_tokenizer(folder)
         with torch.inference_mode():
-            logits = model.eval()(**encoded).logits
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            logits = model.eval()(**tokenizer("A sentence.", return_tensors="pt")).logits
+    except (RequestError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise RequestError(f"the model does not load: {error}") from error
     if not bool(torch.isfinite(logits).all()):
         raise RequestError("the model's logits are not finite: it is not collected")

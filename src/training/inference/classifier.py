@@ -12,6 +12,7 @@ from src.cli.errors import RequestError
 from src.training.inference.model_folder import TrainedModel
 from src.training.inference.pairs import Text
 from src.training.model.inputs import input_names
+from src.training.model.pretrained import load_model, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -100,25 +101,11 @@ def load_classifier(source: TrainedModel, *, attention: str = "sdpa") -> Classif
         RequestError: the files are not such a model, or lack some of its weights.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            source.folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            attn_implementation=attention,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        words = " ".join(str(error).split())
-        raise RequestError(f"{source.folder} cannot be loaded as a text classifier: {words[:300]}") from error
+    tokenizer = load_tokenizer(source.folder)
+    model, loading = load_model(
+        source.folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+    )
     if missing := sorted(loading["missing_keys"]):
         # transformers fills them with random numbers, and the scores would look like any others.
         raise RequestError(f"{source.folder} lacks weights of its model ({', '.join(missing[:3])}): train it again")

@@ -9,6 +9,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.training.model.max_tokens import max_tokens
+from src.training.model.pretrained import refuse_custom_code
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 _HEAD = "ForSequenceClassification"
@@ -50,10 +51,12 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
         max_seq_length: tokens to truncate texts to, in place of those of the training.
 
     Raises:
-        RequestError: there is no trained classifier in it, or it reads fewer tokens than max_seq_length.
+        RequestError: there is no trained classifier in it, it needs code of its own, or reads fewer tokens than
+            max_seq_length.
     """
     _check_folder(folder)
     config = _read_object(folder / "config.json")
+    refuse_custom_code(folder)
     if not any(str(name).endswith(_HEAD) for name in config.get("architectures") or ()):
         raise RequestError(
             f"{folder} has a model without a classification head ({_words(config.get('architectures'))}): "

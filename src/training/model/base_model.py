@@ -14,6 +14,7 @@ from src.disk.durable import file_sha256
 from src.training.embedded import locate
 from src.training.environment.hub import go_offline_unless_reachable
 from src.training.model.max_tokens import max_tokens
+from src.training.model.pretrained import load_model, load_tokenizer, refuse_custom_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,6 +69,7 @@ def find_base_model(
         # huggingface_hub names a snapshot's folder by its commit.
         origin = {"commit": path.name}
     _check_weights(path, name=name, expected=weights_sha256)
+    refuse_custom_code(path, name=name)
     return BaseModel(folder=path, content={"source": name, **origin, "sha256": _content_sha256(path)})
 
 
@@ -149,34 +151,26 @@ def build_model(
         RequestError: the files are not such a model, or it reads fewer tokens than max_seq_length.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    # Its load report says that the head is new; the architecture section does so in one line.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    name = base.content["source"]
+    tokenizer = load_tokenizer(base.folder, name=name)
     # Before the first random number: a head drawn from another state would start every run elsewhere.
     torch.manual_seed(seed)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base.folder)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            base.folder,
-            num_labels=len(output_names),
-            id2label=dict(enumerate(output_names)),
-            label2id={name: at for at, name in enumerate(output_names)},
-            # Set, because a model that was trained for something else brings its own.
-            problem_type=problem_type,
-            # Weights stored as bfloat16 would be trained as such: slow and inexact on most CPUs.
-            dtype=torch.float32,
-            use_safetensors=any(base.folder.glob("*.safetensors")),
-            # Another head's shape is no obstacle: it is replaced.
-            ignore_mismatched_sizes=True,
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        words = " ".join(str(error).split())
-        raise RequestError(f"{base.content['source']} cannot be loaded as a text classifier: {words[:300]}") from error
-    _check_fit(model, tokenizer, name=base.content["source"], max_seq_length=max_seq_length)
+    model = load_model(
+        base.folder,
+        name=name,
+        num_labels=len(output_names),
+        id2label=dict(enumerate(output_names)),
+        label2id={output: at for at, output in enumerate(output_names)},
+        # Set, because a model that was trained for something else brings its own.
+        problem_type=problem_type,
+        # Weights stored as bfloat16 would be trained as such: slow and inexact on most CPUs.
+        dtype=torch.float32,
+        use_safetensors=any(base.folder.glob("*.safetensors")),
+        # Another head's shape is no obstacle: it is replaced.
+        ignore_mismatched_sizes=True,
+    )
+    _check_fit(model, tokenizer, name=name, max_seq_length=max_seq_length)
     _describe(model, base, padding=tokenizer.pad_token_id)
     return model, tokenizer
 

@@ -10,6 +10,7 @@ import torch
 
 from src.training.evaluation.problem import Problem
 from src.training.model.inputs import input_names
+from src.training.model.pretrained import load_model, load_tokenizer
 
 # A pair is made of both.
 _SAMPLE, _SECOND = "This movie was really good!", "I liked the film."
@@ -60,10 +61,8 @@ def verify_saved(folder: Path, expected: torch.Tensor, *, problem: Problem, pair
     Raises:
         RuntimeError: they do not.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    model = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
-    logits = predict_sample(model, AutoTokenizer.from_pretrained(folder), problem=problem, pair=pair)
+    model = load_model(folder).to(device)
+    logits = predict_sample(model, load_tokenizer(folder), problem=problem, pair=pair)
     if not torch.allclose(logits, expected, atol=1e-5):
         raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
     log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")

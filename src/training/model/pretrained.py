@@ -1,0 +1,104 @@
+"""The only place that calls `from_pretrained`: on local folders, for safetensors, and never to run code of a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from src.cli.errors import RequestError
+
+_CLASSIFIER = "AutoModelForSequenceClassification"
+
+
+def refuse_custom_code(folder: Path, *, name: str | Path | None = None) -> None:
+    """Refuses a model that names Python of its own (`auto_map`), before transformers reads it.
+
+    transformers would ask on the terminal whether to run it, and takes a line of piped input for the answer.
+
+    Args:
+        folder: of the model.
+        name: what the message calls it, in place of the folder.
+
+    Raises:
+        RequestError: the model needs code of its own, or a config is not JSON.
+    """
+
+    # At any depth: transformers builds parts of a model from parts of its config.
+    def check(content: dict[str, Any]) -> dict[str, Any]:
+        # A label of that name has a number.
+        if isinstance(content.get("auto_map"), dict | list | str):
+            raise RequestError(
+                f"{name or folder} needs Python code of its own ({path.name} has auto_map), which is never run: "
+                "choose a model whose architecture is part of transformers"
+            )
+        return content
+
+    # config.4.0.0.json: a config.json may name one to be read in its place.
+    for path in sorted(path for path in folder.glob("*config*.json") if path.is_file()):
+        try:
+            json.loads(path.read_text(encoding="utf-8"), object_hook=check)
+        except (OSError, ValueError, RecursionError) as error:
+            raise RequestError(
+                f"{name or folder} cannot be loaded as a text classifier: {path.name} is not valid JSON ({error})"
+            ) from error
+
+
+def load_config(folder: Path) -> Any:
+    """Loads the config of a model as transformers' class for its type."""
+    return _from_pretrained("AutoConfig", folder)
+
+
+def load_tokenizer(folder: Path, *, name: str | None = None) -> Any:
+    """Loads the tokenizer of a model; `name` as for `load_model`."""
+    tokenizer = _from_pretrained("AutoTokenizer", folder, name=name)
+    # It is saved with the tokenizer, and must not depend on how this one was loaded.
+    tokenizer.init_kwargs["local_files_only"] = False
+    return tokenizer
+
+
+def load_model(
+    folder: Path,
+    *,
+    name: str | None = None,
+    model_class: str = _CLASSIFIER,
+    use_safetensors: bool = True,
+    **options: Any,
+) -> Any:
+    """Loads a model.
+
+    Args:
+        folder: of the model.
+        name: what messages call it, in place of the folder.
+        model_class: name of the class in transformers.
+        use_safetensors: False only for a pickle whose hash `find_base_model` has checked.
+        options: further arguments of `from_pretrained`.
+
+    Raises:
+        RequestError: the files are not such a model, or it needs code of its own.
+    """
+    return _from_pretrained(model_class, folder, name=name, use_safetensors=use_safetensors, **options)
+
+
+def _from_pretrained(class_name: str, folder: Path, *, name: str | None = None, **options: Any) -> Any:
+    refuse_custom_code(folder, name=name)
+    import transformers
+    from safetensors import SafetensorError
+    from transformers import dynamic_module_utils
+    from transformers.utils import logging as transformers_logging
+
+    # Its load report says that a head is new; the callers say what a user needs to know.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    # The parts of a model are built without the flag: an error, in place of a question on the terminal.
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        return getattr(transformers, class_name).from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        what = class_name if class_name not in (_CLASSIFIER, "AutoConfig", "AutoTokenizer") else "a text classifier"
+        reason = " ".join(str(error).split())[:300]
+        if isinstance(error, SafetensorError):
+            reason = f"damaged weights ({reason})"
+        raise RequestError(f"{name or folder} cannot be loaded as {what}: {reason}") from error

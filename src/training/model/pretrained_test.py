@@ -1,0 +1,55 @@
+"""What a model's folder may hold to be loaded, and that a loaded tokenizer is saved as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.cli.errors import RequestError
+from src.training.model.pretrained import load_model, load_tokenizer, refuse_custom_code
+from src.training.testing.tiny_model import build_tiny_model
+
+
+def folder_with(folder: Path, content: Any, *, file: str = "config.json") -> Path:
+    (folder / file).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "config.4.0.0.json"])
+@pytest.mark.parametrize("code", [{"AutoModel": "a.B"}, ["a.B", None], "a.B"])
+def test_custom_code_is_refused_wherever_a_config_names_it(tmp_path: Path, file: str, code: Any) -> None:
+    for content in ({"auto_map": code}, {"text_config": [{"auto_map": code}]}):
+        with pytest.raises(RequestError, match=rf"x needs Python code of its own \({file} has auto_map\)"):
+            refuse_custom_code(folder_with(tmp_path, content, file=file), name="x")
+
+
+@pytest.mark.parametrize("content", [{"label2id": {"auto_map": 0}, "id2label": {"0": "auto_map"}}, {"auto_map": None}])
+def test_labels_of_that_name_are_no_code(tmp_path: Path, content: Any) -> None:
+    refuse_custom_code(folder_with(tmp_path, content))
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, "\udcff"], ids=["torn", "deep", "no text"])
+def test_a_config_that_cannot_be_checked_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(RequestError, match=r"tokenizer_config.json is not valid JSON"):
+        refuse_custom_code(tmp_path)
+
+
+def test_a_pickle_is_not_loaded_unasked(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "pickled", head=2, pickled=True)
+    with pytest.raises(RequestError, match="cannot be loaded as a text classifier"):
+        load_model(folder)
+    assert load_model(folder, use_safetensors=False).num_labels == 2
+
+
+def test_a_tokenizer_is_saved_as_if_loaded_by_transformers_defaults(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = build_tiny_model(tmp_path / "model")
+    for name, tokenizer in (("ours", load_tokenizer(folder)), ("theirs", AutoTokenizer.from_pretrained(folder))):
+        tokenizer.save_pretrained(tmp_path / name)
+    ours, theirs = (json.loads((tmp_path / name / "tokenizer_config.json").read_text()) for name in ("ours", "theirs"))
+    assert ours == {**theirs, "local_files_only": False}
