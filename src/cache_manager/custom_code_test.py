@@ -51,7 +51,7 @@ def test_code_of_a_model_is_refused_without_a_question(tmp_path: Path, program: 
         },
         cwd=tmp_path,
         # More than predict reads as texts before it loads the model.
-        input=b"y\n" * 5000,
+        input=b"y\n" * 50_000,
         capture_output=True,
         timeout=120,
         check=False,

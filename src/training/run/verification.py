@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from src.cli.errors import RequestError
 from src.training.evaluation.problem import Problem
 from src.training.model.inputs import input_names
 from src.training.model.pretrained import load_model, load_tokenizer
@@ -61,8 +62,12 @@ def verify_saved(folder: Path, expected: torch.Tensor, *, problem: Problem, pair
     Raises:
         RuntimeError: they do not.
     """
-    model = load_model(folder).to(device)
-    logits = predict_sample(model, load_tokenizer(folder), problem=problem, pair=pair)
+    try:
+        model, tokenizer = load_model(folder).to(device), load_tokenizer(folder)
+    except RequestError as error:
+        # Nobody asked for anything wrong.
+        raise RuntimeError(f"{error}: nothing was kept") from error
+    logits = predict_sample(model, tokenizer, problem=problem, pair=pair)
     if not torch.allclose(logits, expected, atol=1e-5):
         raise RuntimeError("the saved model does not answer as the trained one did: nothing was kept")
     log.info("Loaded model parameters: %s: it answers as before", f"{model.num_parameters():,}")
