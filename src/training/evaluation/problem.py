@@ -80,10 +80,6 @@ class Problem(Protocol):
     """A kind of problem, with what it knows of the labels at hand."""
 
     @property
-    def problem_type(self) -> str:
-        """As the recipe names it."""
-
-    @property
     def config_problem_type(self) -> str:
         """As `problem_type` of a transformers config names it."""
 

@@ -33,7 +33,6 @@ class Classification:
     class_names: tuple[str, ...]
     class_weights: tuple[float, ...] | None = None
 
-    problem_type = "classification"
     config_problem_type = "single_label_classification"
     page_template = TEMPLATE
 

@@ -27,7 +27,6 @@ class Regression:
 
     label_name: str
 
-    problem_type = "regression"
     config_problem_type = "regression"
     page_template = TEMPLATE
 
