@@ -17,7 +17,7 @@ from pathlib import Path
 from src.training.embedded import minilm, pins
 
 PREFIX = "embedded:"
-MODELS = ("bert_tiny_minilm", "minilm-l6")
+MODELS = ("bert_tiny_minilm", "minilm-l6", "smollm2-135m-instruct")
 DATASETS = ("movie_reviews", "movie_ratings", "amazon", "tweets", "news")
 
 _HERE = Path(__file__).parent
@@ -39,6 +39,8 @@ def embedded_model(name: str) -> Path:
         return minilm.checked_minilm_folder()
     if name == "bert_tiny_minilm":
         return _derived(name, pins.BERT_TINY_MINILM, _derive_model)
+    if name == "smollm2-135m-instruct":
+        return _derived(name, pins.SMOLLM2_135M_INSTRUCT, _derive_language_model)
     raise ValueError(f"There is no embedded model {name!r}; valid names: {', '.join(MODELS)}.")
 
 
@@ -106,6 +108,12 @@ def _derive_model(out_dir: Path) -> None:
     from src.training.embedded import derive_base_model
 
     derive_base_model.write(minilm.minilm_folder(), out_dir)
+
+
+def _derive_language_model(out_dir: Path) -> None:
+    from src.training.embedded import derive_language_model
+
+    derive_language_model.write(out_dir)
 
 
 def _derive_data(out_dir: Path) -> None:
