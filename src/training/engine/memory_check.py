@@ -51,7 +51,11 @@ def check_model_fits(folder: Path, *, is_frozen: bool = False, available: int | 
         RequestError: the weights and their moments alone are too much.
     """
     available = available_memory() if available is None else available
-    minimum = _BYTES * (1 if is_frozen else _MIN_COPIES) * sum(_parameter_count(path) for path in folder.glob("*.safetensors"))
+    minimum = (
+        _BYTES
+        * (1 if is_frozen else _MIN_COPIES)
+        * sum(_parameter_count(path) for path in folder.glob("*.safetensors"))
+    )
     if minimum > available:
         raise RequestError(
             f"the weights of this model{'' if is_frozen else ' and the moments of the optimizer'} take "

@@ -108,7 +108,9 @@ def _check_targets(model: Any, names: Sequence[str]) -> None:
     missing = [name for name in names if not any(path == name or path.endswith(f".{name}") for path in modules)]
     if missing:
         near = did_you_mean(missing[0], sorted(leaves))
-        linear = sorted({name.rpartition(".")[2] for name, module in modules.items() if hasattr(module, "out_features")})
+        linear = sorted(
+            {name.rpartition(".")[2] for name, module in modules.items() if hasattr(module, "out_features")}
+        )
         raise RequestError(
             f"--lora_target_modules {', '.join(missing)}: the model has no module of that name{near}; it has "
             f"{', '.join(linear)}"
@@ -172,4 +174,3 @@ def load_with_adapter(base: BaseModel, folder: Path) -> Any:
 def has_adapter_alone(folder: Path) -> bool:
     """Whether a model's folder has its adapter, and no merged weights."""
     return (folder / ADAPTER).is_dir() and not any(folder.glob("*.safetensors"))
-
