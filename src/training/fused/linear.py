@@ -101,8 +101,8 @@ def fuse_linear_layers(model: torch.nn.Module) -> None:
     Weights, names and the state dict stay as they are. Layers of other kinds (GPT-2's Conv1D, quantised ones, several
     adapters) keep their own code.
     """
-    modules: list[Any] = list(model.modules())
-    for module in modules:
+    module: Any
+    for module in list[Any](model.modules()):
         if _is_lora(module):
             module.forward = partial(_lora_forward, module)
         elif type(module) is torch.nn.Linear and _is_plain(module.weight):

@@ -15,6 +15,7 @@ from src.training.data.conversations import Conversations
 from src.training.data.token_rows import TokenRows, encode_conversations
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.language_pass import LanguagePass
+from src.training.engine.memory_check import check_language_model_fits
 from src.training.evaluation.problem import Scored
 from src.training.fused.causal import CausalForward
 from src.training.fused.linear import fuse_linear_layers
@@ -72,6 +73,13 @@ class LanguageKind:
             VALIDATION: self._encode(self._task.validation, tokenizer),
             TEST: self._encode(self._task.test, tokenizer),
         }
+        check_language_model_fits(
+            model,
+            rows_per_process=-(-self._recipe.per_device_train_batch_size // self._resolved.threads),
+            longest=max(int(rows.lengths.max(initial=0)) for rows in splits.values()),
+            threads=self._resolved.threads,
+            keeps_best=self._resolved.keeps_best,
+        )
         fuse_linear_layers(model)
         self._forward = CausalForward(model)
         self._stop_ids = _stop_ids(splits[TRAIN], tokenizer)
@@ -82,7 +90,7 @@ class LanguageKind:
             splits=splits,
             problem=self._resolved.problem,
             threads=self._resolved.threads,
-            forward_pass=lambda _model: LanguagePass(self._forward, lengths=splits[TRAIN].lengths),
+            forward_pass=LanguagePass(self._forward),
             answer=self._answer,
             min_rows_per_process=1,
         )
