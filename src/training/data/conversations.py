@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -80,6 +80,9 @@ class Conversations:
     origin: str
     rows: tuple[Conversation, ...]
     numbers: tuple[int, ...]
+
+    # As of Examples: these are never pairs.
+    text_pairs: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -58,6 +58,10 @@ class PromptForm:
             return (*system, Turn(role="user", content=prompt))
         return (Turn(role="instruction" if self.form == "alpaca" else "prompt", content=prompt),)
 
+    def text(self, prompt: str) -> str:
+        """Returns a prompt as the model reads it, of the forms without a chat template."""
+        return plain_prompt(self.turns(prompt))
+
     def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, prompt: str | Sequence[Turn]) -> list[int]:
         """Returns the tokens that a model is asked with.
 

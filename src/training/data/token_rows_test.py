@@ -137,6 +137,7 @@ def test_a_text_is_asked_for_in_the_form_that_was_learnt() -> None:
         ("plain", ["not good<|im_end|>", "fine<|im_end|>"]),
         ("adds a system prompt", ["not good<|im_end|>", "fine<|im_end|>"]),
         ("does not ask", [" not good <|im_end|>", " fine <|im_end|>"]),
+        ("asks with a thought", ["not good<|im_end|>", "fine<|im_end|>"]),
         ("writes a thought", ["not good<|im_end|>", "<think>\n\n</think>\n\nfine<|im_end|>"]),
         ("has no end", [" not good", " fine<|im_end|>"]),
     ],
