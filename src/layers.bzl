@@ -8,6 +8,7 @@ LAYERS = [
     ["src/cli"],
     ["src/disk"],
     # training: recipe -> data -> batches -> engine -> artifact folder
+    ["src/training/gguf"],
     ["src/training/recipes", "src/training/embedded"],
     ["src/training/environment", "src/training/optimizer"],
     ["src/training/data"],

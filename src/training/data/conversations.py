@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from src.cli.errors import RequestError
+from src.training.data.labels import Labels
 from src.training.data.tables import Table
 
 # chat: turns as the model's own template writes them; plain: a prompt and what follows it; alpaca: the same, with the
@@ -89,6 +90,11 @@ class Conversations:
         return len(self.rows)
 
     @property
+    def labels(self) -> tuple[int, ...]:
+        """A 0 for each row: they have none."""
+        return (0,) * len(self.rows)
+
+    @property
     def whole_texts(self) -> tuple[str, ...]:
         """What makes a row the same as another: what is asked, or, where all rows ask the same, the whole row."""
         asked = [row.asked for row in self.rows]
@@ -105,8 +111,9 @@ class Conversations:
             numbers=tuple(self.numbers[row] for row in rows),
         )
 
-    def sha256(self) -> str:
-        """Hash of all turns in order; every part is preceded by its length."""
+    def sha256(self, labels: Labels | None = None) -> str:
+        """Hash of all turns in order; every part is preceded by its length. `labels` say nothing of these rows."""
+        del labels
         digest = hashlib.sha256()
         for row in self.rows:
             for number in (len(row.turns), row.context):

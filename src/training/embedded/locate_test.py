@@ -33,23 +33,25 @@ def never(folder: Path) -> None:
     raise AssertionError(f"derived again into {folder}")
 
 
-@pytest.mark.parametrize("name", locate.MODELS)
+# The third, of 538 MB, has its own test beside the program that derives it.
+@pytest.mark.parametrize("name", locate.MODELS[:2])
 def test_every_model_is_a_folder_that_from_pretrained_can_read(name: str) -> None:
     folder = locate.embedded_model(name)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
 
 
-def test_movies_have_three_splits_and_other_domains_test_rows_only() -> None:
+def test_some_data_sets_have_three_splits_and_other_domains_test_rows_only() -> None:
     splits = {name: set(locate.embedded_dataset(name)) for name in locate.DATASETS}
-    assert splits.pop("movie_reviews") == splits.pop("movie_ratings") == {"train", "validation", "test"}
+    for name in ("movie_reviews", "movie_ratings", "domain_sentiment"):
+        assert splits.pop(name) == {"train", "validation", "test"}
     assert set(map(frozenset, splits.values())) == {frozenset({"test"})}
     assert all(path.is_file() for name in locate.DATASETS for path in locate.embedded_dataset(name).values())
 
 
 def test_an_unknown_name_is_answered_with_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="'bert_tiny'; valid names: bert_tiny_minilm, minilm-l6"):
+    with pytest.raises(ValueError, match="'bert_tiny'; valid names: bert_tiny_minilm, minilm-l6, smollm2"):
         locate.embedded_model("bert_tiny")
-    with pytest.raises(ValueError, match="'sst2'; valid names: movie_reviews, movie_ratings, amazon, tweets, news"):
+    with pytest.raises(ValueError, match="'sst2'; valid names: movie_reviews, movie_ratings, domain_sentiment, amazon"):
         locate.embedded_dataset("sst2")
 
 

@@ -39,22 +39,27 @@ _MIN_COPIES = 3
 log = logging.getLogger("finetune")
 
 
-def check_model_fits(folder: Path, *, available: int | None = None) -> None:
+def check_model_fits(folder: Path, *, is_frozen: bool = False, available: int | None = None) -> None:
     """Refuses a model before it is loaded: by the shapes that its safetensors files begin with.
 
     Args:
         folder: the base model's files. A pickle's shapes are not known before it is loaded.
+        is_frozen: whether its weights have no moments: those of adapters are small.
         available: bytes; None: ask the system.
 
     Raises:
         RequestError: the weights and their moments alone are too much.
     """
     available = available_memory() if available is None else available
-    minimum = _BYTES * _MIN_COPIES * sum(_parameter_count(path) for path in folder.glob("*.safetensors"))
+    minimum = (
+        _BYTES
+        * (1 if is_frozen else _MIN_COPIES)
+        * sum(_parameter_count(path) for path in folder.glob("*.safetensors"))
+    )
     if minimum > available:
         raise RequestError(
-            f"the weights of this model and the optimizer's moments take {minimum / 1e9:.1f} GB of memory, and "
-            f"{available / 1e9:.1f} GB are available: choose a smaller model"
+            f"the weights of this model{'' if is_frozen else ' and the moments of the optimizer'} take "
+            f"{minimum / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are available: choose a smaller model"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +20,15 @@ from src.training.model.pretrained import load_model, load_tokenizer, refuse_cus
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_CONFIG_FILES = ("*.json", "*.txt", "*.model")
+_CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
 # Files that make up a model, in the folder itself.
-_HASHED = (".safetensors", ".bin", ".json", ".txt", ".model")
+_HASHED = (
+    *(".safetensors", ".bin", ".json", ".txt", ".model"),
+    # Further files of tokenizers, and the chat template.
+    *(".jinja", ".codes", ".tiktoken", ".bpe", ".spm", ".vocab"),
+)
 # Records of the run that made it: they hold times, and do not affect the model.
 _RECORDS = ("metrics.json", "recipe.json")
 
@@ -128,6 +133,18 @@ def _content_sha256(path: Path) -> str:
         if file.suffix in _HASHED and file.name not in _RECORDS and file.is_file():
             digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether a model has a chat template, by its files alone."""
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Loading the tokenizer gives the error.
+        return False
+    return bool(config.get("chat_template"))
 
 
 def build_model(
