@@ -190,7 +190,7 @@ def _configuration(settings: Settings, *, endpoint: Endpoint, certificate: Certi
 def _wait(gateway: Gateway, casd: Casd, stop: threading.Event, *, idle_seconds: float) -> int:
     reason = loopback.wait(stop, gateway.activity, idle_seconds=idle_seconds, is_healthy=casd.is_running)
     if reason == "failed":
-        log.error("executor: buildbox-casd exited: %s", casd.log_tail())
+        log.error("executor: buildbox-casd failed: %s", casd.failure())
         return EXIT_FAILED
     if reason == "idle":
         log.info("executor: no call for %g minutes", idle_seconds / 60)
