@@ -34,7 +34,7 @@ SETTINGS = (
     "NATIVELINK_TLS_CLIENT_KEY",
 )
 # Read by docker/compose.yaml.
-_COMPOSE_SETTINGS = ("NATIVELINK_IMAGE", "NATIVELINK_CONFIG")
+_COMPOSE_SETTINGS = ("NATIVELINK_IMAGE", "NATIVELINK_CONFIG", "NATIVELINK_LOG")
 
 # From NativeLink Cloud's Quickstart and TraceMachina/nativelink-action (src/main.ts). The scheduler's address differs
 # between deployments: NATIVELINK_EXECUTOR replaces it.
