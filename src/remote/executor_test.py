@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import stat
@@ -48,6 +49,16 @@ def test_a_wrong_request_is_one_sentence(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("system", [("Darwin", "arm64"), ("Linux", "aarch64")])
+def test_other_systems_are_refused(
+    system: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system[0])
+    monkeypatch.setattr(platform, "machine", lambda: system[1])
+    assert executor.main([]) == 2
+    assert "runs only on Linux x86-64" in capsys.readouterr().err
 
 
 def test_an_image_of_an_older_lock_is_not_served(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
