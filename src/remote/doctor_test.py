@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from src.remote import doctor
@@ -153,6 +154,22 @@ def test_a_relay_that_was_started_before_the_certificate_changed_is_to_be_restar
     findings = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
     assert findings["executor reached"]["level"] == findings["relay to the executor reached"]["level"] == "ok"
     assert findings["executor answers"]["remedy"].endswith("start it again: bazel run //src/remote:relay")
+
+
+def test_a_server_that_wants_a_client_certificate_is_not_called_another_program(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = make_certificate(tmp_path / "server")
+    pair = (server.key_path.read_bytes(), server.path.read_bytes())
+    credentials = grpc.ssl_server_credentials([pair], root_certificates=pair[1], require_client_auth=True)
+    with served_gateway(MemoryExecutor(), properties={}, credentials=credentials) as address:
+        flags = f"--remote_executor=grpcs://{address} --tls_certificate={server.path}"
+        (repository / ".bazelrc").write_text(f"build:r {flags}\n")
+        assert doctor.main(["--config=r", "--json"]) == 1
+    findings = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["executor reached"]["level"] == "ok"
+    assert "refuses the client certificate" in findings["executor answers"]["cause"]
+    assert "NATIVELINK_TLS_CLIENT_CERTIFICATE" in findings["executor answers"]["remedy"]
 
 
 def test_where_actions_bring_their_python_the_worker_is_asked_for_what_runs_it(
