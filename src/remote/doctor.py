@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         "--lane",
         choices=get_args(Lane),
         default=lane_of(os.environ),
-        help="check workers for what this lane needs: airgap for the image's Python and packages, online for what runs "
-        "those that each action brings (default: that of the Bazel that runs this)",
+        help="check workers for what this lane needs: airgap for the image's Python and packages (as --config=image "
+        "does too), online for what runs those that each action brings (default: that of the Bazel that runs this)",
     )
     checks.add_argument(
         "--wait",

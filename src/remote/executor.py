@@ -49,10 +49,10 @@ def serve(settings: Settings) -> int:
         RequestError: it cannot serve with these settings.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise RequestError("the executor runs only on Linux x86-64: see docs/remote.md for servers on other machines")
     if not (settings.folder / "buildbox" / "buildbox-casd").is_file():
         raise RequestError("the executor's programs are missing: run ./setup.sh --executor")
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise RequestError("the executor runs only on Linux x86-64: see docs/remote.md for servers on other machines")
     loopback.check_port(settings.port, remedy="stop the program that listens there, or choose another --port")
     stop = loopback.stop_on_signals()
     registry = _image_registry(settings)
