@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -269,6 +270,14 @@ def test_a_worker_without_zip_is_an_error_with_the_reason() -> None:
 
 def test_a_cpu_without_avx2_is_an_error() -> None:
     assert workers.cpu_finding(["sse4_2", "fma"]).symptom == "the worker's CPU has no avx2"
+
+
+def test_a_worker_without_proc_is_not_taken_for_one_whose_python_or_cpu_is_wrong() -> None:
+    script = workers._PROBE.read_text().replace("/proc/", "/no/such/folder/")
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, check=True)
+    worker = json.loads(done.stdout)
+    assert worker["executable"] == sys.executable
+    assert workers.cpu_finding(worker["cpu_flags"]).level == "warning"
 
 
 def test_test_sizes_are_read_from_rules_and_from_py_modules(repository: Path) -> None:
