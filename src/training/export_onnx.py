@@ -11,6 +11,7 @@ from typing import Any
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 from src.cli.formats import show_size
+from src.cli.standard_output import write_result
 from src.cli.working_folder import working_folder
 from src.disk.durable import flush_folder, write_json
 from src.training.data.files import FILE_KINDS
@@ -166,7 +167,7 @@ def _show(report: dict[str, Any], output: Path) -> None:
     if check["mean_absolute_error"] is not None:
         before, after = check["mean_absolute_error"]["original"], check["mean_absolute_error"]["onnx"]
         lines.append(f"error     {before:.4f} -> {after:.4f} (mean absolute, {check['labelled_rows']:,} labelled rows)")
-    sys.stdout.write("\n".join([*lines, f"Model exported to {output}\n"]))
+    write_result("\n".join([*lines, f"Model exported to {output}\n"]))
 
 
 def _difference(check: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ class TrainingRun:
         Raises:
             RequestError: the output folder is not free, or a checkpoint does not fit.
         """
-        configure_logging()
+        configure_logging(stop=stop)
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe = resolved, resolved.recipe
         self.task, self.problem = resolved.task, resolved.problem
@@ -94,7 +94,7 @@ class TrainingRun:
         try:
             self._train(trainer)
             return self._finish(trainer, tokenizer, before=before)
-        except StopRequested as stopped:
+        except StopRequested:
             # The loop has saved its own checkpoint; what comes after it would be lost.
             if trainer.is_done:
                 trainer.save()
@@ -103,7 +103,7 @@ class TrainingRun:
                 resolved=self.resolved.document,
                 before=before.metrics,
                 effort=self._effort(trainer),
-                status=str(stopped),
+                status=str(self.stop.status),
             )
             raise
         except Exception:
@@ -162,6 +162,7 @@ class TrainingRun:
             splits=splits,
             problem=self.problem,
             threads=self.resolved.threads,
+            is_stopping=lambda: self.stop.status is not None,
         )
 
     def _measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
