@@ -62,7 +62,7 @@ class TrainingRun:
         try:
             return self._run()
         finally:
-            artifact.remove_staging(self.output)
+            self.folders.place.clear()
             self.folders.lock.release()
 
     def _run(self) -> Path:
@@ -203,7 +203,7 @@ class TrainingRun:
         section("Model Performance After Fine Tuning")
         after = self._measure(trainer.data_parallel, check=self.stop.check)
         trainer.data_parallel.close()
-        staging = artifact.staging_folder(self.output)
+        staging = self.folders.place.stage()
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
@@ -211,7 +211,7 @@ class TrainingRun:
         section("Loading saved model to verify")
         verify_saved(staging, prediction, device=self.device, **self._sample)
         with self.stop.deferred():
-            artifact.commit(staging, self.output)
+            self.folders.place.commit()
             self.checkpoints.remove()
         return self.output
 
