@@ -45,9 +45,10 @@ def open_run_folders(options: RunOptions, *, recipe_name: str, fingerprint: str)
         RequestError: the output folder is not free, or its checkpoints do not fit.
     """
     output = options.output_dir or _default_output(f"{recipe_name}-{fingerprint[:8]}")
-    if output.is_symlink():
-        # A folder can be renamed onto a folder, not onto a link to one.
-        output = Path(os.path.realpath(output))
+    with refusals_of_the_system(output):
+        if output.is_symlink():
+            # A folder can be renamed onto a folder, not onto a link to one.
+            output = Path(os.path.realpath(output))
     check_output_folder(output, overwrite=options.overwrite_output_dir)
     with refusals_of_the_system(output):
         place, lock = _take_place(output)

@@ -56,7 +56,8 @@ class Beside:
 
     def is_possible(self) -> bool:
         """Whether folders can be made beside the final one, and it can be renamed: a mount point cannot."""
-        target = self._hidden("renamed")
+        # As long as any of the names: which run may do what should not depend on its PID.
+        target = self.final.parent / f".{self.final.name}.renamed-{os.getpid():07d}"
         try:
             (target / "full").mkdir(parents=True)
             # Onto a folder that is not empty: whatever else is in the way is reported first. The slash tells this
