@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
@@ -99,6 +100,7 @@ def _export(arguments: list[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.partial-", dir=output.parent) as folder:
             staged = Path(folder) / output.name
+            _check_replaceable(output, scratch=Path(folder))
             report = export_checked(
                 staged, source=source, rows=rows, min_int8_agreement=min_agreement if given.int8 else None
             )
@@ -128,6 +130,18 @@ def _output_file(name: str | None) -> Path:
     if not os.access(existing, os.W_OK):
         raise RequestError(f"--output {output} cannot be written: {existing} allows no new files")
     return output
+
+
+def _check_replaceable(output: Path, *, scratch: Path) -> None:
+    """Refuses a file that nothing can be renamed onto, before the export: one that is mounted (docker's -v)."""
+    for path in (output, _report_file(output)):
+        try:
+            os.link(path, scratch / "linked", follow_symlinks=False)
+            (scratch / "linked").unlink()
+        except OSError as error:
+            # Only a mount is on another file system than its own folder.
+            if error.errno == errno.EXDEV:
+                raise RequestError(f"{path} is a mount point, which no file can replace: name another file") from error
 
 
 def _check_options(given: argparse.Namespace, source: TrainedModel) -> None:

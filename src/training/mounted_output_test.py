@@ -19,6 +19,7 @@ ARGUMENTS = (
 _INSIDE = """
 import hashlib, json, subprocess, sys
 from pathlib import Path
+from src.training import export_onnx
 from src.training.train_model import main
 
 root, host, answer = map(Path, sys.argv[1:4])
@@ -29,6 +30,11 @@ subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root], check=True)
 subprocess.run(["mount", "--bind", host, root / "out"], check=True)
 code = main([*sys.argv[4:], "--output_dir", str(root / "usual")])
 results = [(code, sorted(path.name for path in (root / "usual").iterdir()))]
+for name in ("model.onnx", "mounted.onnx"):
+    (root / name).touch()
+subprocess.run(["mount", "--bind", root / "mounted.onnx", root / "model.onnx"], check=True)
+export = ["--model", str(root / "usual"), "--check_file", "test.csv", "--output", str(root / "model.onnx")]
+results.append((export_onnx.main(export), sorted(path.name for path in root.glob("*.onnx*"))))
 subprocess.run(["mount", "-o", "remount,ro", "tmpfs", root], check=True)
 for flags in (["--deadline_seconds", "0"], []):
     code = main([*sys.argv[4:], *flags, "--output_dir", str(root / "out")])
@@ -53,8 +59,10 @@ def test_a_mount_point_is_written_into(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (usual, stopped, resumed), weights = json.loads((inputs / "answer").read_text())
+    (usual, exported, stopped, resumed), weights = json.loads((inputs / "answer").read_text())
     assert usual[0] == 0 and "model.safetensors" in usual[1]
+    assert exported == [2, ["model.onnx", "mounted.onnx"]]
+    assert "model.onnx is a mount point, which no file can replace: name another file" in done.stderr
     assert stopped == [3, [".training"]]
     assert resumed == usual
     assert weights[0] == weights[1]

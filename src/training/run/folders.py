@@ -54,8 +54,7 @@ def open_run_folders(options: RunOptions, *, recipe_name: str, fingerprint: str)
         place, lock = _take_place(output)
     try:
         with refusals_of_the_system(output):
-            place.stage()
-            place.clear()
+            place.recover()
         check_output_folder(output, overwrite=options.overwrite_output_dir, fingerprint=fingerprint)
         checkpoints = Checkpoints(place.checkpoints, fingerprint=fingerprint, keep=options.save_total_limit)
         resume_from = _checkpoint_to_resume(checkpoints, wanted=options.resume_from_checkpoint)

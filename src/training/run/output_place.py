@@ -30,8 +30,11 @@ class OutputPlace(Protocol):
     lock: Path
     checkpoints: Path
 
+    def recover(self) -> None:
+        """Removes, puts back or completes what a killed run left."""
+
     def stage(self) -> Path:
-        """Makes an empty folder to write the artifact to; what a killed run left is removed, or completed."""
+        """Makes an empty folder to write the artifact to, after `recover`."""
 
     def commit(self) -> None:
         """Puts the staged folder under its final name; an older model there is replaced."""
@@ -71,8 +74,8 @@ class Beside:
             shutil.rmtree(target, ignore_errors=True)
         raise AssertionError(f"{target} was not empty")
 
-    def stage(self) -> Path:
-        """Makes an empty folder. What a killed run left is removed, or put back if it was on its way out."""
+    def recover(self) -> None:
+        """Removes what a killed run left, or puts it back if it was on its way out."""
         final = self.final
         ours = re.compile(rf"\.{re.escape(final.name)}\.(partial|retired|renamed)-(\d+)")
         for old in final.parent.glob(f".{glob.escape(final.name)}.*"):
@@ -83,6 +86,10 @@ class Beside:
                 old.rename(final)
             else:
                 shutil.rmtree(old, ignore_errors=True)
+
+    def stage(self) -> Path:
+        """Makes an empty folder."""
+        self.recover()
         self.clear()
         staging = self._hidden("partial")
         staging.mkdir(parents=True)
@@ -124,22 +131,8 @@ class InPlace:
             self._work / name for name in ("partial", "committed", "moving")
         )
 
-    def stage(self) -> Path:
-        """Makes an empty folder. A commit that a kill cut short is completed."""
-        self._complete()
-        self.clear()
-        self._staging.mkdir(parents=True)
-        return self._staging
-
-    def commit(self) -> None:
-        """Puts the staged files into the final folder; an older model there is replaced."""
-        _let_umask_decide(self._staging)
-        flush_folder(self._staging)
-        self._staging.rename(self._committed)
-        flush(self._work)
-        self._complete()
-
-    def _complete(self) -> None:
+    def recover(self) -> None:
+        """Completes a commit that a kill cut short."""
         if self._committed.is_dir():
             for old in reversed(_deciding_last(content_of(self.final))):
                 delete(old)
@@ -151,6 +144,21 @@ class InPlace:
                 new.rename(self.final / new.name)
                 flush(self.final)
             self._moving.rmdir()
+        self.clear()
+
+    def stage(self) -> Path:
+        """Makes an empty folder."""
+        self.recover()
+        self._staging.mkdir(parents=True)
+        return self._staging
+
+    def commit(self) -> None:
+        """Puts the staged files into the final folder; an older model there is replaced."""
+        _let_umask_decide(self._staging)
+        flush_folder(self._staging)
+        self._staging.rename(self._committed)
+        flush(self._work)
+        self.recover()
 
     def clear(self) -> None:
         """Removes what was staged."""

@@ -76,8 +76,7 @@ def test_killed_at_any_change_it_holds_the_old_model_or_the_new_one_or_none(
         # The next run is not refused, and finds the new model.
         check_output_folder(final, overwrite=False)
         place = InPlace(final)
-        place.stage()
-        place.clear()
+        place.recover()
         place.leave()
         assert contents(final) == whole("new")
         assert {path.name for path in final.iterdir() if path.is_dir()} == {"lost+found"}
