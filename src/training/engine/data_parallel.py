@@ -44,6 +44,7 @@ class DataParallel:
         splits: Mapping[str, EncodedExamples],
         problem: Problem,
         threads: int,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Forks. Until then the calling process should have had one thread: libgomp's do not survive a fork.
 
@@ -53,6 +54,7 @@ class DataParallel:
             splits: encoded rows; those named TRAIN are trained on, any can be scored.
             problem: decides the loss and the scores.
             threads: cores to use.
+            is_stopping: whether the run has to end: nothing may then hold it up.
         """
         self.model, self.problem, self.splits = model, problem, splits
         self._eval_batch_size = settings.per_device_eval_batch_size
@@ -93,6 +95,7 @@ class DataParallel:
                 splits=splits, outputs=self._outputs,
             ),
             count=self.processes,
+            is_stopping=is_stopping,
         )  # fmt: skip
         self._prepared = -1
 

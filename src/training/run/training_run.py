@@ -46,7 +46,7 @@ class TrainingRun:
         Raises:
             RequestError: the output folder is not free, or a checkpoint does not fit.
         """
-        configure_logging()
+        configure_logging(stop=stop)
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe = resolved, resolved.recipe
         self.task, self.problem = resolved.task, resolved.problem
@@ -62,7 +62,7 @@ class TrainingRun:
         try:
             return self._run()
         finally:
-            artifact.remove_staging(self.output)
+            self.folders.place.clear()
             self.folders.lock.release()
 
     def _run(self) -> Path:
@@ -94,7 +94,7 @@ class TrainingRun:
         try:
             self._train(trainer)
             return self._finish(trainer, tokenizer, before=before)
-        except StopRequested as stopped:
+        except StopRequested:
             # The loop has saved its own checkpoint; what comes after it would be lost.
             if trainer.is_done:
                 trainer.save()
@@ -103,7 +103,7 @@ class TrainingRun:
                 resolved=self.resolved.document,
                 before=before.metrics,
                 effort=self._effort(trainer),
-                status=str(stopped),
+                status=str(self.stop.status),
             )
             raise
         except Exception:
@@ -162,6 +162,7 @@ class TrainingRun:
             splits=splits,
             problem=self.problem,
             threads=self.resolved.threads,
+            is_stopping=lambda: self.stop.status is not None,
         )
 
     def _measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
@@ -202,7 +203,7 @@ class TrainingRun:
         section("Model Performance After Fine Tuning")
         after = self._measure(trainer.data_parallel, check=self.stop.check)
         trainer.data_parallel.close()
-        staging = artifact.staging_folder(self.output)
+        staging = self.folders.place.stage()
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
@@ -210,7 +211,7 @@ class TrainingRun:
         section("Loading saved model to verify")
         verify_saved(staging, prediction, device=self.device, **self._sample)
         with self.stop.deferred():
-            artifact.commit(staging, self.output)
+            self.folders.place.commit()
             self.checkpoints.remove()
         return self.output
 
