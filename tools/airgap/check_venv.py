@@ -1,6 +1,6 @@
 """Compares the Python packages of this interpreter with the lock file; for the air-gapped lane.
 
-check_venv.py LOCK     prints {package: [pins it stands on]} as JSON; exit 1, naming each package that differs
+check_venv.py LOCK     prints {package: [PIN MODULE... of each it stands on]}; exit 1, naming each package that differs
 check_venv.py --stamp  prints a hash that changes whenever a package or the interpreter does
 """
 
@@ -11,7 +11,8 @@ import json
 import platform
 import re
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePath
 
 _PIN = re.compile(r"^([A-Za-z0-9][^ \[=]*)(?:\[[^\]]*\])?==([^ \\;]+)(?: ; ([^\\]+?))?(?: \\)?$", re.MULTILINE)
 
@@ -41,14 +42,15 @@ def locked_pins(lock: str) -> dict[str, str]:
     }
 
 
-def installed() -> tuple[dict[str, str], dict[str, set[str]]]:
-    """Returns versions and needs (extras left out) of what is installed, by canonical name."""
+def installed() -> tuple[dict[str, str], dict[str, set[str]], dict[str, list[str]]]:
+    """Returns versions, needs (extras left out) and modules of what is installed, by canonical name."""
     from importlib import metadata
 
     from packaging.requirements import Requirement
 
     versions: dict[str, str] = {}
     needs: dict[str, set[str]] = {}
+    importable: dict[str, list[str]] = {}
     for distribution in metadata.distributions():
         name = canonical(distribution.name)
         if name in versions:
@@ -56,7 +58,8 @@ def installed() -> tuple[dict[str, str], dict[str, set[str]]]:
         versions[name] = distribution.version
         wanted = [Requirement(text) for text in distribution.requires or []]
         needs[name] = {canonical(r.name) for r in wanted if not r.marker or r.marker.evaluate({"extra": ""})}
-    return versions, needs
+        importable[name] = modules(distribution.files or [])
+    return versions, needs, importable
 
 
 def differences(pins: dict[str, str], versions: dict[str, str]) -> list[str]:
@@ -71,15 +74,21 @@ def differences(pins: dict[str, str], versions: dict[str, str]) -> list[str]:
     return wrong
 
 
+def modules(files: Iterable[PurePath]) -> list[str]:
+    """Returns what can be imported of a package's files, given below site-packages: `yaml` and `_yaml` of PyYAML."""
+    tops = {file.parts[0] for file in files}
+    return sorted(top.partition(".")[0] for top in tops if "." not in top or top.endswith((".py", ".so")))
+
+
 def closure(name: str, needs: dict[str, set[str]], versions: dict[str, str]) -> list[str]:
-    """Returns the pins that `name` stands on, itself included."""
+    """Returns the packages that `name` stands on, itself included."""
     todo, seen = [name], set()
     while todo:
         package = todo.pop()
         if package in versions and package not in seen:
             seen.add(package)
             todo += needs[package]
-    return [f"{package}=={versions[package]}" for package in sorted(seen)] + [f"python=={platform.python_version()}"]
+    return sorted(seen)
 
 
 def main(argument: str) -> int:
@@ -89,7 +98,7 @@ def main(argument: str) -> int:
         return 0
     try:
         pins = locked_pins(Path(argument).read_text())
-        versions, needs = installed()
+        versions, needs, importable = installed()
     except ModuleNotFoundError as error:
         print(f"{error.name} is missing", file=sys.stderr)
         return 1
@@ -97,7 +106,9 @@ def main(argument: str) -> int:
     if wrong:
         print(", ".join(wrong), file=sys.stderr)
         return 1
-    print(json.dumps({name: closure(name, needs, versions) for name in pins}))
+    lines = {name: " ".join([f"{name}=={version}", *importable[name]]) for name, version in versions.items()}
+    python = f"python=={platform.python_version()}"
+    print(json.dumps({name: [*map(lines.get, closure(name, needs, versions)), python] for name in pins}))
     return 0
 
 
