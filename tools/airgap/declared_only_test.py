@@ -70,6 +70,13 @@ def test_what_is_not_installed_needs_no_dep(
     importlib.import_module("other_of_ours")
 
 
+@pytest.mark.skipif("TEST_SRCDIR" not in os.environ, reason="Bazel alone knows what a test declares")
+def test_a_test_sees_no_package_that_it_does_not_declare() -> None:
+    """In either lane."""
+    assert importlib.util.find_spec("pytest") is not None
+    assert importlib.util.find_spec("yaml") is None, "PyYAML is locked and installed, but no dep of this test"
+
+
 def test_python_and_its_children_start_with_it(tmp_path: Path) -> None:
     """In a runfiles tree whose target declares no package."""
     folder = tmp_path / "workspace" / "tools" / "airgap" / "declared_only"
