@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
 
 def _compare(arguments: list[str]) -> int:
     RefusingParser(prog="which_bits", description=__doc__).parse_args(arguments)
-    sha256, environment = trained_sha256(), describe_environment()
+    environment, sha256 = describe_environment(), trained_sha256()
     versions = versions_of(environment)
     for name, value in {"CPU": environment["cpu"], **versions, "model.safetensors": sha256}.items():
         sys.stdout.write(f"{name}: {value}\n")
