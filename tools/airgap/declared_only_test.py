@@ -70,6 +70,14 @@ def test_what_is_not_installed_needs_no_dep(
     importlib.import_module("other_of_ours")
 
 
+@pytest.mark.usefixtures("_one_is_declared")
+def test_a_package_may_put_its_own_folder_on_the_path(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime.quantization does."""
+    (installed / "one_package" / "other_part.py").touch()
+    monkeypatch.syspath_prepend(installed / "one_package")
+    importlib.import_module("other_part")
+
+
 @pytest.mark.skipif("TEST_SRCDIR" not in os.environ, reason="Bazel alone knows what a test declares")
 def test_a_test_sees_no_package_that_it_does_not_declare() -> None:
     """In either lane."""

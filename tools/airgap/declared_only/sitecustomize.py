@@ -7,7 +7,6 @@ What is declared is in the runfiles: a file pypi/PACKAGE/declared.txt (host_pypi
 
 from __future__ import annotations
 
-import os
 import re
 import site
 import sys
@@ -30,7 +29,7 @@ class DeclaredPackages:
         words = [line.split() for line in declared]
         self._packages = {_canonical(pin.partition("==")[0]) for pin, *_ in words}
         self._modules = {module for _, *modules in words for module in modules}
-        self._folders = tuple(os.path.realpath(folder) + os.sep for folder in installed_in)
+        self._folders = {Path(folder).resolve() for folder in installed_in}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -41,8 +40,11 @@ class DeclaredPackages:
         return None if is_top and fullname not in self._modules and self._is_installed(found) else found
 
     def _is_installed(self, found: ModuleSpec | None) -> bool:
-        places = [*(found.submodule_search_locations or []), found.origin] if found else []
-        return any(place and os.path.realpath(place).startswith(self._folders) for place in places)
+        """Tells whether it lies in a folder of installed packages, and not in one that a package put on sys.path."""
+        if found is None:
+            return False
+        places = found.submodule_search_locations or [found.origin or ""]
+        return any(Path(place).parent.resolve() in self._folders for place in places)
 
     def find_distributions(self, context: DistributionFinder.Context) -> Iterable[Distribution]:
         """As PathFinder.find_distributions: what importlib.metadata knows."""
