@@ -8,6 +8,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from src.cli.printable import printable
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_WRONG_REQUEST = 2
@@ -52,5 +54,5 @@ def exit_code_of(program: str, work: Callable[[], int], *, debug: bool, retry: s
         message = f"the disk is full: free some space, and {retry}"
     if debug:
         traceback.print_exc()
-    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+    sys.stderr.write(f"{program}: {printable(' '.join(message.split()))}\n")
     return code
