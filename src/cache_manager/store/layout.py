@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from src.cli.errors import RequestError
+from src.cli.working_folder import working_folder
 
 # Another layout gets another folder, so that no version reads or removes another's entries.
 _LAYOUT = "v2"
@@ -15,18 +19,41 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def default_root() -> Path:
-    """Returns $FINETUNE_CACHE_DIR, else a folder in the platform's cache folder: never the hub's own cache."""
-    if configured := os.environ.get("FINETUNE_CACHE_DIR"):
-        return Path(configured).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "finetune-repo" / "models"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Returns $FINETUNE_CACHE_DIR, else a folder in the platform's cache folder: never the hub's own cache.
+
+    Raises:
+        RequestError: it depends on a home folder, and there is none.
+    """
+    try:
+        if configured := os.environ.get("FINETUNE_CACHE_DIR"):
+            # Relative to where the command was typed: `bazel run` starts programs elsewhere.
+            return working_folder() / Path(configured).expanduser()
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "finetune-repo" / "models"
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise RequestError(
+            f"where the cache is cannot be known ({error}): set FINETUNE_CACHE_DIR to a folder"
+        ) from error
     return base / "finetune-repo" / "models"
 
 
 def is_key(name: str) -> bool:
     """Whether a name is a key: 64 hexadecimal digits."""
     return _KEY.fullmatch(name) is not None
+
+
+def key_of(folder: Path) -> str:
+    """Returns the key of an entry's folder, also in the quarantine: KEY+OWNER."""
+    return folder.name.partition("+")[0]
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether a path is a folder, and not a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
