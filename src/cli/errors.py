@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from src.cli.printable import printable
+from src.cli.terminal import printable
 
 EXIT_DONE = 0
 EXIT_FAILED = 1

@@ -35,15 +35,15 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
     Raises:
         OSError: it is anything else, or cannot be opened.
     """
-    # First by its name: to open a device may already do something.
-    if not stat.S_ISREG(path.stat(follow_symlinks=follow_links).st_mode):
+    # First by its name, where a link may lead to a device: to open one may already do something.
+    if follow_links and not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0))
-    file = os.fdopen(os.open(path, flags), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def read_regular(path: Path, *, max_bytes: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from src.cache_manager.store.store import Store
 from src.cli.errors import EXIT_DONE
 from src.cli.parser import RefusingParser
-from src.cli.printable import printable
+from src.cli.terminal import printable
 
 Commands: TypeAlias = "argparse._SubParsersAction[RefusingParser]"
 

@@ -13,7 +13,7 @@ from src.cache_manager.store.budget import Staging
 from src.cache_manager.store.layout import Layout
 from src.cache_manager.store.manifest import MANIFEST, MANIFEST_COPY, File, Manifest, check_name
 from src.cli.errors import RequestError
-from src.cli.printable import printable
+from src.cli.terminal import printable
 from src.disk.durable import copy_hashed, file_sha256, flush, open_regular, share
 
 # Entries are read-only: they share files.

@@ -16,7 +16,7 @@ from pathlib import Path
 from src.cache_manager.store.layout import Layout
 from src.cli.errors import RequestError
 from src.cli.formats import parse_size, show_size
-from src.cli.printable import printable
+from src.cli.terminal import printable
 from src.disk.owner import is_abandoned, unique_name
 
 LIMIT_VARIABLE = "FINETUNE_CACHE_MAX_SIZE"

@@ -14,7 +14,7 @@ from src.cache_manager.store.entries import Entries
 from src.cache_manager.store.layout import key_of
 from src.cache_manager.store.records import Record, records
 from src.cache_manager.store.sweep import sweep
-from src.cli.printable import printable
+from src.cli.terminal import printable
 from src.disk.durable import delete
 from src.disk.owner import unique_name
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from src.cli.errors import RequestError
 from src.cli.working_folder import working_folder
 
 # Another layout gets another folder, so that no version reads or removes another's entries.
@@ -19,22 +18,13 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def default_root() -> Path:
-    """Returns $FINETUNE_CACHE_DIR, else a folder in the platform's cache folder: never the hub's own cache.
-
-    Raises:
-        RequestError: it depends on a home folder, and there is none.
-    """
-    try:
-        if configured := os.environ.get("FINETUNE_CACHE_DIR"):
-            # Relative to where the command was typed: `bazel run` starts programs elsewhere.
-            return working_folder() / Path(configured).expanduser()
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "finetune-repo" / "models"
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError as error:
-        raise RequestError(
-            f"where the cache is cannot be known ({error}): set FINETUNE_CACHE_DIR to a folder"
-        ) from error
+    """Returns $FINETUNE_CACHE_DIR, else a folder in the platform's cache folder: never the hub's own cache."""
+    if configured := os.environ.get("FINETUNE_CACHE_DIR"):
+        # Relative to where the command was typed: `bazel run` starts programs elsewhere.
+        return working_folder() / Path(configured).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "finetune-repo" / "models"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "finetune-repo" / "models"
 
 

@@ -162,8 +162,7 @@ def _check_fields(manifest: Manifest, *, what: str) -> None:
 def _is_valid(file: File) -> bool:
     return (
         type(file.size) is type(file.inode) is type(file.mtime_ns) is int
-        and min(file.size, file.inode, file.mtime_ns) >= 0
-        and max(file.size, file.inode, file.mtime_ns) < _MAX_INTEGER
+        and 0 <= min(file.size, file.inode, file.mtime_ns) <= max(file.size, file.inode, file.mtime_ns) < _MAX_INTEGER
         and isinstance(file.sha256, str)
         and is_key(file.sha256)
     )

@@ -22,7 +22,7 @@ from src.cache_manager.store.manifest import (
     is_own_file,
     read,
 )
-from src.cli.printable import printable
+from src.cli.terminal import printable
 from src.disk.durable import file_sha256, read_regular, write_whole
 
 OK, CORRUPT, INCOMPLETE, FOREIGN = "ok", "corrupt", "incomplete", "foreign"

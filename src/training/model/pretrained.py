@@ -8,6 +8,8 @@ from typing import Any
 
 from src.cli.errors import RequestError
 
+# What transformers raises where a file holds what it does not expect: it checks few types.
+_WRONG_FILES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 _CLASSIFIER = "AutoModelForSequenceClassification"
 
 
@@ -94,6 +96,7 @@ def load_model(
 def _from_pretrained(class_name: str, folder: Path, *, name: str | None = None, **options: Any) -> Any:
     refuse_custom_code(folder, name=name)
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import dynamic_module_utils
     from transformers.utils import logging as transformers_logging
@@ -107,7 +110,7 @@ def _from_pretrained(class_name: str, folder: Path, *, name: str | None = None, 
         return getattr(transformers, class_name).from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **options
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*_WRONG_FILES, SafetensorError, StrictDataclassError) as error:
         what = class_name if class_name not in (_CLASSIFIER, "AutoConfig", "AutoTokenizer") else "a text classifier"
         reason = " ".join(str(error).split())[:300]
         if isinstance(error, SafetensorError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.cli.printable import printable
+from src.cli.terminal import printable
 
 
 @pytest.mark.parametrize(
