@@ -14,6 +14,7 @@ from src.cache_manager.store.evict import empty_quarantine, execute, make_room, 
 from src.cache_manager.store.repair import repair
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.sweep import sweep
+from src.cache_manager.store.training_folder import claimed_training_folder
 from src.cache_manager.store.verify import Finding, inspect
 from src.cache_manager.testing.sample_entries import bytes_on_disk, commit_sample, sample_key
 from src.cli.errors import RequestError
@@ -199,6 +200,17 @@ def test_leftovers_of_dead_processes_are_swept_and_those_of_living_ones_are_not(
         assert sweep(store) >= 1
         assert alive.exists() and not dead.exists()
     assert seeds_left(store) == {0}
+
+
+def test_an_odd_claim_of_a_training_stops_nothing(tmp_path: Path) -> None:
+    store = filled(tmp_path, count=1)
+    store.layout.training.mkdir()
+    for name, make in (("0", os.mkfifo), ("1", Path.mkdir)):
+        make(store.layout.training / f"{name * 64}.claim")
+    (store.layout.training / f"{'2' * 64}.claim").write_bytes(b"\xff")
+    sweep(store)
+    with claimed_training_folder(store.layout, "0" * 64) as folder:
+        assert folder.name != "0" * 64, "it may be another process's"
 
 
 def test_the_quarantine_is_kept_for_a_while(tmp_path: Path) -> None:
