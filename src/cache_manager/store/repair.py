@@ -75,12 +75,13 @@ def _repair_entry(store: Store, finding: Finding) -> Repair:
     if problems == (COPY_PROBLEM,):
         _write_copy(store, key)
         return Repair(key=key, problems=problems, action="restored")
-    store.quarantine(finding)
-    try:
-        restored = store.path(key).exists() or _restore(store, key)
-    except (RequestError, CacheError) as error:
-        # No room for it: it stays in the quarantine, and the others have their turn.
-        restored, problems = False, (*problems, str(error))
+    with store.usage.lease(key):
+        store.quarantine(finding)
+        try:
+            restored = store.path(key).exists() or _restore(store, key)
+        except (RequestError, CacheError) as error:
+            # No room for it: it stays in the quarantine, and the others have their turn.
+            restored, problems = False, (*problems, str(error))
     return Repair(key=key, problems=problems, action="restored" if restored else "quarantined")
 
 
