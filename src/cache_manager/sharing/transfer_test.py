@@ -10,7 +10,12 @@ from src.cache_manager.sharing.transfer import export_entry, import_folder
 from src.cache_manager.store.manifest import MANIFEST
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.sample_entries import commit_sample, sample_key, write_model_folder
+from src.cache_manager.testing.sample_entries import (
+    commit_sample,
+    safetensors_bytes,
+    sample_key,
+    write_model_folder,
+)
 from src.cli.errors import RequestError
 
 
@@ -85,8 +90,14 @@ def test_what_is_no_part_of_a_model_is_left_out(store: Store, tmp_path: Path) ->
     assert len(more.left_out) == 8 and {"onnx/", "sub", ".bashrc", "pytorch_model.bin"} < set(more.left_out)
     (folder / "README.md").write_text("A card.")
     (folder / "generation_config.json").write_text("{}")
-    names = {path.name for path in import_folder(store, folder).entry.iterdir()}
-    assert {"README.md", "generation_config.json"} < names
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text("{}")
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(safetensors_bytes(b"w"))
+    (folder / "adapter" / "odd.py").touch()
+    last = import_folder(store, folder)
+    names = {path.relative_to(last.entry).as_posix() for path in last.entry.rglob("*")}
+    assert {"README.md", "generation_config.json", "adapter/adapter_model.safetensors"} < names
+    assert "adapter/odd.py" in last.left_out and "adapter/odd.py" not in names
 
 
 def test_pickled_weights_are_taken_only_on_request(store: Store, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ _FOR_PEOPLE = r"report\.html|README\.md|(LICENSE|NOTICE)(\.txt|\.md)?"
 # Patterns for re.fullmatch, of names relative to the model's folder.
 TEXTS = f"{RECORDS}|{_CONFIGS}|{_TOKENIZER}|{_FOR_PEOPLE}"
 WEIGHTS = r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors"
+# A language model's adapter, for peft; its merged weights are those of the model.
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = r"adapter/adapter_config\.json", r"adapter/adapter_model\.safetensors"
 PICKLED_WEIGHTS = r"pytorch_model(-[0-9]{5}-of-[0-9]{5})?\.bin"
 PICKLED_INDEX = r"pytorch_model\.bin\.index\.json"
 # The largest tokenizers take some 35 MB; an event log grows with the steps, by about 100 bytes a line.
@@ -40,9 +42,9 @@ def max_bytes(name: str) -> int | None:
     Raises:
         ValueError: models have no file of that name.
     """
-    if re.fullmatch(WEIGHTS, name):
+    if re.fullmatch(f"{WEIGHTS}|{ADAPTER_WEIGHTS}", name):
         return None
-    if re.fullmatch(_CONFIGS, name):
+    if re.fullmatch(f"{_CONFIGS}|{ADAPTER_CONFIG}", name):
         return MAX_CONFIG_BYTES
     if re.fullmatch(TEXTS, name):
         return MAX_TEXT_BYTES
