@@ -39,6 +39,8 @@ def convert(source: Path, folder: Path) -> None:
         raise RequestError(f"{source} cannot be read: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RequestError(f"{source} cannot be read: its metadata lack or contradict {error}") from error
+    if config["num_hidden_layers"] > len(file.tensors):
+        raise RequestError(f"{source} is damaged: it says that it has {config['num_hidden_layers']} layers")
     weights = sorted(weights_of(config), key=lambda weight: weight.name)
     _check(file, weights)
     generation = {name: value for name, value in config.items() if name.endswith("_token_id")}
