@@ -359,8 +359,15 @@ def test_a_wrong_request_is_refused(
     assert not (user_folder / "out.gguf").exists()
 
 
-def test_the_embedded_model_answers_in_llama_cpp_as_it_does_here(tmp_path: Path) -> None:
-    folder, path = locate.embedded_model("smollm2-135m-instruct"), tmp_path / "out.gguf"
+@pytest.fixture
+def large_file(tmp_path: Path) -> Iterator[Path]:
+    """A path whose 270 MB do not stay, as those of tmp_path do."""
+    yield tmp_path / "out.gguf"
+    (tmp_path / "out.gguf").unlink(missing_ok=True)
+
+
+def test_the_embedded_model_answers_in_llama_cpp_as_it_does_here(large_file: Path) -> None:
+    folder, path = locate.embedded_model("smollm2-135m-instruct"), large_file
     assert main(["--model", "embedded:smollm2-135m-instruct", "--output", str(path)]) == 0
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)

@@ -127,7 +127,7 @@ def test_another_architecture_and_a_part_of_a_model_are_refused(user_folder: Pat
     [
         (b"smollm", b"modern", "its tokenizer splits texts as 'modern', and known here are gpt-2, smollm"),
         (b"blk.1.ffn_up.weight", b"blk.9.ffn_up.weight", "blk.1.ffn_up.weight is missing, not (64, 32)"),
-        (b"llama.block_count", b"llama.block_coun_", "its metadata lack or contradict 'block_count'"),
+        (b"llama.block_count", b"llama.block_coun_", "its metadata lack or contradict 'llama.block_count'"),
         (b"\x00\x00gpt2", b"\x00\x00bert", "its tokenizer is of the kind 'bert'"),
     ],
 )
