@@ -175,19 +175,22 @@ def test_llama_cpp_splits_texts_as_the_named_pre_tokenizer_does(user_folder: Pat
 
 def test_a_vocabulary_of_sentencepiece_goes_there_and_back(user_folder: Path) -> None:
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *"abdefhilmorstuvwy"]
-    vocabulary, merges = {piece: at for at, piece in enumerate(pieces)}, []
-    for word in ("\u2581the", "\u2581film", "\u2581was", "\u2581very"):
-        for end in range(2, len(word) + 1):
-            vocabulary.setdefault(word[:end], len(vocabulary))
-            if (pair := (word[: end - 1], word[end - 1])) not in merges:
-                merges.append(pair)
+    # The best first, as SentencePiece numbers them: a lathe ends in "he", and has no "th".
+    words = "he _w as th _t il fi _the ilm _f _film _was lm".replace("_", "\u2581").split()
+    vocabulary = {piece: at for at, piece in enumerate([*pieces, *words])}
+    merges = [
+        (word[:end], word[end:])
+        for word in words
+        for end in range(1, len(word))
+        if word[:end] in vocabulary and word[end:] in vocabulary
+    ]
     tokenizer = LlamaTokenizer(vocab=vocabulary, merges=merges)
     write_model(user_folder / "model", tokenizer=tokenizer)
     assert export("--outtype", "f32") == 0
     base = find_base_model("out.gguf", folder=user_folder)
     again = AutoTokenizer.from_pretrained(base.folder)
     with llama_cpp(user_folder / "out.gguf") as theirs:
-        for text in ("the film was very good", "the  film\n caf\u00e9 \U0001f680"):
+        for text in ("the film was very good", "a lathe", "the  film\n caf\u00e9 \U0001f680"):
             assert theirs.tokenize(text, special=True) == tokenizer(text)["input_ids"] == again(text)["input_ids"]
         # transformers' class puts no space before another one; SentencePiece and llama.cpp do.
         assert theirs.tokenize("  the", special=True) == again("  the")["input_ids"]
