@@ -14,7 +14,7 @@ LAYERS = [
     ["src/training/data"],
     ["src/training/model", "src/training/fused"],
     ["src/training/evaluation", "src/training/charts"],
-    ["src/training/problems/classification", "src/training/problems/regression"],
+    ["src/training/problems/classification", "src/training/problems/generation", "src/training/problems/regression"],
     ["src/training/problems"],
     ["src/training/inference"],
     ["src/training/engine", "src/training/export"],

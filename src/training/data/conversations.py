@@ -7,11 +7,12 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from src.cli.errors import RequestError
+from src.training.data.labels import Labels
 from src.training.data.tables import Table
 
 # chat: turns as the model's own template writes them; plain: a prompt and what follows it; alpaca: the same, with the
@@ -53,8 +54,9 @@ class Conversation:
 
     @property
     def answers(self) -> tuple[int, ...]:
-        """Which turns are learnt; none of the form text."""
-        return tuple(at for at, turn in enumerate(self.turns) if turn.role in _ANSWERS and at >= self.context)
+        """Which turns are learnt; none of the form text. A first turn answers nothing."""
+        first = max(1, self.context)
+        return tuple(at for at, turn in enumerate(self.turns) if turn.role in _ANSWERS and at >= first)
 
     @property
     def asked(self) -> tuple[Turn, ...]:
@@ -81,8 +83,16 @@ class Conversations:
     rows: tuple[Conversation, ...]
     numbers: tuple[int, ...]
 
+    # As of Examples: these are never pairs.
+    text_pairs: ClassVar[None] = None
+
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """A 0 for each row: they have none."""
+        return (0,) * len(self.rows)
 
     @property
     def whole_texts(self) -> tuple[str, ...]:
@@ -101,8 +111,9 @@ class Conversations:
             numbers=tuple(self.numbers[row] for row in rows),
         )
 
-    def sha256(self) -> str:
-        """Hash of all turns in order; every part is preceded by its length."""
+    def sha256(self, labels: Labels | None = None) -> str:
+        """Hash of all turns in order; every part is preceded by its length. `labels` say nothing of these rows."""
+        del labels
         digest = hashlib.sha256()
         for row in self.rows:
             for number in (len(row.turns), row.context):
@@ -281,10 +292,7 @@ def _other_source(source: _Source, cells: Mapping[str, Any]) -> str | None:
 def _read_turns(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
     del has_template
     (column,) = source.columns
-    turns = _turns(column, cells[column])
-    if not any(turn.role == "assistant" for turn in turns):
-        raise RowFaultError(f"{column} has no assistant turn to learn from")
-    return "chat", Conversation(turns=turns)
+    return "chat", _conversation(column, _turns(column, cells[column]))
 
 
 def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
@@ -295,9 +303,14 @@ def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bo
     if not isinstance(prompt, list) or not isinstance(completion, list):
         raise RowFaultError("one of prompt and completion is a list of messages, the other is not")
     asked, answered = _turns("prompt", prompt), _turns("completion", completion)
-    if not any(turn.role == "assistant" for turn in answered):
-        raise RowFaultError("completion has no assistant turn to learn from")
-    return "chat", Conversation(turns=(*asked, *answered), context=len(asked))
+    return "chat", _conversation("completion", (*asked, *answered), context=len(asked))
+
+
+def _conversation(column: str, turns: tuple[Turn, ...], *, context: int = 0) -> Conversation:
+    conversation = Conversation(turns=turns, context=context)
+    if not conversation.answers:
+        raise RowFaultError(f"{column} has no assistant turn to learn from")
+    return conversation
 
 
 def _read_alpaca(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
@@ -375,6 +388,9 @@ def _turns(column: str, value: Any) -> tuple[Turn, ...]:
             raise RowFaultError(f"{column} is not JSON (json.dumps writes it)") from error
     if _is_blank(value) or value == []:
         raise RowFaultError(f"{column} is empty")
+    if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
+        # As `datasets` stores a Sequence of such features.
+        value = [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
         raise RowFaultError(f"{column} is {value!r:.50}, not a list of turns")
     return tuple(_turn(f"turn {at} of {column}", turn) for at, turn in enumerate(value, 1))
