@@ -255,6 +255,13 @@ def test_an_adapter_alone_is_merged_with_its_base(user_folder: Path, capsys: pyt
     assert not torch.equal(
         found["lm_head.weight"], load_file(user_folder / "base" / "model.safetensors")["model.norm.weight"]
     )
+    # The name in recipe.json counts, and the content of what has it by now.
+    recipe = {"recipe": {}, "inputs": {"model": {"source": "./other", "sha256": "0" * 64}}}
+    (user_folder / "model" / "recipe.json").write_text(json.dumps(recipe))
+    write_model(user_folder / "other")
+    assert export() == 2
+    assert "its base ./other is not the model it was trained on" in capsys.readouterr().err
+    (user_folder / "model" / "recipe.json").unlink()
     (user_folder / "base").rename(user_folder / "moved")
     (user_folder / "out.gguf").unlink()
     assert export() == 2
