@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import normalizers
 
 from src.cli.errors import RequestError
 from src.training.data.chat_template import chat_template
@@ -209,6 +210,15 @@ def test_a_boundary_within_a_token_is_kept_and_counted() -> None:
     assert encoded.split_boundaries == 1
     assert "1 of 2 rows have a prompt whose end and answer would be one token" in encoded.remarks()[0]
     assert [learnt(tokenizer, encoded.rows, row) for row in (0, 1)] == [["d<|im_end|>"], [" good<|im_end|>"]]
+
+
+def test_a_tokenizer_that_puts_a_space_before_texts_puts_none_before_answers() -> None:
+    # As SentencePiece's do.
+    tokenizer: Any = build_tiny_chat_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Prepend(" ")
+    encoded = encode(tokenizer, conversations(plain("the film", " was")), "plain")
+    assert whole(tokenizer, encoded.rows) == " the film was<|im_end|>"
+    assert learnt(tokenizer, encoded.rows) == [" was<|im_end|>"]
 
 
 def test_rows_are_cut_on_the_right_and_counted() -> None:
