@@ -95,14 +95,13 @@ class LoraLinear(torch.autograd.Function):
         return d_inputs, None, torch.from_numpy(d_narrow.T @ flat), torch.from_numpy(by.T @ narrow), None
 
 
-def fuse_linear_layers(model: torch.nn.Module) -> None:
+def fuse_linear_layers(model: Any) -> None:
     """Makes the linear layers of a model on a CPU, and peft's around them, compute by the functions above.
 
     Weights, names and the state dict stay as they are. Layers of other kinds (GPT-2's Conv1D, quantised ones, several
     adapters) keep their own code.
     """
-    modules: list[Any] = list(model.modules())
-    for module in modules:
+    for module in model.modules():
         if _is_lora(module):
             module.forward = partial(_lora_forward, module)
         elif type(module) is torch.nn.Linear and _is_plain(module.weight):
