@@ -79,7 +79,7 @@ def read_conversations(
                 faults[number] = _other_source(source, cells) or str(fault)
             else:
                 rows.append(row if system_prompt is None else _with_system(row, system_prompt))
-        refuse_rows(table.origin, faults, then="correct or remove what cannot be learnt from")
+        refuse_rows(table.origin, faults, then="correct or remove {rows}")
         splits[split] = Conversations(
             split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(range(1, len(rows) + 1))
         )

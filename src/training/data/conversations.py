@@ -119,7 +119,7 @@ def refuse_rows(origin: str, faults: Mapping[int, str], *, then: str) -> None:
     Args:
         origin: where they come from.
         faults: what is wrong, by the row's number.
-        then: what to do.
+        then: what to do; {rows} becomes `the row` or `these rows`.
 
     Raises:
         RequestError: there are any.
@@ -129,10 +129,11 @@ def refuse_rows(origin: str, faults: Mapping[int, str], *, then: str) -> None:
     by_fault: dict[str, list[int]] = {}
     for number, fault in faults.items():
         by_fault.setdefault(fault, []).append(number)
+    rows = "the row" if len(faults) == 1 else "these rows"
     named = [f"{_numbered(numbers)}: {fault}" for fault, numbers in list(by_fault.items())[:_MAX_NAMED_FAULTS]]
     if unnamed := sum(len(numbers) for numbers in list(by_fault.values())[_MAX_NAMED_FAULTS:]):
         named.append(f"{unnamed:,} more rows with other faults")
-    raise RequestError(f"{origin}, {'; '.join(named)}: {then}")
+    raise RequestError(f"{origin}, {'; '.join(named)}: {then.format(rows=rows)}")
 
 
 def _numbered(numbers: Sequence[int]) -> str:

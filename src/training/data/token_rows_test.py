@@ -234,7 +234,7 @@ def test_rows_are_cut_on_the_right_and_counted() -> None:
 def test_rows_whose_answers_are_cut_away_are_refused_by_number() -> None:
     tokenizer = build_tiny_chat_tokenizer()
     long = plain("the film was very very very good", " fine")
-    with pytest.raises(RequestError, match=r"t.jsonl, rows 12 and 13: --max_length 7 would cut all .* away: raise it"):
+    with pytest.raises(RequestError, match=r"t.jsonl, rows 12 and 13: --max_length 7 cuts off all .* learnt: raise it"):
         encode(tokenizer, conversations(plain("the", " film"), long, long), "plain", max_length=7)
 
 
