@@ -43,7 +43,7 @@ def test_answers_stand_side_by_side() -> None:
     assert first.after.text == first.reference == '{"domain": "movie", "sentiment": "bad"}'
     page = report_page(run)
     assert page.count("(cut off)") == 10
-    assert 'class="words good" data-is="after:" dir="auto">{&#34;domain' in page
+    assert 'class="words good" data-is="after:" dir="auto">✓ {&#34;domain' in page
 
 
 def test_the_rows_with_the_highest_loss_come_first() -> None:
