@@ -104,8 +104,12 @@ def fuse_linear_layers(model: Any) -> None:
     for module in model.modules():
         if _is_lora(module):
             module.forward = partial(_lora_forward, module)
-        elif type(module) is torch.nn.Linear and _is_plain(module.weight):
+        elif _is_linear(module):
             module.forward = partial(_linear_forward, module)
+
+
+def _is_linear(module: Any) -> bool:
+    return type(module) is torch.nn.Linear and _is_plain(module.weight)
 
 
 def _is_plain(weight: torch.Tensor) -> bool:
@@ -114,8 +118,8 @@ def _is_plain(weight: torch.Tensor) -> bool:
 
 def _is_lora(module: Any) -> bool:
     """Whether a module is peft's LoRA around a linear layer, with one adapter of the plain kind."""
-    base = getattr(module, "base_layer", None)
-    if type(base) is not torch.nn.Linear or not _is_plain(base.weight) or not hasattr(module, "lora_A"):
+    base: Any = getattr(module, "base_layer", None)
+    if not _is_linear(base) or not hasattr(module, "lora_A"):
         return False
     return list(module.lora_A) == ["default"] and not any(module.use_dora.values()) and not base.weight.requires_grad
 

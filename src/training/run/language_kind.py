@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from src.cli.errors import RequestError
 from src.training.data.conversations import Conversations
 from src.training.data.token_rows import TokenRows, encode_conversations
+from src.training.embedded.locate import PREFIX
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.language_pass import LanguagePass
 from src.training.engine.memory_check import check_language_model_fits
@@ -22,6 +24,7 @@ from src.training.fused.causal import CausalForward
 from src.training.fused.linear import fuse_linear_layers
 from src.training.inference.generator import Answer as Generated
 from src.training.inference.generator import Decoding, generate
+from src.training.model.base_model import BaseModel
 from src.training.model.language_model import (
     ADAPTER,
     Lora,
@@ -64,14 +67,13 @@ class LanguageKind:
                 dropout=self._recipe.lora_dropout,
                 target_modules=self._recipe.lora_target_modules,
             )
-            name = self._resolved.base.content["source"]
-            model = add_lora(model, lora, seed=self._recipe.seed, base_name=name)
+            model = add_lora(model, lora, seed=self._recipe.seed, base_name=_base_name(self._resolved.base))
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and self._recipe.max_length > limit:
             raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
         return model, tokenizer
 
-    def data_parallel(self, model: Any, tokenizer: Any) -> DataParallel:
+    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
         """See Kind.data_parallel."""
         splits = {
             TRAIN: self._encode(self._task.train, tokenizer),
@@ -98,6 +100,7 @@ class LanguageKind:
             forward_pass=LanguagePass(self._forward),
             answer=self._answer,
             min_rows_per_process=1,
+            is_stopping=is_stopping,
         )
 
     def _encode(self, rows: Conversations, tokenizer: Any) -> TokenRows:
@@ -198,6 +201,14 @@ class LanguageKind:
                 raise RuntimeError(f"{what} does not answer as the trained one did: nothing was kept")
             log.info("Loaded %s: it answers as before (logits differ by %.1g at most)", what, difference)
             del model
+
+
+def _base_name(base: BaseModel) -> str:
+    """Returns the base as peft is to load it: as it was named, unless that is no name that transformers knows."""
+    source = base.content["source"]
+    is_derived = source.startswith(PREFIX) or source.endswith(".gguf")
+    # A test's folders are gone when it ends.
+    return str(base.folder) if is_derived and "TEST_TMPDIR" not in os.environ else source
 
 
 def _answered_rows(test: Conversations, count: int, *, seed: int) -> list[int]:
