@@ -94,7 +94,7 @@ class EncodedConversations:
             (
                 self.split_boundaries,
                 "have a prompt whose end and answer would be one token, such as a space before a word: they are kept "
-                "apart, as they are when the model is asked (begin the completion with the space instead)",
+                "apart, as they are when the model is asked",
             ),
             (self.control_tokens, "hold a control token in their own text, which the model reads as one"),
         ]
