@@ -9,7 +9,7 @@ import pytest
 from tokenizers import normalizers
 
 from src.cli.errors import RequestError
-from src.training.data.chat_template import chat_template
+from src.training.data.chat_template import chat_template, with_fixed_date
 from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn
 from src.training.data.prompt_form import PromptForm
 from src.training.data.token_rows import EncodedConversations, TokenRows, encode_conversations
@@ -284,7 +284,7 @@ def test_a_date_is_fixed_and_said() -> None:
     prompt = PromptForm(form="chat").prompt_ids(tokenizer, "the")
     assert encoded.rows.ids[: len(prompt)].tolist() == prompt
     # Saved so, it writes the same wherever it is used.
-    tokenizer.chat_template = chat_template(tokenizer).text
+    tokenizer.chat_template = with_fixed_date(dated)
     messages = [{"role": "user", "content": "the"}]
     assert prompt == tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     with pytest.raises(RequestError, match="writes today's date in a way that cannot be fixed"):
