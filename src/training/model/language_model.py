@@ -12,6 +12,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
 from src.disk.durable import write_json
+from src.training.data.chat_template import with_fixed_date
 from src.training.model.base_model import BaseModel
 from src.training.model.pretrained import load_adapter, load_config, load_model, load_tokenizer
 
@@ -163,6 +164,9 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: S
     else:
         plain.config.save_pretrained(folder)
         generation.save_pretrained(folder)
+    if isinstance(tokenizer.chat_template, str):
+        # Whoever asks the model is to write what it has learnt, whatever the day.
+        tokenizer.chat_template = with_fixed_date(tokenizer.chat_template)
     tokenizer.save_pretrained(folder)
 
 
