@@ -32,10 +32,9 @@ from src.remote.results.test_outputs import outputs_folder, unpacked
 from src.training.run.artifact import METRICS_FILE
 
 DEFAULT_TEST = "//src/training:training_test"
-# Below src/training: git ignores it, and the archive in it is an input of training_test.
+# Below src/training: git ignores it, and the archive in it is an input of the test that it is named after.
 RESUME_FOLDER = Path("src", "training", "resume")
 _MODEL, _CHECKPOINT = "model", "model.checkpoint"
-RESUME_FILE = f"{_CHECKPOINT}.tar"
 _STOPPED = ("interrupted", "stopped_at_deadline")
 
 
@@ -59,7 +58,7 @@ def _run(arguments: list[str]) -> int:
     outputs = outputs_folder(root, options.test)
     with tempfile.TemporaryDirectory() as folder, unpacked(outputs, scratch=Path(folder) / "outputs") as received:
         if (received / _MODEL).is_dir():
-            _collect_model(received / _MODEL, outputs=received, root=root)
+            _collect_model(received / _MODEL, outputs=received, root=root, test=options.test)
             return EXIT_DONE
         if (received / _CHECKPOINT).is_dir():
             _collect_checkpoint(received / _CHECKPOINT, root=root, test=options.test)
@@ -67,33 +66,38 @@ def _run(arguments: list[str]) -> int:
     raise RequestError(f"{options.test} left neither a model nor a checkpoint: look at its log")
 
 
-def _collect_model(folder: Path, *, outputs: Path, root: Path) -> None:
+def resume_file(root: Path, test: str) -> Path:
+    """Returns where the checkpoint of a test is packed to."""
+    return root / RESUME_FOLDER / f"{test.rpartition(':')[2].rpartition('/')[2]}.tar"
+
+
+def _collect_model(folder: Path, *, outputs: Path, root: Path, test: str) -> None:
     resolved = resolve_received(folder, root=root)
     check_weights(folder, base=resolved.base.folder)
     key = run_key(resolved)
     check_metrics(folder, versions=key.document["libraries"])
     check_code(outputs, code=training_code())
-    check_loads(folder)
+    check_loads(folder, resolved=resolved)
     score = _score(read_json(folder / METRICS_FILE))
     model = resolved.document["inputs"]["model"]
     committed = Store(default_root()).commit(
-        {path.name: path for path in sorted(folder.iterdir())},
+        {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()},
         document=key.document,
         model_name=resolved.recipe.model_name_or_path,
         revision=model.get("commit") or model["sha256"],
     )
     # The run is finished: a checkpoint left there would be an input of every later run.
-    shutil.rmtree(root / RESUME_FOLDER, ignore_errors=True)
+    resume_file(root, test).unlink(missing_ok=True)
     sys.stdout.write(f"{score}, key {key.digest}\n{committed}\n")
 
 
 def _score(metrics: dict[str, Any]) -> str:
-    """Returns the main score after training, by the problem: a classification's accuracy or a regression's MAE."""
+    """Returns the main score after training: a classification's accuracy, a regression's MAE, a token's loss."""
     try:
         after = metrics["after"]
-        name = "accuracy" if "accuracy" in after else "mae"
+        name = next(name for name in ("accuracy", "mae", "loss") if name in after)
         return f"{name} {after[name]:.4f}"
-    except (KeyError, TypeError, ValueError) as error:
+    except (StopIteration, KeyError, TypeError, ValueError) as error:
         raise RequestError(f"{METRICS_FILE} in the outputs holds no scores: nothing is collected") from error
 
 
@@ -102,16 +106,14 @@ def _collect_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
     check_weights(checkpoint, base=resolved.base.folder)
     check_code(checkpoint.parent, code=training_code())
     progress = _progress(read_json(checkpoint / METRICS_FILE))
-    target = root / RESUME_FOLDER
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    target = resume_file(root, test)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
     try:
-        partial.mkdir(parents=True)
-        _pack(checkpoint, partial / RESUME_FILE)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        _pack(checkpoint, partial)
+        partial.replace(target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        partial.unlink(missing_ok=True)
     sys.stdout.write(
         f"the run was stopped {progress}: its checkpoint is in {RESUME_FOLDER}\n"
         f"rerun the same bazel test {test} to resume\n"

@@ -72,8 +72,11 @@ def entries(tmp_path: Path) -> list[str]:
 def test_a_model_is_committed_and_the_checkpoint_it_resumed_from_is_removed(
     root: Path, tmp_path: Path, zipped: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    resume = root / collect.RESUME_FOLDER / "model.checkpoint"
-    resume.mkdir(parents=True)
+    resume = collect.resume_file(root, collect.DEFAULT_TEST)
+    resume.parent.mkdir(parents=True)
+    resume.touch()
+    other = resume.with_name("llm_training_test.tar")
+    other.touch()
     if zipped:
         shutil.make_archive(str(tmp_path / "outputs"), "zip", root / OUTPUTS)
         shutil.rmtree(root / OUTPUTS)
@@ -83,7 +86,7 @@ def test_a_model_is_committed_and_the_checkpoint_it_resumed_from_is_removed(
     [key] = entries(tmp_path)
     assert key in capsys.readouterr().out
     assert Store(tmp_path / "cache").lookup(key) is not None
-    assert not resume.exists()
+    assert (resume.exists(), other.exists()) == (False, True)
     # Bazel's outputs are unchanged, and a second run changes nothing.
     assert collect.main(["//src/training:training_test"]) == 0
     assert entries(tmp_path) == [key]
@@ -349,17 +352,17 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert collect.main([]) == 3
     assert "stopped_at_deadline" in capsys.readouterr().out
     # One file, so that nothing in it has a name in the workspace.
-    assert [path.name for path in (root / "src/training").rglob("*")] == ["resume", "model.checkpoint.tar"]
+    assert [path.name for path in (root / "src/training").rglob("*")] == ["resume", "training_test.tar"]
     shutil.rmtree(root / OUTPUTS)
     (root / OUTPUTS).mkdir()
     # As run_training.sh does.
-    archive = root / collect.RESUME_FOLDER / collect.RESUME_FILE
+    archive = collect.resume_file(root, collect.DEFAULT_TEST)
     subprocess.run(["tar", "--no-same-owner", "-xmf", archive, "-C", root / OUTPUTS], check=True)
     assert train_in(root, root / OUTPUTS, "--resume_from_checkpoint", "true", monkeypatch=monkeypatch) == 0
     assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == uninterrupted
     assert collect.main([]) == 0
     assert len(entries(tmp_path)) == 1
-    assert not (root / collect.RESUME_FOLDER).exists()
+    assert not archive.exists()
 
 
 def test_a_regression_is_collected(

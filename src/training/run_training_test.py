@@ -56,7 +56,7 @@ def test_the_packed_checkpoint_of_a_stopped_run_is_laid_out_beside_the_model(tmp
     (shim.parent / "train_model").write_text(PROGRAM)
     (shim.parent / "train_model").chmod(0o555)
     (tmp_path / "state.json").write_text("{}")
-    with tarfile.open(shim.parent / "resume" / "model.checkpoint.tar", "w") as packed:
+    with tarfile.open(shim.parent / "resume" / "training_test.tar", "w") as packed:
         packed.add(tmp_path / "state.json", "model.checkpoint/checkpoint-1/state.json")
     outputs = tmp_path / "outputs"
     done = subprocess.run(

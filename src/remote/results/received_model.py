@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.training.model.language_model import ADAPTER, has_adapter_alone, load_merged, load_with_adapter
 from src.training.model.pretrained import load_model, load_tokenizer
-from src.training.recipes.recipe import FIELDS, Recipe, parse_fields
+from src.training.recipes.recipe import FIELDS, TEXT_GENERATION, Recipe, parse_fields
 from src.training.run.artifact import METRICS_FILE, RECIPE_FILE, is_artifact
 from src.training.run.resolved_run import ResolvedRun, resolve_run
 
@@ -106,8 +107,8 @@ def check_code(outputs: Path, *, code: Mapping[str, str]) -> None:
         )
 
 
-def check_loads(folder: Path) -> None:
-    """Loads the model as a user would and classifies a sentence.
+def check_loads(folder: Path, *, resolved: ResolvedRun) -> None:
+    """Loads the model as a user would and gives it a sentence; a language model's adapter too, on its base.
 
     Raises:
         RequestError: it does not load, or its logits are not finite.
@@ -115,10 +116,21 @@ def check_loads(folder: Path) -> None:
     import torch
 
     try:
-        model, tokenizer = load_model(folder), load_tokenizer(folder)
-        with torch.inference_mode():
-            logits = model.eval()(**tokenizer("A sentence.", return_tensors="pt")).logits
+        inputs = load_tokenizer(folder)("A sentence.", return_tensors="pt")
+        for load in _loaders(folder, resolved=resolved):
+            with torch.inference_mode():
+                logits = load().eval()(**inputs).logits
+            if not bool(torch.isfinite(logits).all()):
+                raise RequestError("its logits are not finite")
     except (RequestError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise RequestError(f"the model does not load: {error}") from error
-    if not bool(torch.isfinite(logits).all()):
-        raise RequestError("the model's logits are not finite: it is not collected")
+
+
+def _loaders(folder: Path, *, resolved: ResolvedRun) -> Iterator[Callable[[], Any]]:
+    if resolved.recipe.task != TEXT_GENERATION:
+        yield lambda: load_model(folder)
+        return
+    if not has_adapter_alone(folder):
+        yield lambda: load_merged(folder)
+    if (folder / ADAPTER).is_dir():
+        yield lambda: load_with_adapter(resolved.base, folder)
