@@ -82,18 +82,18 @@ def _derived(name: str, pinned: Mapping[str, str], derive: Callable[[Path], None
         pins.check_folder(beside, pinned)
         return beside
     content = hashlib.sha256(repr(sorted(pinned.items())).encode()).hexdigest()
-    cached = _cache_root() / f"{name}-{content[:16]}"
+    cached = cache_root() / f"{name}-{content[:16]}"
     if cached.is_dir():
         try:
             pins.check_folder(cached, pinned)
             return cached
         except (pins.PinMismatchError, FileNotFoundError):
             shutil.rmtree(cached, ignore_errors=True)
-    return _derive_into(cached, pinned, derive)
+    return derive_into(cached, pinned, derive)
 
 
-def _derive_into(target: Path, pinned: Mapping[str, str], derive: Callable[[Path], None]) -> Path:
-    """Derives in a folder of its own and renames it, so that no reader ever sees half of the files."""
+def derive_into(target: Path, pinned: Mapping[str, str], derive: Callable[[Path], None]) -> Path:
+    """Derives in a folder of its own and renames it to `target`, so that no reader ever sees half of the files."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -148,7 +148,8 @@ def _sdist() -> Path:
     )
 
 
-def _cache_root() -> Path:
+def cache_root() -> Path:
+    """Folder of what is derived without Bazel."""
     # The XDG specification says that a relative path there is invalid and is to be ignored.
     configured = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"

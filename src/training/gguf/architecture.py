@@ -195,7 +195,9 @@ def metadata_of(config: dict[str, Any]) -> dict[str, Any]:
         raise RequestError(f"its activation is {config['hidden_act']}, and llama.cpp's Llama has silu")
     if rope["rope_type"] not in ("default", "linear", "llama3"):
         raise RequestError(f"its rotary positions are scaled {rope['rope_type']}, which is not supported")
-    scaling = {"rope.scaling.type": "linear", "rope.scaling.factor": rope["factor"]}
+    scaling = {}
+    if rope["rope_type"] == "linear":
+        scaling = {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
     return {
         "vocab_size": config["vocab_size"],
         "context_length": config["max_position_embeddings"],
@@ -209,5 +211,5 @@ def metadata_of(config: dict[str, Any]) -> dict[str, Any]:
         "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
         "rope.dimension_count": config["head_dim"],
         "rope.freq_base": float(rope["rope_theta"]),
-        **(scaling if rope["rope_type"] == "linear" else {}),
+        **scaling,
     }

@@ -37,7 +37,7 @@ def convert(source: Path, folder: Path) -> None:
         config, tokenizer = _config(file), tokenizer_files(file.metadata)
     except RequestError as error:
         raise RequestError(f"{source} cannot be read: {error}") from error
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RequestError(f"{source} cannot be read: its metadata lack or contradict {error}") from error
     weights = sorted(weights_of(config), key=lambda weight: weight.name)
     _check(file, weights)

@@ -73,7 +73,7 @@ def read_gguf(path: Path) -> GgufFile:
     try:
         return _parse(path, content)
     # struct.error: the file ends within a number. Lengths of gigabytes overflow.
-    except (struct.error, UnicodeDecodeError, OverflowError, KeyError, TypeError) as error:
+    except (struct.error, ArithmeticError, LookupError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
 
 

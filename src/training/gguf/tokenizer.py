@@ -9,7 +9,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.training.gguf.pre_tokenizers import IGNORE_MERGES, PRE_TOKENIZERS, pre_tokenizer
 
-_SPACE = "\u2581"
+SPACE = "\u2581"
 
 
 class TokenType(IntEnum):
@@ -105,16 +105,16 @@ def _byte_level(keys: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, A
 
 def _sentencepiece(keys: dict[str, Any], vocabulary: dict[str, int]) -> dict[str, Any]:
     """As transformers writes Llama 2's: merges made of the scores, and no splitting."""
-    prefix = [{"type": "Prepend", "prepend": _SPACE}] if keys.get("add_space_prefix", True) else []
+    prefix = [{"type": "Prepend", "prepend": SPACE}] if keys.get("add_space_prefix", True) else []
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     return {
         "normalizer": {"type": "Sequence", "normalizers": [*prefix, replace]},
         "pre_tokenizer": None,
         "decoder": {
             "type": "Sequence",
             "decoders": [
-                {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "},
+                {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
                 {"type": "ByteFallback"},
                 {"type": "Fuse"},
                 *strip,

@@ -14,6 +14,7 @@ from src.cli.errors import RequestError
 from src.disk.durable import file_sha256
 from src.training.embedded import locate
 from src.training.environment.hub import go_offline_unless_reachable
+from src.training.model.gguf_model import SUFFIX, gguf_model_folder
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import load_model, load_tokenizer, refuse_custom_code
 
@@ -54,7 +55,7 @@ def find_base_model(
     """Finds the files of a base model, on the hub, in a folder, or among the packages.
 
     Args:
-        name: a hub name, a folder, or embedded:NAME.
+        name: a hub name, a folder, a GGUF file, or embedded:NAME.
         folder: what a relative path is relative to.
         revision: commit of a hub model.
         weights_sha256: of the weight file; needed for a pickle.
@@ -67,6 +68,9 @@ def find_base_model(
         origin: dict[str, str] = {}
     elif (local := folder / Path(name).expanduser()).is_dir():
         path, origin = local, {}
+    elif local.suffix == SUFFIX:
+        path, file_hash = gguf_model_folder(local, name=name, weights_sha256=weights_sha256)
+        origin, weights_sha256 = {"file_sha256": file_hash}, None
     elif name.startswith((".", "/", "~")):
         raise RequestError(f"the base model {name} is not a folder: check the path")
     else:
@@ -108,7 +112,9 @@ def _from_hub(name: str, *, revision: str | None, weights_sha256: str | None) ->
 def _check_weights(path: Path, *, name: str, expected: str | None) -> None:
     """Refuses weights with another hash than the expected one, and pickles without one."""
     if not (path / "config.json").is_file():
-        raise RequestError(f"{name} has no config.json: it is not a transformers model")
+        files = sorted(file.name for file in path.glob(f"*{SUFFIX}"))
+        hint = f"; its {files[0]} is a base model: name the file" if files else ""
+        raise RequestError(f"{name} has no config.json: it is not a transformers model{hint}")
     safetensors = sorted(path.glob("*.safetensors"))
     if not safetensors and not (path / _PICKLE).is_file():
         raise RequestError(f"{name} has no {_SAFETENSORS}: there are no weights to start from")
