@@ -144,7 +144,8 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: S
     """
     plain = model
     if hasattr(model, "peft_config"):
-        model.save_pretrained(folder / ADAPTER)
+        # Otherwise peft asks the hub for the base's config.
+        model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
         # A template of a card, without a word about this model.
         (folder / ADAPTER / "README.md").unlink(missing_ok=True)
         plain = model.get_base_model()
