@@ -40,6 +40,14 @@ class ChatTemplate:
     variables: Mapping[str, str]
     end: str | None
 
+    def end_id(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
+        """Returns the id of `end`."""
+        if self.end is None:
+            return None
+        found = tokenizer.convert_tokens_to_ids(self.end)
+        assert isinstance(found, int)
+        return found
+
     def render(self, turns: Sequence[Turn], *, ask: bool) -> str:
         """Writes turns.
 

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -54,8 +54,9 @@ class Conversation:
 
     @property
     def answers(self) -> tuple[int, ...]:
-        """Which turns are learnt; none of the form text."""
-        return tuple(at for at, turn in enumerate(self.turns) if turn.role in _ANSWERS and at >= self.context)
+        """Which turns are learnt; none of the form text. A first turn answers nothing."""
+        first = max(1, self.context)
+        return tuple(at for at, turn in enumerate(self.turns) if turn.role in _ANSWERS and at >= first)
 
     @property
     def asked(self) -> tuple[Turn, ...]:
@@ -81,6 +82,9 @@ class Conversations:
     origin: str
     rows: tuple[Conversation, ...]
     numbers: tuple[int, ...]
+
+    # As of Examples: these are never pairs.
+    text_pairs: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -288,10 +292,7 @@ def _other_source(source: _Source, cells: Mapping[str, Any]) -> str | None:
 def _read_turns(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
     del has_template
     (column,) = source.columns
-    turns = read_turns(column, cells[column])
-    if not any(turn.role == "assistant" for turn in turns):
-        raise RowFaultError(f"{column} has no assistant turn to learn from")
-    return "chat", Conversation(turns=turns)
+    return "chat", _conversation(column, read_turns(column, cells[column]))
 
 
 def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
@@ -302,9 +303,14 @@ def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bo
     if not isinstance(prompt, list) or not isinstance(completion, list):
         raise RowFaultError("one of prompt and completion is a list of messages, the other is not")
     asked, answered = read_turns("prompt", prompt), read_turns("completion", completion)
-    if not any(turn.role == "assistant" for turn in answered):
-        raise RowFaultError("completion has no assistant turn to learn from")
-    return "chat", Conversation(turns=(*asked, *answered), context=len(asked))
+    return "chat", _conversation("completion", (*asked, *answered), context=len(asked))
+
+
+def _conversation(column: str, turns: tuple[Turn, ...], *, context: int = 0) -> Conversation:
+    conversation = Conversation(turns=turns, context=context)
+    if not conversation.answers:
+        raise RowFaultError(f"{column} has no assistant turn to learn from")
+    return conversation
 
 
 def _read_alpaca(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
@@ -386,6 +392,9 @@ def read_turns(column: str, value: Any) -> tuple[Turn, ...]:
             raise RowFaultError(f"{column} is not JSON (json.dumps writes it)") from error
     if _is_blank(value) or value == []:
         raise RowFaultError(f"{column} is empty")
+    if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
+        # As `datasets` stores a Sequence of such features.
+        value = [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
         raise RowFaultError(f"{column} is {value!r:.50}, not a list of turns")
     return tuple(_turn(f"turn {at} of {column}", turn) for at, turn in enumerate(value, 1))

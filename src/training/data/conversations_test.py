@@ -50,6 +50,8 @@ def refusal(**columns: Any) -> str:
         {"conversations": [[{"from": "human", "value": "the film 1 was"}, {"from": "gpt", "value": "good"}]]},
         {"conversations": [[{"from": "user", "value": "the film 1 was"}, {"from": "assistant", "value": "good"}]]},
         {"conversations": [[ASKED, ANSWERED]]},
+        # As datasets stores a Sequence of features.
+        {"messages": [{"role": ["user", "assistant"], "content": ["the film 1 was", "good"]}]},
         {"messages": [[ASKED | {"content": [{"type": "text", "text": "the film 1 was"}]}, ANSWERED]]},
     ],
 )
@@ -143,6 +145,7 @@ def test_a_turn_that_cannot_be_written_is_refused_with_its_row(turn: Any, fault:
     ("columns", "fault"),
     [
         ({"messages": [[ASKED, ASKED]]}, "row 1: messages has no assistant turn to learn from"),
+        ({"messages": [[ANSWERED]]}, "row 1: messages has no assistant turn to learn from"),
         ({"messages": [[]]}, "row 1: messages is empty"),
         ({"messages": [None]}, "row 1: messages is empty"),
         ({"messages": [str([ASKED, ANSWERED])]}, "row 1: messages is not JSON"),

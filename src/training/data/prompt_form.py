@@ -58,6 +58,15 @@ class PromptForm:
             return (*system, Turn(role="user", content=prompt))
         return (Turn(role="instruction" if self.form == "alpaca" else "prompt", content=prompt),)
 
+    def text(self, prompt: str) -> str:
+        """Returns a prompt as the model reads it, of the forms without a chat template."""
+        return plain_prompt(self.turns(prompt))
+
+    def end_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """Returns the tokens that end an answer: the one that has been learnt, and the tokenizer's own end token."""
+        end = chat_template(tokenizer).end_id(tokenizer) if self.form == "chat" else None
+        return list(dict.fromkeys(found for found in (end, tokenizer.eos_token_id) if found is not None))
+
     def prompt_ids(self, tokenizer: PreTrainedTokenizerBase, prompt: str | Sequence[Turn]) -> list[int]:
         """Returns the tokens that a model is asked with.
 

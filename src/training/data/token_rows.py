@@ -15,7 +15,7 @@ import torch
 from src.cli.errors import RequestError
 from src.training.data.batches import Batch, EncodedExamples
 from src.training.data.chat_template import DATE, ChatTemplate, TemplateRefusalError, chat_template
-from src.training.data.conversations import Conversation, Conversations, Form, refuse_rows
+from src.training.data.conversations import Conversation, Conversations, Form, Turn, refuse_rows
 from src.training.data.prompt_form import Begin, PromptForm, plain_prompt
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def encode_conversations(
     texts, faults = [], {}
     for number, row in zip(rows.numbers, rows.rows, strict=True):
         try:
-            texts.append(_plain_text(row) if template is None else _chat_text(row, template))
+            texts.append(
+                _plain_text(row) if template is None else _chat_text(row, template, skip_context=completion_only_loss)
+            )
         except TemplateRefusalError as refusal:
             faults[number] = f"the model's chat template refuses it: {refusal}"
     refuse_rows(rows.origin, faults, then="correct or remove it")
@@ -176,13 +178,15 @@ class _Text:
 
     Attributes:
         text: all of it.
-        spans: beginning and end of each part to learn, in characters.
+        spans: beginning and end of each answer, in characters.
+        start: of what is learnt if more than the answers is.
         ends: whether the end token stands at the end already.
     """
 
     text: str
     spans: tuple[tuple[int, int], ...]
     ends: bool
+    start: int = 0
 
 
 def _plain_text(row: Conversation) -> _Text:
@@ -190,7 +194,7 @@ def _plain_text(row: Conversation) -> _Text:
     return _Text(text=prompt + answer, spans=((len(prompt), len(prompt) + len(answer)),), ends=False)
 
 
-def _chat_text(row: Conversation, template: ChatTemplate) -> _Text:
+def _chat_text(row: Conversation, template: ChatTemplate, *, skip_context: bool) -> _Text:
     """Finds the answers in what the template writes.
 
     An answer begins where the template would ask for it, whatever it writes there, and ends with the token that ends
@@ -200,13 +204,22 @@ def _chat_text(row: Conversation, template: ChatTemplate) -> _Text:
     spans = []
     for at in row.answers:
         asked = template.render(row.turns[:at], ask=True)
-        start = len(asked) if text.startswith(asked) else len(os.path.commonprefix([text, asked]))
+        start = len(asked) if text.startswith(asked) else _diverging(text, asked, row.turns[:at], template)
         if at == row.answers[-1]:
             # Where the template asks in other words than it writes, such as with the beginning of a thought: as asked.
             text, start = asked + text[start:], len(asked)
         spans.append((start, _end_of_answer(text, row.turns[at].content.strip(), start=start, end=template.end)))
     ends = template.end is not None and text.endswith(template.end, 0, spans[-1][1])
-    return _Text(text=text, spans=tuple(spans), ends=ends)
+    begun = len(template.render(row.turns[: row.context], ask=False)) if skip_context and row.context else 0
+    return _Text(text=text, spans=tuple(spans), ends=ends, start=begun)
+
+
+def _diverging(text: str, asked: str, turns: Sequence[Turn], template: ChatTemplate) -> int:
+    """Returns where a text and what asks for its answer differ: behind the turns before it, or it is refused."""
+    before = template.render(turns, ask=False)
+    if not (text.startswith(before) and asked.startswith(before)):
+        raise TemplateRefusalError("it does not write the turns before an answer as it writes them with the answer")
+    return len(os.path.commonprefix([text, asked]))
 
 
 def _end_of_answer(text: str, answer: str, *, start: int, end: str | None) -> int:
@@ -274,7 +287,7 @@ class _Encoder:
 
     def _row(self, text: _Text, ids: list[int], places: np.ndarray, *, prompt: int) -> Tokens:
         """Returns one row; places: int64 [tokens, 2], each token's characters; prompt: tokens before the last span."""
-        learnt = np.full(len(ids), not self.only_answers)
+        learnt = np.zeros(len(ids), bool) if self.only_answers else places[:, 0] >= text.start
         if self.only_answers:
             for start, stop in text.spans[:-1]:
                 learnt |= (places[:, 0] >= start) & (places[:, 1] > start) & (places[:, 0] < stop)

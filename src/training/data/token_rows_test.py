@@ -137,6 +137,7 @@ def test_a_text_is_asked_for_in_the_form_that_was_learnt() -> None:
         ("plain", ["not good<|im_end|>", "fine<|im_end|>"]),
         ("adds a system prompt", ["not good<|im_end|>", "fine<|im_end|>"]),
         ("does not ask", [" not good <|im_end|>", " fine <|im_end|>"]),
+        ("asks with a thought", ["not good<|im_end|>", "fine<|im_end|>"]),
         ("writes a thought", ["not good<|im_end|>", "<think>\n\n</think>\n\nfine<|im_end|>"]),
         ("has no end", [" not good", " fine<|im_end|>"]),
     ],
@@ -182,6 +183,7 @@ def test_an_end_is_added_unless_it_is_there() -> None:
     # The end of a turn is the template's, not the tokenizer's.
     tokenizer = build_tiny_chat_tokenizer(eos="<|endoftext|>")
     assert chat_template(tokenizer).end == "<|im_end|>"
+    assert (PromptForm(form="chat").end_ids(tokenizer), PromptForm(form="plain").end_ids(tokenizer)) == ([2, 0], [0])
     assert learnt(tokenizer, encode(tokenizer, conversations(turns("a", "film"))).rows) == ["film<|im_end|>"]
 
 
@@ -193,6 +195,12 @@ def test_prompts_are_learnt_too_if_asked_for() -> None:
     ]
     chat = encode(tokenizer, conversations(turns("the", "film")), assistant_only_loss=False).rows
     assert learnt(tokenizer, chat) == ["user\nthe<|im_end|>\n<|im_start|>assistant\nfilm<|im_end|>\n"]
+    four = conversations(turns("the", "film", "a", "story"), context=2)
+    assert learnt(tokenizer, encode(tokenizer, four, assistant_only_loss=False).rows) == [
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nstory<|im_end|>\n"
+    ]
+    everything = encode(tokenizer, four, assistant_only_loss=False, completion_only_loss=False).rows
+    assert learnt(tokenizer, everything)[0].startswith("user\nthe<|im_end|>")
 
 
 def test_a_boundary_within_a_token_is_kept_and_counted() -> None:
@@ -237,6 +245,9 @@ def test_a_refusal_of_the_template_is_passed_on_with_the_row() -> None:
     assert "t.jsonl, row 12: the model's chat template refuses it: there is no system role; row 13: the " in str(
         raised.value
     )
+    shifty = "{{ messages | length }}" + CHAT_TEMPLATE
+    with pytest.raises(RequestError, match="row 11: the model's chat template refuses it: it does not write the turns"):
+        encode(build_tiny_chat_tokenizer(template=shifty), conversations(good))
     with pytest.raises(RequestError, match="does not write a question and an answer: no"):
         encode(build_tiny_chat_tokenizer(template="{{ raise_exception('no') }}"), conversations(good))
 

@@ -47,7 +47,7 @@ class DataParallel:
         splits: Mapping[str, EncodedRows],
         problem: Problem,
         threads: int,
-        forward_pass: Callable[[Any], ForwardPass] | None = None,
+        forward_pass: ForwardPass | None = None,
         answer: Callable[[int], list[Answer]] | None = None,
         min_rows_per_process: int = MIN_ROWS_PER_PROCESS,
     ) -> None:
@@ -59,7 +59,7 @@ class DataParallel:
             splits: encoded rows; those named TRAIN are trained on, any can be scored.
             problem: decides the loss and the scores.
             threads: cores to use.
-            forward_pass: makes what computes the model's batches; None: a classifier's.
+            forward_pass: computes the model's batches; None: as a classifier's are.
             answer: generates the answers to one batch of prompts, by its number, for `answers`.
             min_rows_per_process: with fewer rows of a step a process costs more than it saves.
         """
@@ -92,17 +92,15 @@ class DataParallel:
         )
         if forward_pass is None:
             # With more threads a product is MKL's, which knows how to divide it.
-            forward: ForwardPass = ClassifierPass(model, fuse(model) if threads_each == 1 else None, problem)
-        else:
-            forward = forward_pass(model)
-        self._outputs = {name: shared_zeros(len(rows), forward.outputs) for name, rows in splits.items()}
+            forward_pass = ClassifierPass(model, fuse(model) if threads_each == 1 else None, problem)
+        self._outputs = {name: shared_zeros(len(rows), forward_pass.outputs) for name, rows in splits.items()}
         # A full garbage collection walks over all that transformers has loaded: 50 ms, every hundred steps or so.
         gc.freeze()
         self._blas = ThreadpoolController().select(internal_api="openblas").limit(limits=1)
         self._group = ProcessGroup(
             lambda rank: Rank(
-                rank, of=self.processes, threads=threads_each, model=model, forward=forward, optimizer=self.optimizer,
-                problem=problem, train_batch_size=settings.rows_per_step,
+                rank, of=self.processes, threads=threads_each, model=model, forward=forward_pass,
+                optimizer=self.optimizer, problem=problem, train_batch_size=settings.rows_per_step,
                 micro_batch_size=settings.per_device_train_batch_size,
                 eval_batch_size=settings.per_device_eval_batch_size, seed=settings.seed,
                 splits=splits, outputs=self._outputs, answer=answer,
@@ -290,8 +288,9 @@ class Rank:
         embedding_rows, total = None, 0.0
         if self._forward.reads_embedding_rows and self._optimizer.embedding is not None:
             embedding_rows = self._optimizer.rows(self._token_ids)
-        for rows in self._forward.micro_batches(own, max_rows=self._micro_batch_rows):
-            batch = self._splits[TRAIN].batch(rows)
+        train = self._splits[TRAIN]
+        for rows in self._forward.micro_batches(own, lengths=train.lengths, max_rows=self._micro_batch_rows):
+            batch = train.batch(rows)
             if embedding_rows is not None:
                 batch["input_ids"] = torch.from_numpy(np.searchsorted(self._token_ids, batch["input_ids"].numpy()))
             loss = self._forward.loss_sum(batch, embedding_rows=embedding_rows, masks=partial(self._masks, step)) / mass
@@ -328,7 +327,11 @@ class Rank:
         rows, output = self._splits[split], self._outputs[split]
         if split not in self._scoring:
             self._scoring[split] = list(scoring_batches(rows.lengths, batch_size=self._eval_batch_size))
-        own = self._scoring[split][first:last][self._rank :: self._of]
+        own = (
+            part
+            for batch in self._scoring[split][first:last][self._rank :: self._of]
+            for part in self._forward.micro_batches(batch, lengths=rows.lengths, max_rows=self._eval_batch_size)
+        )
         for chosen, numbers in score_batches(self._forward.score, rows, own):
             output[torch.from_numpy(chosen)] = numbers
 

@@ -25,8 +25,14 @@ class ForwardPass(Protocol):
     outputs: int
     reads_embedding_rows: bool
 
-    def micro_batches(self, rows: np.ndarray, *, max_rows: int) -> Iterator[np.ndarray]:
-        """Yields a process's rows of a step in portions of at most `max_rows`, or fewer if they are long."""
+    def micro_batches(self, rows: np.ndarray, *, lengths: np.ndarray, max_rows: int) -> Iterator[np.ndarray]:
+        """Yields rows in portions of at most `max_rows`, or fewer if they are long.
+
+        Args:
+            rows: numbers of a process's rows of a batch.
+            lengths: tokens of all rows, int64.
+            max_rows: of a portion.
+        """
 
     def loss_sum(
         self, batch: Batch, *, embedding_rows: torch.Tensor | None, masks: Callable[[], DropoutMasks]
@@ -53,8 +59,9 @@ class ClassifierPass:
         self.outputs: int = model.config.num_labels
         self.reads_embedding_rows = fused is not None
 
-    def micro_batches(self, rows: np.ndarray, *, max_rows: int) -> Iterator[np.ndarray]:
+    def micro_batches(self, rows: np.ndarray, *, lengths: np.ndarray, max_rows: int) -> Iterator[np.ndarray]:
         """See ForwardPass.micro_batches."""
+        del lengths
         for start in range(0, len(rows), max_rows):
             yield rows[start : start + max_rows]
 

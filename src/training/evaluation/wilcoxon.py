@@ -63,7 +63,12 @@ def compare_values(*, before: np.ndarray, after: np.ndarray, true: np.ndarray) -
 
 
 def signed_ranks(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """Returns the fields of a Wilcoxon that compares two models' errors, float64 [examples] and not below 0."""
+    """Returns the fields of a Wilcoxon that compares two models' errors, float64 [examples] and not below 0.
+
+    Raises:
+        ValueError: they are not of one length.
+    """
+    require_same_examples(before, after)
     from scipy.stats import rankdata, wilcoxon
 
     first, second = (np.nan_to_num(errors, nan=_INFINITE_ERROR, posinf=_INFINITE_ERROR) for errors in (before, after))

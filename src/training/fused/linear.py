@@ -95,18 +95,21 @@ class LoraLinear(torch.autograd.Function):
         return d_inputs, None, torch.from_numpy(d_narrow.T @ flat), torch.from_numpy(by.T @ narrow), None
 
 
-def fuse_linear_layers(model: torch.nn.Module) -> None:
+def fuse_linear_layers(model: Any) -> None:
     """Makes the linear layers of a model on a CPU, and peft's around them, compute by the functions above.
 
     Weights, names and the state dict stay as they are. Layers of other kinds (GPT-2's Conv1D, quantised ones, several
     adapters) keep their own code.
     """
-    modules: list[Any] = list(model.modules())
-    for module in modules:
+    for module in model.modules():
         if _is_lora(module):
             module.forward = partial(_lora_forward, module)
-        elif type(module) is torch.nn.Linear and _is_plain(module.weight):
+        elif _is_linear(module):
             module.forward = partial(_linear_forward, module)
+
+
+def _is_linear(module: Any) -> bool:
+    return type(module) is torch.nn.Linear and _is_plain(module.weight)
 
 
 def _is_plain(weight: torch.Tensor) -> bool:
@@ -115,8 +118,8 @@ def _is_plain(weight: torch.Tensor) -> bool:
 
 def _is_lora(module: Any) -> bool:
     """Whether a module is peft's LoRA around a linear layer, with one adapter of the plain kind."""
-    base = getattr(module, "base_layer", None)
-    if type(base) is not torch.nn.Linear or not _is_plain(base.weight) or not hasattr(module, "lora_A"):
+    base: Any = getattr(module, "base_layer", None)
+    if not _is_linear(base) or not hasattr(module, "lora_A"):
         return False
     return list(module.lora_A) == ["default"] and not any(module.use_dora.values()) and not base.weight.requires_grad
 

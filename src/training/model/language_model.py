@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
+from src.disk.durable import write_json
 from src.training.model.base_model import BaseModel
 from src.training.model.pretrained import load_adapter, load_config, load_model, load_tokenizer
 
@@ -92,16 +95,17 @@ def add_lora(model: Any, lora: Lora, *, seed: int, base_name: str, task_type: st
     if not is_all:
         _check_targets(model, lora.target_modules)
     torch.manual_seed(seed)
-    wrapped = get_peft_model(
-        model,
-        LoraConfig(
-            task_type=task_type,
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=ALL_LINEAR if is_all else list(lora.target_modules),
-        ),
+    config = LoraConfig(
+        task_type=task_type,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=ALL_LINEAR if is_all else list(lora.target_modules),
     )
+    with warnings.catch_warnings():
+        # Of what peft itself calls in transformers.
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped = get_peft_model(model, config)
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped
 
@@ -148,6 +152,12 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: S
         model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
         # A template of a card, without a word about this model.
         (folder / ADAPTER / "README.md").unlink(missing_ok=True)
+        config = folder / ADAPTER / "adapter_config.json"
+        fields = json.loads(config.read_text(encoding="utf-8"))
+        if isinstance(fields["target_modules"], list):
+            # A set's order differs from run to run.
+            fields["target_modules"].sort()
+        write_json(config, fields)
         plain = model.get_base_model()
     generation = plain.generation_config
     generation.eos_token_id = stop_ids[0] if len(stop_ids) == 1 else list(stop_ids)

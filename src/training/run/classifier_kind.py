@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from src.training.data.batches import encode
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.memory_check import check_training_fits
+from src.training.evaluation.comparison import Comparison
 from src.training.evaluation.problem import Scored
 from src.training.model.base_model import build_model
 from src.training.model.inputs import reads_token_types
@@ -62,6 +64,11 @@ class ClassifierKind:
     def measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
         """See Kind.measure."""
         return data_parallel.score(TEST, name=self._task.test.split, check=check)
+
+    def compare(self, *, before: Scored, after: Scored) -> Comparison:
+        """See Kind.compare."""
+        true = np.array(self._task.test.labels)
+        return self._problem.compare(before=before.predicted, after=after.predicted, true=true)
 
     def sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
         """See Kind.sample."""

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from src.training.run.language_kind import LanguageKind
 
 from src.training.data.rows import Examples
 from src.training.engine.data_parallel import DataParallel
+from src.training.evaluation.comparison import Comparison
 from src.training.evaluation.problem import Scored
 from src.training.run.classifier_kind import ClassifierKind
+from src.training.run.language_kind import LanguageKind
 from src.training.run.resolved_run import ResolvedRun
 
 
@@ -35,6 +36,9 @@ class Kind(Protocol):
 
     def measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
         """Scores the model on the test rows; `check` may raise to stop."""
+
+    def compare(self, *, before: Scored, after: Scored) -> Comparison:
+        """Compares the untrained with the trained model, row by row."""
 
     def sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
         """Prints the model's answer for one text; returns the numbers behind it, by which `verify` compares."""

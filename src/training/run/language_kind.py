@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ import torch
 from src.cli.errors import RequestError
 from src.training.data.conversations import Conversations
 from src.training.data.token_rows import TokenRows, encode_conversations
+from src.training.embedded.locate import PREFIX
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.language_pass import LanguagePass
-from src.training.evaluation.problem import Scored
+from src.training.engine.memory_check import check_language_model_fits
+from src.training.evaluation.comparison import Comparison
+from src.training.evaluation.problem import Answer, Scored
 from src.training.fused.causal import CausalForward
 from src.training.fused.linear import fuse_linear_layers
-from src.training.inference.generator import Answer, Decoding, generate
+from src.training.inference.generator import Answer as Generated
+from src.training.inference.generator import Decoding, generate
+from src.training.model.base_model import BaseModel
 from src.training.model.language_model import (
     ADAPTER,
     Lora,
@@ -28,6 +34,7 @@ from src.training.model.language_model import (
     load_with_adapter,
     save_language_model,
 )
+from src.training.problems.generation.problem import GenerationProblem
 from src.training.run.resolved_run import ResolvedRun
 
 # Answers that a process generates together. More of them share the reading of the weights.
@@ -44,6 +51,8 @@ class LanguageKind:
 
     def __init__(self, resolved: ResolvedRun) -> None:
         assert resolved.prompt_form is not None
+        assert isinstance(resolved.problem, GenerationProblem)
+        self._problem = resolved.problem
         self._resolved, self._recipe = resolved, resolved.recipe
         self._task, self._form = resolved.task, resolved.prompt_form
         self._asked = _answered_rows(self._task.test, self._recipe.max_generate_samples, seed=self._recipe.seed)
@@ -58,8 +67,7 @@ class LanguageKind:
                 dropout=self._recipe.lora_dropout,
                 target_modules=self._recipe.lora_target_modules,
             )
-            name = self._resolved.base.content["source"]
-            model = add_lora(model, lora, seed=self._recipe.seed, base_name=name)
+            model = add_lora(model, lora, seed=self._recipe.seed, base_name=_base_name(self._resolved.base))
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and self._recipe.max_length > limit:
             raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
@@ -72,6 +80,13 @@ class LanguageKind:
             VALIDATION: self._encode(self._task.validation, tokenizer),
             TEST: self._encode(self._task.test, tokenizer),
         }
+        check_language_model_fits(
+            model,
+            rows_per_process=-(-self._recipe.per_device_train_batch_size // self._resolved.threads),
+            longest=max(int(rows.lengths.max(initial=0)) for rows in splits.values()),
+            threads=self._resolved.threads,
+            keeps_best=self._resolved.keeps_best,
+        )
         fuse_linear_layers(model)
         self._forward = CausalForward(model)
         self._stop_ids = _stop_ids(splits[TRAIN], tokenizer)
@@ -80,9 +95,9 @@ class LanguageKind:
             model,
             self._resolved.training_settings,
             splits=splits,
-            problem=self._resolved.problem,
+            problem=self._problem,
             threads=self._resolved.threads,
-            forward_pass=lambda _model: LanguagePass(self._forward, lengths=splits[TRAIN].lengths),
+            forward_pass=LanguagePass(self._forward),
             answer=self._answer,
             min_rows_per_process=1,
         )
@@ -118,7 +133,7 @@ class LanguageKind:
         self._batches = [order[at : at + _PROMPTS_PER_BATCH] for at in range(0, len(order), _PROMPTS_PER_BATCH)]
         self._tokenizer = tokenizer
 
-    def _answer(self, batch: int) -> list[Answer]:
+    def _answer(self, batch: int) -> list[Generated]:
         return generate(self._forward, [self._prompts[row] for row in self._batches[batch]], self._decoding)
 
     def measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
@@ -127,12 +142,17 @@ class LanguageKind:
         if not self._batches:
             return scored
         found = data_parallel.answers(len(self._batches), check=check)
-        answers = dict(zip(np.concatenate(self._batches).tolist(), found, strict=True))
-        self.texts = [
-            (self._tokenizer.decode(answers[row].ids, skip_special_tokens=True), answers[row].is_cut)
-            for row in range(len(self._asked))
+        numbers = [self._asked[at] for at in np.concatenate(self._batches)]
+        texts = self._tokenizer.batch_decode([answer.ids for answer in found], skip_special_tokens=True)
+        answers = [
+            Answer(row=row, text=text, cut=answer.is_cut)
+            for row, text, answer in zip(numbers, texts, found, strict=True)
         ]
-        return scored
+        return self._problem.with_answers(scored, sorted(answers, key=lambda answer: answer.row), rows=self._task.test)
+
+    def compare(self, *, before: Scored, after: Scored) -> Comparison:
+        """See Kind.compare."""
+        return self._problem.compare_scored(before=before, after=after, rows=self._task.test)
 
     def sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
         """See Kind.sample. The numbers are the logits after the prompt, float32 [vocabulary]."""
@@ -180,6 +200,14 @@ class LanguageKind:
                 raise RuntimeError(f"{what} does not answer as the trained one did: nothing was kept")
             log.info("Loaded %s: it answers as before (logits differ by %.1g at most)", what, difference)
             del model
+
+
+def _base_name(base: BaseModel) -> str:
+    """Returns the base as peft is to load it: as it was named, unless that is no name that transformers knows."""
+    source = base.content["source"]
+    is_derived = source.startswith(PREFIX) or source.endswith(".gguf")
+    # A test's folders are gone when it ends.
+    return str(base.folder) if is_derived and "TEST_TMPDIR" not in os.environ else source
 
 
 def _answered_rows(test: Conversations, count: int, *, seed: int) -> list[int]:

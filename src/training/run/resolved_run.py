@@ -24,6 +24,7 @@ from src.training.engine.settings import TrainingSettings
 from src.training.environment.cores import resolve_threads
 from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, find_base_model, has_chat_template
+from src.training.problems.generation.problem import GenerationProblem
 from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import FIELDS, TEXT_CLASSIFICATION, TEXT_GENERATION, Recipe, with_task_defaults
 
@@ -107,6 +108,7 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     tables = read_tables(recipe, folder=folder)
     recipe = with_task_defaults(recipe, task=recipe.task or _told_task(tables["train"], recipe))
     prompt_form = None
+    problem: Problem
     if recipe.task == TEXT_CLASSIFICATION:
         task: Task[Any] = divide(*load_examples(recipe, tables), recipe)
         problem = problem_of(task.labels, task.train.labels, recipe.class_weights)
@@ -121,7 +123,7 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
         )
         task = divide(rows, ContinuedText(), recipe)
         prompt_form = PromptForm.of(task.train, form)
-        problem = problem_of(task.labels, task.train.labels, recipe.class_weights)
+        problem = GenerationProblem(form=prompt_form)
     _early_stopping(recipe).check(selects_epoch=task.selects_epoch)
     document = _document(recipe, base=base, task=task, prompt_form=prompt_form, threads=threads)
     return ResolvedRun(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from src.cli.errors import StopRequested
@@ -174,9 +173,7 @@ class TrainingRun:
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        comparison = self.problem.compare(
-            before=before.predicted, after=after.predicted, true=np.array(self.task.test.labels)
-        )
+        comparison = self.kind.compare(before=before, after=after)
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
