@@ -75,8 +75,7 @@ def configure(arguments: Sequence[str], *, environment: Mapping[str, str]) -> in
     env_file = _env_file(options.env_file, root=root, environment=environment)
     endpoints = read_endpoints(_settings(env_file, environment), folder=root)
     _check_git(root, env_file)
-    # tools/bazel sets this variable where it runs Debian's Bazel.
-    lane: Lane = options.lane or ("airgap" if environment.get("AIRGAP_PYTHON") else "online")
+    lane: Lane = options.lane or user_bazelrc.lane_of(environment)
     text = user_bazelrc.with_block(before, user_bazelrc.flags(endpoints, lane=lane, root=root))
     user_bazelrc.write_privately(target, text)
     _report(endpoints, lane=lane, env_file=env_file)
@@ -131,6 +130,8 @@ def _report(endpoints: Endpoints, *, lane: Lane, env_file: Path | None) -> None:
             "Debian's Bazel has no TLS and cannot keep a key secret. "
             "Start the relay in a second terminal: bazel run //src/remote:relay"
         )
+    if endpoints.api_key and lane == "online":
+        print("Bazel remembers a key for 30 minutes: after a change of the key run bazel shutdown")
     if env_file is not None and env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         print(f"other users of this machine can read {env_file.name}: chmod 600 {env_file.name}")
 

@@ -7,6 +7,7 @@ build event service. It shows how NativeLink will treat a build, without an acco
 from __future__ import annotations
 
 import logging
+import platform
 import sys
 import threading
 from concurrent import futures
@@ -15,6 +16,7 @@ from pathlib import Path
 import grpc
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.cli.standard_output import OutputHandler
 from src.remote.config.endpoints import KEY_HEADER
 from src.remote.config.execution_platform import read_platform
 from src.remote.image.inputs import STAMP, is_of_these_inputs
@@ -47,9 +49,11 @@ def serve(settings: Settings) -> int:
     Raises:
         RequestError: it cannot serve with these settings.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, handlers=[OutputHandler()])
     if not (settings.folder / "buildbox" / "buildbox-casd").is_file():
         raise RequestError("the executor's programs are missing: run ./setup.sh --executor")
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise RequestError("the executor runs only on Linux x86-64: see docs/remote.md for servers on other machines")
     loopback.check_port(settings.port, remedy="stop the program that listens there, or choose another --port")
     stop = loopback.stop_on_signals()
     registry = _image_registry(settings)
@@ -150,7 +154,6 @@ def _announce(settings: Settings, *, endpoint: Endpoint, certificate: Certificat
         lines += _configuration(settings, endpoint=endpoint, certificate=certificate)
     lines.append(f"  {_command(settings, endpoint=endpoint, is_open=is_open)}")
     log.info("\n".join(lines))
-    sys.stdout.flush()
     if settings.ready_file is not None:
         partial = settings.ready_file.with_name(settings.ready_file.name + ".partial")
         partial.write_text(endpoint.url, encoding="utf-8")
@@ -190,7 +193,7 @@ def _configuration(settings: Settings, *, endpoint: Endpoint, certificate: Certi
 def _wait(gateway: Gateway, casd: Casd, stop: threading.Event, *, idle_seconds: float) -> int:
     reason = loopback.wait(stop, gateway.activity, idle_seconds=idle_seconds, is_healthy=casd.is_running)
     if reason == "failed":
-        log.error("executor: buildbox-casd exited: %s", casd.log_tail())
+        log.error("executor: buildbox-casd failed: %s", casd.failure())
         return EXIT_FAILED
     if reason == "idle":
         log.info("executor: no call for %g minutes", idle_seconds / 60)

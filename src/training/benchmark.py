@@ -35,7 +35,7 @@ _EMBEDDED = {"dataset_name": "embedded:movie_reviews"}
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
-    return exit_code_of("benchmark", lambda: _run(arguments), debug="--debug" in arguments)
+    return exit_code_of("benchmark", lambda: _run(arguments), debug="--debug" in arguments, answers=True)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

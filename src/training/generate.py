@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -48,7 +47,7 @@ Exit codes: 0 done; 2 invalid request; 1 any other error."""
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
-    return exit_code_of(_PROGRAM, lambda: _generate(arguments), debug="--debug" in arguments)
+    return exit_code_of(_PROGRAM, lambda: _generate(arguments), debug="--debug" in arguments, answers=True)
 
 
 def argument_parser() -> Parser:
@@ -141,16 +140,12 @@ def _generate(arguments: list[str]) -> int:
         )
         return load_text_generator(source, decoding)
 
-    try:
-        if given.chat:
-            _chat(source, load)
-        elif words and sys.stdout.isatty():
-            _show_answers(words, load())
-        else:
-            _print_rows(_windows(words, size=given.batch_size * _BATCHES_A_WINDOW), load, batch_size=given.batch_size)
-    except BrokenPipeError:
-        # The reader has closed the pipe. Python would fail once more when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if given.chat:
+        _chat(source, load)
+    elif words and sys.stdout.isatty():
+        _show_answers(words, load())
+    else:
+        _print_rows(_windows(words, size=given.batch_size * _BATCHES_A_WINDOW), load, batch_size=given.batch_size)
     return EXIT_DONE
 
 

@@ -7,6 +7,7 @@ checked, once a process. Importing this module is cheap: nothing heavy is loaded
 
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ DATASETS = ("movie_reviews", "movie_ratings", "domain_sentiment", "amazon", "twe
 _HERE = Path(__file__).parent
 _REPO_ROOT = _HERE.parents[2]
 _SPLITS = ("train", "validation", "test")
+
+log = logging.getLogger("finetune")
 # What their files' names begin with.
 _TRAINABLE = {"movie_reviews": "", "movie_ratings": "ratings_"}
 
@@ -149,8 +152,21 @@ def _sdist() -> Path:
 
 
 def cache_root() -> Path:
-    """Folder of what is derived without Bazel."""
+    """Where derived files are kept; a temporary folder where there is no home, or none that can be written to."""
     # The XDG specification says that a relative path there is invalid and is to be ignored.
     configured = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
-    return base / "finetune-repo" / "embedded"
+    try:
+        base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
+        root = base / "finetune-repo" / "embedded"
+        root.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        # As of `docker run --user 12345`: HOME is / or not set at all, and there is no entry in passwd.
+        return Path(_temporary_folder().name)
+    return root
+
+
+@functools.cache
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    """A folder that goes with this process."""
+    log.warning("No cache folder (XDG_CACHE_HOME, HOME) can be written to: embedded files are derived anew")
+    return tempfile.TemporaryDirectory(prefix="finetune-embedded-")

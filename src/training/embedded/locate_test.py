@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,25 @@ def test_what_is_absent_is_derived_once(cache: Path) -> None:
     first = locate._derived("thing", _PINS, derive)
     assert first.parent == cache
     assert locate._derived("thing", _PINS, never) == first
+
+
+def _has_no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("home", [_has_no_home, lambda: Path("/proc")])
+def test_without_a_home_to_write_to_it_is_derived_into_a_folder_that_goes_with_the_process(
+    home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    locate._temporary_folder.cache_clear()
+    folder = locate._derived("thing", _PINS, derive)
+    assert (folder / "file").read_bytes() == _CONTENT
+    locate._temporary_folder().cleanup()
+    assert not folder.exists()
+    locate._temporary_folder.cache_clear()
 
 
 def test_bazels_output_is_taken_where_it_stands(cache: Path) -> None:

@@ -50,6 +50,7 @@ class DataParallel:
         forward_pass: ForwardPass | None = None,
         answer: Callable[[int], list[Answer]] | None = None,
         min_rows_per_process: int = MIN_ROWS_PER_PROCESS,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Forks. Until then the calling process should have had one thread: libgomp's do not survive a fork.
 
@@ -62,6 +63,7 @@ class DataParallel:
             forward_pass: computes the model's batches; None: as a classifier's are.
             answer: generates the answers to one batch of prompts, by its number, for `answers`.
             min_rows_per_process: with fewer rows of a step a process costs more than it saves.
+            is_stopping: whether the run has to end: nothing may then hold it up.
         """
         self.model, self.problem, self.splits = model, problem, splits
         self._eval_batch_size = settings.per_device_eval_batch_size
@@ -106,6 +108,7 @@ class DataParallel:
                 splits=splits, outputs=self._outputs, answer=answer,
             ),
             count=self.processes,
+            is_stopping=is_stopping,
         )  # fmt: skip
         self._prepared = -1
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.disk.json_files import read_json
 from src.training.model.language_model import is_language_model
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import refuse_custom_code
@@ -126,7 +126,7 @@ def read_object(path: Path) -> dict[str, Any]:
         RequestError: it cannot be read, or is something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read ({error}): the model is damaged, train it again") from error
     if not isinstance(content, dict):

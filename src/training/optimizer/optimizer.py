@@ -47,8 +47,8 @@ class Optimizer:
         self._weight_decay, self._max_grad_norm = weight_decay, max_grad_norm
         embedding: torch.nn.Embedding = model.get_input_embeddings()
         on_cpu = embedding.weight.device.type == "cpu"
+        # A head that is tied to the embedding has a gradient for every row.
         head = model.get_output_embeddings()
-        # A head tied to the embedding has a gradient for every row.
         is_tied = head is not None and head.weight is embedding.weight
         is_deferred = on_cpu and embedding.weight.requires_grad and not is_tied
         self.embedding = self._defer(embedding) if is_deferred else None

@@ -37,7 +37,7 @@ class ClassifierKind:
             problem_type=self._problem.config_problem_type,
         )
 
-    def data_parallel(self, model: Any, tokenizer: Any) -> DataParallel:
+    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
         """See Kind.data_parallel."""
         token_types = reads_token_types(model, tokenizer)
         splits = {
@@ -59,6 +59,7 @@ class ClassifierKind:
             splits=splits,
             problem=self._problem,
             threads=self._resolved.threads,
+            is_stopping=is_stopping,
         )
 
     def measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:

@@ -27,8 +27,8 @@ class Kind(Protocol):
             RequestError: the base model is not one of this kind.
         """
 
-    def data_parallel(self, model: Any, tokenizer: Any) -> DataParallel:
-        """Encodes the rows and starts the processes.
+    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
+        """Encodes the rows and starts the processes, which nothing holds up once `is_stopping`.
 
         Raises:
             RequestError: the run does not fit into memory, or a row into the model.

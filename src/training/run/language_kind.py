@@ -73,7 +73,7 @@ class LanguageKind:
             raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
         return model, tokenizer
 
-    def data_parallel(self, model: Any, tokenizer: Any) -> DataParallel:
+    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
         """See Kind.data_parallel."""
         splits = {
             TRAIN: self._encode(self._task.train, tokenizer),
@@ -100,6 +100,7 @@ class LanguageKind:
             forward_pass=LanguagePass(self._forward),
             answer=self._answer,
             min_rows_per_process=1,
+            is_stopping=is_stopping,
         )
 
     def _encode(self, rows: Conversations, tokenizer: Any) -> TokenRows:

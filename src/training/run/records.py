@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.disk.durable import write_json
+from src.disk.durable import delete, write_json
 from src.training.engine.trainer import Trainer
 from src.training.environment.description import describe_environment, peak_rss_bytes
 from src.training.evaluation.problem import Metrics
@@ -42,6 +42,9 @@ def write_stopped_run(
         effort: what `training_effort` returns.
         status: interrupted or stopped_at_deadline.
     """
+    for name in (RECIPE_FILE, METRICS_FILE):
+        # Whatever has the name: writing to a FIFO would block for ever.
+        delete(folder / name)
     write_json(folder / RECIPE_FILE, resolved)
     results = {"after": None, "comparison": None, "environment": describe_environment(), "status": status}
     _write_metrics(folder, before=before, effort=effort, results=results)

@@ -42,7 +42,7 @@ class TrainingRun:
         Raises:
             RequestError: the output folder is not free, or a checkpoint does not fit.
         """
-        configure_logging()
+        configure_logging(stop=stop)
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe = resolved, resolved.recipe
         self.task, self.problem = resolved.task, resolved.problem
@@ -59,7 +59,7 @@ class TrainingRun:
         try:
             return self._run()
         finally:
-            artifact.remove_staging(self.output)
+            self.folders.place.clear()
             self.folders.lock.release()
 
     def _run(self) -> Path:
@@ -69,7 +69,7 @@ class TrainingRun:
         model, tokenizer = self.kind.build()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
-        with self.kind.data_parallel(model, tokenizer) as data_parallel:
+        with self.kind.data_parallel(model, tokenizer, is_stopping=self._is_stopping) as data_parallel:
             section("Model Performance Before Fine Tuning")
             # Before training there is nothing to save, and a deadline is met by the loop, which saves.
             before = self._measure(data_parallel, check=lambda: None)
@@ -85,7 +85,7 @@ class TrainingRun:
         try:
             self._train(trainer)
             return self._finish(trainer, tokenizer, before=before)
-        except StopRequested as stopped:
+        except StopRequested:
             # The loop has saved its own checkpoint; what comes after it would be lost.
             if trainer.is_done:
                 trainer.save()
@@ -94,7 +94,7 @@ class TrainingRun:
                 resolved=self.resolved.document,
                 before=before.metrics,
                 effort=self._effort(trainer),
-                status=str(stopped),
+                status=str(self.stop.status),
             )
             raise
         except Exception:
@@ -122,6 +122,9 @@ class TrainingRun:
         for line in (self.task.labels.describe(self.task.train.labels), *self.problem.settings_lines()):
             log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
+
+    def _is_stopping(self) -> bool:
+        return self.stop.status is not None
 
     def _measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
         scored = self.kind.measure(data_parallel, check=check)
@@ -161,14 +164,14 @@ class TrainingRun:
         section("Model Performance After Fine Tuning")
         after = self._measure(trainer.data_parallel, check=self.stop.check)
         trainer.data_parallel.close()
-        staging = artifact.staging_folder(self.output)
+        staging = self.folders.place.stage()
         self.kind.save(model, tokenizer, staging)
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
         (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
         section("Loading saved model to verify")
         self.kind.verify(staging, sample)
         with self.stop.deferred():
-            artifact.commit(staging, self.output)
+            self.folders.place.commit()
             self.checkpoints.remove()
         return self.output
 
