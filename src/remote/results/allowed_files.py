@@ -10,23 +10,13 @@ import re
 from pathlib import Path
 
 from src.cli.errors import RequestError
+from src.training.model.model_files import MAX_TEXT_BYTES, RECORDS, TEXTS, WEIGHTS
 
-# What run_training.sh and training write; the tokenizer's are those of transformers' save_pretrained.
-_RECORDS = r"recipe\.json|metrics\.json|events\.jsonl"
-_TOKENIZER = (
-    r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|"
-    r"vocab\.txt|vocab\.json|merges\.txt|bpe\.codes|tokenizer\.model|spiece\.model|spm\.model|spm_char\.model|"
-    r"sentencepiece\.model|sentencepiece\.bpe\.model"
-)
+# What run_training.sh and training write.
 _STEP = r"model\.checkpoint/checkpoint-[0-9]{1,15}"
 _FOLDERS = rf"(model|model\.checkpoint|{_STEP})/"
-_TEXTS = (
-    rf"training_code\.sha256|model\.checkpoint/({_RECORDS})|{_STEP}/state\.json|model/({_RECORDS}|{_TOKENIZER}|"
-    r"config\.json|generation_config\.json|model\.safetensors\.index\.json|report\.html|README\.md)"
-)
-_WEIGHTS = rf"model/model(-[0-9]{{5}}-of-[0-9]{{5}})?\.safetensors|{_STEP}/(model|best|optimizer)\.safetensors"
-# The largest tokenizers take some 35 MB; an event log grows with the steps, by about 100 bytes a line.
-_MAX_TEXT_BYTES = 256 << 20
+_TEXTS = rf"training_code\.sha256|model\.checkpoint/({RECORDS})|{_STEP}/state\.json|model/({TEXTS})"
+_WEIGHTS = rf"model/({WEIGHTS})|{_STEP}/(model|best|optimizer)\.safetensors"
 # How many times the bytes of the base weights: twice for float32 weights of a float16 base, as much again for those of
 # the best epoch, and twice that for AdamW's two numbers a weight. The new head comes on top.
 _MAX_WEIGHTS_RATIO, _MAX_HEAD_BYTES = 8, 64 << 20
@@ -48,9 +38,9 @@ def check_allowed(name: str, *, size: int) -> None:
         raise RequestError(
             f"the outputs hold {name[:100]!a}, which is no file of a model or a checkpoint: nothing is collected"
         )
-    if size > _MAX_TEXT_BYTES:
+    if size > MAX_TEXT_BYTES:
         raise RequestError(
-            f"{name} in the outputs has {size:,} bytes, more than {_MAX_TEXT_BYTES >> 20} MiB: nothing is collected"
+            f"{name} in the outputs has {size:,} bytes, more than {MAX_TEXT_BYTES >> 20} MiB: nothing is collected"
         )
 
 
