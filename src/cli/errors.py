@@ -8,10 +8,15 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from src.cli.terminal import printable
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_WRONG_REQUEST = 2
 EXIT_STOPPED = 3
+
+# A value that someone else wrote may stand in a message.
+_MAX_MESSAGE = 4000
 
 
 class RequestError(Exception):
@@ -51,6 +56,7 @@ def exit_code_of(program: str, work: Callable[[], int], *, debug: bool, retry: s
     if code == EXIT_FAILED and os.strerror(errno.ENOSPC) in message:
         message = f"the disk is full: free some space, and {retry}"
     if debug:
-        traceback.print_exc()
-    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+        sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().splitlines())
+    message = " ".join(message[:_MAX_MESSAGE].split()) + "..." * (len(message) > _MAX_MESSAGE)
+    sys.stderr.write(f"{program}: {printable(message)}\n")
     return code

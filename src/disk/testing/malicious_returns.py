@@ -211,15 +211,15 @@ def _at(document: Any, path: tuple[str | int, ...]) -> Any:
     return document
 
 
-def odd_zips(files: Mapping[str, bytes], marker: Path) -> Iterator[tuple[str, bytes]]:
+def odd_zips(files: Mapping[str, bytes], *, place: str, marker: Path) -> Iterator[tuple[str, bytes]]:
     """Yields zip archives, each spoiled in one way.
 
     Args:
         files: a good archive's content by name.
+        place: the folder in it that gets what is odd.
         marker: as for `odd_files`.
     """
-    first = sorted(files)[0]
-    place = first.rpartition("/")[0]
+    first = min(name for name in files if name.startswith(f"{place}/"))
     # A zip's names are UTF-8 or cp437.
     for name, content in odd_files(marker).items():
         if name.isprintable():
