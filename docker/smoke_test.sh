@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# docker/smoke_test.sh: builds the executor image, starts NativeLink with two workers and runs tests on them.
-# Needs docker with compose 2.24 or later, 10 GB of disk, and NATIVELINK_IMAGE set: see docker/README.md.
-# NOT YET RUN: it was written on a machine without docker.
+# docker/smoke_test.sh: builds the executor image, starts NativeLink with two workers, runs tests on them, and takes
+# workers and servers away from a training. Needs docker with compose 2.24 or later, 10 GB of disk, and NATIVELINK_IMAGE
+# set; BASE_IMAGE and PIP_CONF name mirrors: see docker/README.md, which says what of this was run.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 cd "$root"
 events="$(mktemp)"
+log="$(mktemp)"
+training=//src/training:training_test
 compose=(docker compose --file docker/compose.yaml)
 # Not --config=remote, which takes its endpoints and key from user.bazelrc.
 flags=(--config=remote-shared --remote_cache=grpc://127.0.0.1:50051 --remote_executor=grpc://127.0.0.1:50052
@@ -21,7 +23,7 @@ stop() {
   local status=$?
   if [[ $status -ne 0 ]]; then "${compose[@]}" logs --tail 40 >&2 || true; fi
   [[ -n "${KEEP:-}" ]] || "${compose[@]}" down --volumes > /dev/null 2>&1 || true
-  rm -f "$events"
+  rm -f "$events" "$log"
   exit "$status"
 }
 
@@ -62,10 +64,40 @@ expect() { # WHERE WHAT BAZEL_ARGUMENT...
   echo "ok  $what"
 }
 
+up() { "${compose[@]}" up --detach --wait --wait-timeout 120 --scale worker=2; }
+
+# Prints the container that trains; each takes one action at a time.
+training_worker() {
+  local id
+  for id in $("${compose[@]}" ps --quiet worker); do
+    # The bracket keeps grep from finding itself.
+    if docker exec "$id" sh -c 'grep -aqs "train_mode[l]" /proc/[0-9]*/cmdline'; then echo "$id"; fi
+  done
+}
+
+expect_despite() { # WHAT COMMAND...: the training passes although the command is run in the middle of it
+  local what="$1" bazel_pid worker=""
+  shift
+  bazel test "${flags[@]}" --noremote_accept_cached --nocache_test_results --remote_retries=12 "$training" > "$log" 2>&1 &
+  bazel_pid=$!
+  while [[ -z "$worker" ]] && kill -0 "$bazel_pid" 2> /dev/null; do
+    worker="$(training_worker)"
+    [[ -n "$worker" ]] || sleep 0.5
+  done
+  [[ -n "$worker" ]] || { cat "$log" >&2 && fail 1 "$what: the training was over before it was seen on a worker"; }
+  "$@" > /dev/null
+  wait "$bazel_pid" || { cat "$log" >&2 && fail 1 "$what: the training failed"; }
+  echo "ok  $what: the training passes"
+}
+
+kill_worker() { docker kill "$(training_worker | head -n 1)"; }
+
 check_client
 trap stop EXIT
 "${compose[@]}" build
-"${compose[@]}" up --detach --wait --wait-timeout 120 --scale worker=2
+up
+# A result in Bazel's own cache would not go to a worker.
+bazel clean
 echo "ok  the image builds and all services are healthy"
 docker image inspect --format 'ok  the image has {{.Size}} bytes' "$("${compose[@]}" config --images | sort -u | head -n 1)"
 
@@ -81,10 +113,21 @@ expect REMOTE "eight at once on two workers all finish" --jobs=8 --runs_per_test
   //src/remote/config:execution_platform_test
 expect REMOTE "a time limit of an hour is accepted" --test_timeout=3600 --nocache_test_results \
   //src/remote/config:execution_platform_test
-expect REMOTE "a training runs remotely" //src/training:training_test
+expect REMOTE "a training runs remotely" --noremote_accept_cached "$training"
 artifact=bazel-testlogs/src/training/training_test/test.outputs
 [[ -s "$artifact/outputs.zip" || -d "$artifact/model" ]] || fail 1 "the model did not come back into $artifact"
 echo "ok  its model came back"
 bazel clean
-expect CACHED "the second time it is a remote cache hit" //src/training:training_test
+expect CACHED "the second time it is a remote cache hit" "$training"
+
+# As `down` does, and without leaving the workers' stores behind.
+"${compose[@]}" rm --stop --force --volumes > /dev/null 2>&1
+up
+bazel clean
+expect CACHED "it still is with new containers" "$training"
+
+expect_despite "a worker killed in the middle" kill_worker
+up
+expect_despite "the scheduler restarted in the middle" "${compose[@]}" restart scheduler
+expect_despite "the CAS restarted in the middle" "${compose[@]}" restart cas
 echo "smoke_test: all checks passed"

@@ -103,13 +103,15 @@ def _load_cold_and_warm(folder: Path, load: Callable[[Path], Any]) -> dict[str, 
 
 def _drop_from_memory(folder: Path) -> bool:
     """Asks the kernel to forget the files, so that the next read comes from the disk."""
-    if not hasattr(os, "posix_fadvise"):
+    # macOS has neither.
+    advise, not_needed = (getattr(os, name, None) for name in ("posix_fadvise", "POSIX_FADV_DONTNEED"))
+    if advise is None:
         return False
     for path in (path for path in folder.rglob("*") if path.is_file()):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            advise(descriptor, 0, 0, not_needed)
         finally:
             os.close(descriptor)
     return True

@@ -75,8 +75,7 @@ def configure(arguments: Sequence[str], *, environment: Mapping[str, str]) -> in
     env_file = _env_file(options.env_file, root=root, environment=environment)
     endpoints = read_endpoints(_settings(env_file, environment), folder=root)
     _check_git(root, env_file)
-    # tools/bazel sets this variable where it runs Debian's Bazel.
-    lane: Lane = options.lane or ("airgap" if environment.get("AIRGAP_PYTHON") else "online")
+    lane: Lane = options.lane or user_bazelrc.lane_of(environment)
     text = user_bazelrc.with_block(before, user_bazelrc.flags(endpoints, lane=lane, root=root))
     user_bazelrc.write_privately(target, text)
     _report(endpoints, lane=lane, env_file=env_file)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.remote import configure
-from src.remote.config.endpoints import SETTINGS, read_endpoints
+from src.remote.config.endpoints import SERVERS, SETTINGS, read_endpoints
 from src.remote.config.user_bazelrc import BEGIN, END
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,12 +38,12 @@ def test_the_account_of_the_cloud_becomes_its_endpoints(tmp_path: Path) -> None:
     helper = "%workspace%/tools/online/credential_helper"
     assert written(tmp_path) == [
         BEGIN,
-        f"build:remote --remote_executor=grpcs://scheduler-jane-doe-x1.{domain}:443",
-        f"build:remote --remote_cache=grpcs://cas-jane-doe-x1.{domain}",
-        f"build:remote --bes_backend=grpcs://bes-jane-doe-x1.{domain}",
-        "build:remote --bes_results_url=https://app.nativelink.com/a/jane-doe/build",
+        f"build:{SERVERS} --remote_executor=grpcs://scheduler-jane-doe-x1.{domain}:443",
+        f"build:{SERVERS} --remote_cache=grpcs://cas-jane-doe-x1.{domain}",
+        f"build:{SERVERS} --bes_backend=grpcs://bes-jane-doe-x1.{domain}",
+        f"build:{SERVERS} --bes_results_url=https://app.nativelink.com/a/jane-doe/build",
         *(
-            f"build:remote --credential_helper={name}-jane-doe-x1.{domain}={helper}"
+            f"build:{SERVERS} --credential_helper={name}-jane-doe-x1.{domain}={helper}"
             for name in ("cas", "scheduler", "bes")
         ),
         f"# x-nativelink-api-key: {KEY}",
@@ -73,15 +73,15 @@ def test_the_key_may_come_as_the_file_descriptor_that_tools_bazel_passes(tmp_pat
 def test_self_hosted_endpoints_need_neither_account_nor_key(tmp_path: Path) -> None:
     assert run(tmp_path, SELF_HOSTED + "NATIVELINK_BES=grpc://localhost:50053\n", AIRGAP_PYTHON="x") == 0
     assert written(tmp_path)[1:-1] == [
-        "build:remote --remote_executor=grpc://127.0.0.1:50052",
-        "build:remote --remote_cache=grpc://127.0.0.1:50051",
-        "build:remote --bes_backend=grpc://localhost:50053",
+        f"build:{SERVERS} --remote_executor=grpc://127.0.0.1:50052",
+        f"build:{SERVERS} --remote_cache=grpc://127.0.0.1:50051",
+        f"build:{SERVERS} --bes_backend=grpc://localhost:50053",
     ]
 
 
 def test_with_a_cache_only_actions_run_locally(tmp_path: Path) -> None:
     assert run(tmp_path, CLOUD + "NATIVELINK_EXECUTOR=none\nNATIVELINK_BES=none\n") == 0
-    assert "build:remote --remote_executor=" in written(tmp_path)
+    assert f"build:{SERVERS} --remote_executor=" in written(tmp_path)
     assert not any("scheduler" in line or "bes" in line for line in written(tmp_path))
 
 
@@ -96,7 +96,7 @@ def test_certificates_get_absolute_paths(tmp_path: Path) -> None:
     (tmp_path / "my ca.pem").touch()
     env = "NATIVELINK_EXECUTOR=grpcs://build.example:443\nNATIVELINK_TLS_CERTIFICATE='my ca.pem'\n"
     assert run(tmp_path, env) == 0
-    assert f'build:remote "--tls_certificate={tmp_path}/my ca.pem"' in written(tmp_path)
+    assert f'build:{SERVERS} "--tls_certificate={tmp_path}/my ca.pem"' in written(tmp_path)
 
 
 def test_the_rest_of_user_bazelrc_is_kept(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 from packaging.markers import Marker
 
@@ -19,6 +20,7 @@ from src.remote.checks import findings
 from src.remote.checks.endpoints import UNREACHABLE, check_capabilities, check_servers
 from src.remote.checks.findings import Finding
 from src.remote.checks.test_strategies import check_build_events
+from src.remote.checks.worker_system import check_system
 from src.remote.checks.workers import (
     check_environment,
     check_platform,
@@ -28,6 +30,7 @@ from src.remote.checks.workers import (
 )
 from src.remote.config.bazelrc import BazelConfig, read_config, upstream_of
 from src.remote.config.execution_platform import read_platform
+from src.remote.config.user_bazelrc import Lane, lane_of
 from src.remote.image.inputs import read_omitted
 from src.remote.reapi.client import RemoteClient
 
@@ -49,8 +52,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="doctor",
         usage="bazel run //src/remote:doctor -- [FLAGS] [BAZEL_FLAG ...]",
         allow_abbrev=False,
-        description="Checks the servers and workers of a --config. Further flags, --NAME=VALUE, are Bazel's and take "
-        "precedence over the config's. Exit codes: 0 no errors; 1 errors found; 2 the request is wrong.",
+        description="Checks the servers and workers of a --config. Bazel's flags for servers (--remote_executor=URL, "
+        "--remote_header=NAME=VALUE and so on) take precedence over the config's. Exit codes: 0 no errors; 1 errors "
+        "found; 2 the request is wrong.",
     )
     checks = parser.add_argument_group("what to check")
     checks.add_argument(
@@ -58,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     checks.add_argument(
         "--image", metavar="IMAGE", help="request this container-image instead of the one in docker/platform.bzl"
+    )
+    checks.add_argument(
+        "--lane",
+        choices=get_args(Lane),
+        default=lane_of(os.environ),
+        help="check workers for what this lane needs: airgap for the image's Python and packages (as --config=image "
+        "does too), online for what runs those that each action brings (default: that of the Bazel that runs this)",
     )
     checks.add_argument(
         "--wait",
@@ -107,7 +118,7 @@ def _check(config: BazelConfig, options: argparse.Namespace, *, root: Path) -> I
     if not any(UNREACHABLE in each.symptom and "event" not in each.check for each in connections):
         client = RemoteClient(executor, cache)
         try:
-            yield from _check_servers_and_workers(client, config, options, root=root, has_key=servers.has_key)
+            yield from _check_servers_and_workers(client, config, options, root=root, servers=servers)
         finally:
             client.close()
     if options.build_events is not None:
@@ -118,9 +129,9 @@ def _check(config: BazelConfig, options: argparse.Namespace, *, root: Path) -> I
 
 
 def _check_servers_and_workers(
-    client: RemoteClient, config: BazelConfig, options: argparse.Namespace, *, root: Path, has_key: bool
+    client: RemoteClient, config: BazelConfig, options: argparse.Namespace, *, root: Path, servers: BazelConfig
 ) -> Iterator[Finding]:
-    capabilities = list(check_capabilities(client, config, has_key=has_key, seconds=_CONNECT_SECONDS))
+    capabilities = list(check_capabilities(client, config, servers=servers, seconds=_CONNECT_SECONDS))
     yield from capabilities
     if findings.has_errors(capabilities):
         return
@@ -132,13 +143,20 @@ def _check_servers_and_workers(
     yield finding
     if not runs:
         return
+    if options.lane == "online":
+        yield from check_system(client, properties, seconds=_PROBE_SECONDS)
+    else:
+        yield from _check_image(client, properties, root=root, python=platform.python)
+    yield from check_time_limits(client, properties, sizes=sizes_in_use(root), seconds=options.wait)
+
+
+def _check_image(client: RemoteClient, properties: Mapping[str, str], *, root: Path, python: str) -> Iterator[Finding]:
     lock = lock_pins(
         (root / "bazel_requirements_lock.txt").read_text(encoding="utf-8"),
         omitted=read_omitted(root / "docker" / "omitted_packages.txt"),
         applies=lambda marker: Marker(marker).evaluate(_IMAGE_MARKERS),
     )
-    yield from check_environment(client, properties, python=platform.python, lock=lock, seconds=_PROBE_SECONDS)
-    yield from check_time_limits(client, properties, sizes=sizes_in_use(root), seconds=options.wait)
+    yield from check_environment(client, properties, python=python, lock=lock, seconds=_PROBE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from src.remote import doctor
-from src.remote.checks import workers
+from src.remote.checks import worker_system, workers
 from src.remote.config.endpoints import KEY_HEADER
 from src.remote.config.execution_platform import PLATFORM_FILE, read_platform
+from src.remote.reapi.client import Endpoint
+from src.remote.relay import Relay
+from src.remote.serving.activity import Activity
+from src.remote.serving.certificate import make_certificate
+from src.remote.serving.loopback import listen
 from src.remote.testing.gateways import served_gateway
 from src.remote.testing.memory_executor import MemoryExecutor
 
@@ -41,6 +48,12 @@ def address() -> Iterator[str]:
     properties = read_platform().exec_properties
     with served_gateway(executor, properties=properties, key="right-key", queue_unmatched=True) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def airgap_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a test asks for the other one: its workers have the image's packages."""
+    monkeypatch.setenv("AIRGAP_PYTHON", sys.executable)
 
 
 def run_doctor(repository: Path, address: str, *arguments: str, capsys: pytest.CaptureFixture[str], key: str) -> tuple:
@@ -118,6 +131,82 @@ def test_a_missing_relay_is_distinguished_from_a_missing_server(
     assert findings["relay to the executor reached"]["remedy"].endswith("bazel run //src/remote:relay")
 
 
+def test_a_relay_that_was_started_before_the_certificate_changed_is_to_be_restarted(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = make_certificate(tmp_path / "old"), make_certificate(tmp_path / "new")
+    executor = MemoryExecutor()
+    with served_gateway(executor, properties={}, key="right-key", credentials=new.credentials) as address:
+        # As an executor with --tls that was restarted: same address, another certificate.
+        stale = Endpoint(url=f"grpcs://{address}", certificate=old.path.read_bytes())
+        relay = Relay(stale, activity=Activity())
+        server, port = listen(relay, port=0)
+        lines = [
+            f"build:remote --remote_executor=grpc://127.0.0.1:{port}",
+            f"build:remote-upstream --remote_executor={stale.url} --tls_certificate={new.path}",
+            f"# {KEY_HEADER}: right-key",
+        ]
+        (repository / "user.bazelrc").write_text("\n".join(lines) + "\n")
+        try:
+            assert doctor.main(["--json"]) == 1
+        finally:
+            server.stop(None).wait()
+            relay.close()
+    findings = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["executor reached"]["level"] == findings["relay to the executor reached"]["level"] == "ok"
+    assert findings["executor answers"]["remedy"].endswith("start it again: bazel run //src/remote:relay")
+
+
+def test_a_server_that_wants_a_client_certificate_is_not_called_another_program(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = make_certificate(tmp_path / "server")
+    pair = (server.key_path.read_bytes(), server.path.read_bytes())
+    credentials = grpc.ssl_server_credentials([pair], root_certificates=pair[1], require_client_auth=True)
+    with served_gateway(MemoryExecutor(), properties={}, credentials=credentials) as address:
+        flags = f"--remote_executor=grpcs://{address} --tls_certificate={server.path}"
+        (repository / ".bazelrc").write_text(f"build:r {flags}\n")
+        assert doctor.main(["--config=r", "--json"]) == 1
+    findings = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["executor reached"]["level"] == "ok"
+    assert "refuses the client certificate" in findings["executor answers"]["cause"]
+    assert "NATIVELINK_TLS_CLIENT_CERTIFICATE" in findings["executor answers"]["remedy"]
+
+
+def test_where_actions_bring_their_python_the_worker_is_asked_for_what_runs_it(
+    repository: Path, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform = repository / "docker" / "platform.bzl"
+    platform.write_text(platform.read_text().replace(sys.executable, "/no/such/python"))
+    _, findings = run_doctor(repository, address, capsys=capsys, key="right-key")
+    assert findings["python"]["level"] == "error"
+    for arguments, lane in (([], ""), (["--lane=online"], sys.executable)):
+        monkeypatch.setenv("AIRGAP_PYTHON", lane)
+        _, findings = run_doctor(repository, address, *arguments, capsys=capsys, key="right-key")
+        assert not {"python", "packages"} & set(findings)
+        assert findings["system"]["level"] == findings["programs"]["level"] == "ok", findings
+        assert "zip" not in findings["programs"]["symptom"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "libc", "level"),
+    [
+        ("x86_64", "glibc 2.36", "ok"),
+        ("x86_64", "glibc 2.28", "ok"),
+        ("x86_64", "glibc 2.17", "error"),
+        ("x86_64", "", "error"),
+        ("aarch64", "glibc 2.36", "error"),
+        ("", "", "error"),
+    ],
+)
+def test_a_worker_that_cannot_run_the_packages_is_an_error(machine: str, libc: str, level: str) -> None:
+    assert worker_system._system(machine, libc).level == level
+
+
+def test_a_program_that_a_worker_lacks_is_named() -> None:
+    assert worker_system._programs(["find", "tar"]).symptom == "the worker has no find and no tar"
+
+
 def test_a_version_mismatch_on_the_worker_is_named(
     repository: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,7 +248,11 @@ def test_tests_that_did_not_run_remotely_are_named(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--config=none"], "has a config none"), (["--config=r", "--nonsense"], "--nonsense is not a Bazel flag")],
+    [
+        (["--config=none"], "has a config none"),
+        (["--config=r", "--nonsense"], "--nonsense is not a Bazel flag"),
+        (["--config=r", "--executor=grpc://127.0.0.1:1"], "--executor would have no effect"),
+    ],
 )
 def test_a_wrong_request_is_one_sentence(
     repository: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
@@ -176,7 +269,15 @@ def test_a_worker_without_zip_is_an_error_with_the_reason() -> None:
 
 
 def test_a_cpu_without_avx2_is_an_error() -> None:
-    assert workers._cpu(["sse4_2", "fma"]).symptom == "the worker's CPU has no avx2"
+    assert workers.cpu_finding(["sse4_2", "fma"]).symptom == "the worker's CPU has no avx2"
+
+
+def test_a_worker_without_proc_is_not_taken_for_one_whose_python_or_cpu_is_wrong() -> None:
+    script = workers._PROBE.read_text().replace("/proc/", "/no/such/folder/")
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, check=True)
+    worker = json.loads(done.stdout)
+    assert worker["executable"] == sys.executable
+    assert workers.cpu_finding(worker["cpu_flags"]).level == "warning"
 
 
 def test_test_sizes_are_read_from_rules_and_from_py_modules(repository: Path) -> None:

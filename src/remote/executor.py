@@ -7,6 +7,7 @@ build event service. It shows how NativeLink will treat a build, without an acco
 from __future__ import annotations
 
 import logging
+import platform
 import sys
 import threading
 from concurrent import futures
@@ -50,6 +51,8 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if not (settings.folder / "buildbox" / "buildbox-casd").is_file():
         raise RequestError("the executor's programs are missing: run ./setup.sh --executor")
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise RequestError("the executor runs only on Linux x86-64: see docs/remote.md for servers on other machines")
     loopback.check_port(settings.port, remedy="stop the program that listens there, or choose another --port")
     stop = loopback.stop_on_signals()
     registry = _image_registry(settings)
@@ -190,7 +193,7 @@ def _configuration(settings: Settings, *, endpoint: Endpoint, certificate: Certi
 def _wait(gateway: Gateway, casd: Casd, stop: threading.Event, *, idle_seconds: float) -> int:
     reason = loopback.wait(stop, gateway.activity, idle_seconds=idle_seconds, is_healthy=casd.is_running)
     if reason == "failed":
-        log.error("executor: buildbox-casd exited: %s", casd.log_tail())
+        log.error("executor: buildbox-casd failed: %s", casd.failure())
         return EXIT_FAILED
     if reason == "idle":
         log.info("executor: no call for %g minutes", idle_seconds / 60)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import signal
 import socket
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from src.cli.errors import RequestError
 from src.remote import executor
 from src.remote.image.inputs import STAMP
 from src.remote.serving import fuse_mounts
@@ -44,6 +49,16 @@ def test_a_wrong_request_is_one_sentence(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("system", [("Darwin", "arm64"), ("Linux", "aarch64")])
+def test_other_systems_are_refused(
+    system: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system[0])
+    monkeypatch.setattr(platform, "machine", lambda: system[1])
+    assert executor.main([]) == 2
+    assert "runs only on Linux x86-64" in capsys.readouterr().err
 
 
 def test_an_image_of_an_older_lock_is_not_served(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,38 +112,64 @@ def test_failed_actions_are_not_cached(tmp_path: Path) -> None:
     assert "--runner-arg=--bind-mount=/usr:/usr" in command
 
 
-# Listens as casd does, and leaves its environment beside the socket.
+# Listens as casd does, leaves its environment beside the socket, and logs.
 CASD = f"""#!{sys.executable}
 import pathlib, signal, socket, sys
 [path] = [a.removeprefix("--bind=unix:") for a in sys.argv if a.startswith("--bind=unix:")]
 pathlib.Path(path).with_name("environ").write_bytes(pathlib.Path("/proc/self/environ").read_bytes())
-socket.socket(socket.AF_UNIX).bind(path)
-signal.pause()
+print("2026-11-26T06:58:00.197+0000 [1:2] [daemon.cpp:428] [INFO] --cleanup-threshold: 87.75%", flush=True)
+if not pathlib.Path(path).with_name("broken").exists():
+    socket.socket(socket.AF_UNIX).bind(path)
+    signal.pause()
+print("2026-11-26T06:58:01.197+0000 [1:2] [daemon.cpp:77] [ERROR] no space left on device", flush=True)
+print("2026-11-26T06:58:02.197+0000 [1:2] [daemon.cpp:99] [INFO] exiting", flush=True)
+sys.exit(3)
 """
 
 
-def test_casd_and_its_actions_see_nothing_of_the_environment_of_who_starts_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def casd_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CasdSettings]:
+    """Settings for the program above."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name, text in (("buildbox-casd", CASD), ("bwrap", "")):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/secret-4471/bin:/usr/bin:/bin")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-4471")
-    monkeypatch.setenv("NATIVELINK_API_KEY", "secret-4471")
     # Not below tmp_path, which may be too long for a socket.
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        state = Path(folder, "state")
-        casd = Casd(CasdSettings(programs=programs, state=state, slots=1, bind_mounts=[], cache_bytes=1))
-        try:
-            environment = dict(line.split("=", 1) for line in (state / "environ").read_text().split("\0")[:-1])
-            modes = [stat.S_IMODE(path.stat().st_mode) for path in (state, state / "casd.sock")]
-        finally:
-            casd.stop()
+        yield CasdSettings(programs=programs, state=Path(folder, "state"), slots=1, bind_mounts=[], cache_bytes=1)
+
+
+def test_casd_and_its_actions_see_nothing_of_the_environment_of_who_starts_it(
+    casd_settings: CasdSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-4471")
+    monkeypatch.setenv("NATIVELINK_API_KEY", "secret-4471")
+    casd, state = Casd(casd_settings), casd_settings.state
+    try:
+        environment = dict(line.split("=", 1) for line in (state / "environ").read_text().split("\0")[:-1])
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (state, state / "casd.sock")]
+    finally:
+        casd.stop()
     assert set(environment) == {"PATH", "HOME", "LANG"}
     assert "secret-4471" not in str(environment)
-    assert str(programs) in environment["PATH"].split(":")
+    assert str(casd_settings.programs) in environment["PATH"].split(":")
     # Another user cannot reach it past the gateway either.
     assert modes == [0o700, 0o600]
+
+
+def test_a_casd_that_is_killed_is_reported_as_killed_and_not_by_what_it_logged_before(
+    casd_settings: CasdSettings,
+) -> None:
+    casd = Casd(casd_settings)
+    os.kill(casd.pid, signal.SIGKILL)
+    casd.stop()
+    assert casd.failure() == f"ended by SIGKILL, which Linux sends when memory runs out / its log is {casd.log}"
+
+
+def test_a_casd_that_does_not_start_is_reported_with_its_error_and_exit_code(casd_settings: CasdSettings) -> None:
+    casd_settings.state.mkdir()
+    (casd_settings.state / "broken").touch()
+    with pytest.raises(RequestError, match=r"did not start: exit code 3 / .* no space left on device / its log is "):
+        Casd(casd_settings)

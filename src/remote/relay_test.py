@@ -17,6 +17,7 @@ from src.remote import relay
 from src.remote.config.endpoints import KEY_HEADER
 from src.remote.reapi.client import Endpoint, RemoteClient, RemoteError, TinyAction
 from src.remote.relay import Relay
+from src.remote.serving import peer_owner
 from src.remote.serving.activity import Activity
 from src.remote.serving.certificate import make_certificate
 from src.remote.serving.loopback import listen
@@ -88,6 +89,16 @@ def test_a_connection_belongs_to_the_user_that_opened_it() -> None:
             assert not is_owned_by_me(peer, port=port - 1)
         assert not is_owned_by_me("ipv4:127.0.0.1:1", port=port)
         assert not is_owned_by_me("unix:", port=port)
+
+
+def test_where_no_table_of_sockets_tells_the_owner_nobody_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            monkeypatch.setattr(peer_owner, "_TABLES", (tmp_path / "tcp6", tmp_path / "tcp"))
+            assert not is_owned_by_me(f"ipv4:127.0.0.1:{client.getsockname()[1]}", port=port)
 
 
 def test_where_no_relay_is_needed_it_says_so(

@@ -19,9 +19,10 @@ def default_root() -> Path:
     if configured := os.environ.get("FINETUNE_CACHE_DIR"):
         return Path(configured).expanduser()
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "finetune-repo" / "models"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "finetune-repo" / "models"
+        caches = Path.home() / "Library" / "Caches"
+    else:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "finetune-repo" / "models"
 
 
 def is_key(name: str) -> bool:

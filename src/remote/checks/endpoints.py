@@ -81,9 +81,16 @@ def _shake_hands(connection: socket.socket, endpoint: Endpoint, *, host: str) ->
 
 
 def check_capabilities(
-    client: RemoteClient, config: BazelConfig, *, has_key: bool, seconds: float
+    client: RemoteClient, config: BazelConfig, *, servers: BazelConfig, seconds: float
 ) -> Iterator[Finding]:
-    """Asks both servers for their capabilities; the answer shows whether the key is right."""
+    """Asks both servers for their capabilities; the answer shows whether the key is right.
+
+    Args:
+        client: calls the endpoints of `config`.
+        config: of Bazel's calls.
+        servers: of the servers themselves; another one where Bazel calls them through the relay.
+        seconds: time for a call.
+    """
     for of_cache, flag in ((False, "remote_executor"), (True, "remote_cache")):
         endpoint = config.endpoint(flag)
         if endpoint is None:
@@ -92,15 +99,40 @@ def check_capabilities(
         try:
             capabilities = client.capabilities(of_cache=of_cache, seconds=seconds)
         except RemoteError as error:
-            yield _refused(error, endpoint, service=service, has_key=has_key)
+            behind = servers.endpoint(flag) or endpoint
+            if servers is not config and _answers(behind, seconds=seconds):
+                yield _outdated_relay(error, service=service)
+            else:
+                yield _refused(error, behind, service=service, has_key=servers.has_key)
             continue
-        yield Finding.ok(f"{service} key", _ADMITTED[has_key])
+        yield Finding.ok(f"{service} key", _ADMITTED[servers.has_key])
         digests = list(capabilities.cache_capabilities.digest_functions)
         if digests and _SHA256 not in digests:
             cause, remedy = f"it supports only the digest functions {digests}", "set the server to SHA256, as Bazel is"
             yield Finding.error(f"{service} digests", "no SHA256", cause=cause, remedy=remedy)
         if not of_cache:
             yield _execution(capabilities)
+
+
+def _answers(endpoint: Endpoint, *, seconds: float) -> bool:
+    client = RemoteClient(endpoint)
+    try:
+        client.capabilities(seconds=seconds)
+    except RemoteError:
+        return False
+    finally:
+        client.close()
+    return True
+
+
+def _outdated_relay(error: RemoteError, *, service: str) -> Finding:
+    return Finding.error(
+        f"{service} answers",
+        f"the {service} answers, but not through the relay: {error}",
+        cause="the relay reads addresses, key and certificates when it starts, and they have changed since: an "
+        "executor with --tls makes a new certificate at each start",
+        remedy="stop the relay with Ctrl-C and start it again: bazel run //src/remote:relay",
+    )
 
 
 def _refused(error: RemoteError, endpoint: Endpoint, *, service: str, has_key: bool) -> Finding:
@@ -111,9 +143,20 @@ def _refused(error: RemoteError, endpoint: Endpoint, *, service: str, has_key: b
             cause="the key is wrong or has expired" if has_key else "the server requires a key, and none is set",
             remedy="put the right NATIVELINK_API_KEY into .env and run bazel run //src/remote:configure",
         )
+    symptom = f"{endpoint.url} does not answer as a remote execution server: {error}"
+    if endpoint.is_encrypted and error.code == "UNAVAILABLE":
+        # The handshake of check_transport passed. With TLS 1.3 a server refuses a client's certificate after it.
+        return Finding.error(
+            f"{service} answers",
+            symptom,
+            cause="it ends the connection after the TLS handshake: most likely it refuses the client certificate, "
+            "which is missing, unknown to it, or not of X.509 version 3 with extendedKeyUsage clientAuth",
+            remedy="set NATIVELINK_TLS_CLIENT_CERTIFICATE and NATIVELINK_TLS_CLIENT_KEY in .env to a pair that the "
+            "server trusts, run bazel run //src/remote:configure, and look at the server's log",
+        )
     return Finding.error(
         f"{service} answers",
-        f"{endpoint.url} does not answer as a remote execution server: {error}",
+        symptom,
         cause="another program listens there, or the server has a problem",
         remedy="look at the server's log, and check that address and port are those of the API",
     )

@@ -7,11 +7,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-flags: list[str] = []
-for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-    if line.startswith("flags"):
-        flags = line.partition(":")[2].split()
-        break
+cpu_info = Path("/proc/cpuinfo")
+# A sandbox may have no /proc.
+lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.exists() else []
+flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
 print(
     json.dumps(
         {

@@ -110,7 +110,7 @@ def check_environment(
     yield Finding.ok("python", f"{worker['python']}, {worker['executable']}")
     yield _packages(worker["packages"], lock)
     yield _programs(worker["programs"])
-    yield _cpu(worker["cpu_flags"])
+    yield cpu_finding(worker["cpu_flags"])
 
 
 def _packages(installed: Mapping[str, str], lock: Mapping[str, str]) -> Finding:
@@ -144,7 +144,13 @@ def _programs(installed: Mapping[str, bool]) -> Finding:
     )
 
 
-def _cpu(flags: Sequence[str]) -> Finding:
+def cpu_finding(flags: Collection[str]) -> Finding:
+    """Returns whether a worker's CPU has the instructions that reproducible trainings use."""
+    if not flags:
+        cause = "its actions have no /proc, or it is not x86-64"
+        remedy = "compare model.safetensors of one training there and here"
+        symptom = "the worker does not say what its CPU has"
+        return Finding(check="cpu", level="warning", symptom=symptom, cause=cause, remedy=remedy)
     missing = [flag for flag in _CPU_FLAGS if flag not in flags]
     if not missing:
         return Finding.ok("cpu", f"has {' and '.join(_CPU_FLAGS)}: --reproducible portable holds")

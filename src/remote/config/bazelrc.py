@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.cli.errors import RequestError
+from src.cli.parser import did_you_mean
 from src.remote.config.endpoints import KEY_COMMENT, KEY_HEADER, UPSTREAM
 from src.remote.reapi.client import Endpoint
 
 _FILES = (".bazelrc", "user.bazelrc")
 _COMMANDS = {"common", "build", "test"}
+# The flags that BazelConfig's readers ask for: any other has no effect on what they find.
+_READ = (
+    *("remote_executor", "remote_cache", "bes_backend", "remote_instance_name", "remote_default_exec_properties"),
+    *("remote_header", "remote_exec_header", "remote_cache_header"),
+    *("tls_certificate", "tls_client_certificate", "tls_client_key"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +88,7 @@ def read_config(root: Path, name: str, *, overrides: list[str]) -> BazelConfig:
         overrides: further flags, --NAME=VALUE, that take precedence.
 
     Raises:
-        RequestError: there is no such config, or a flag is malformed.
+        RequestError: there is no such config, or a further flag is malformed or has no effect.
     """
     lines = [line for file in _FILES for line in _lines(root / file)]
     flags: dict[str, list[str]] = {}
@@ -93,6 +100,9 @@ def read_config(root: Path, name: str, *, overrides: list[str]) -> BazelConfig:
     for word in overrides:
         if not word.startswith("--") or "=" not in word:
             raise RequestError(f"{word} is not a Bazel flag: write --NAME=VALUE")
+        flag = word.removeprefix("--").partition("=")[0]
+        if flag not in _READ:
+            raise RequestError(f"--{flag} would have no effect{did_you_mean(flag, _READ)}: see --help")
         _add(flags, word, lines, seen=())
     is_relayed = name != UPSTREAM and any(_is_of(line[0], UPSTREAM) for line in lines)
     # With a relay Bazel's own calls carry no key: another program might listen on the relay's port.

@@ -46,6 +46,8 @@ def test_flags_of_the_command_line_take_precedence(tmp_path: Path) -> None:
     [
         ("nowhere", [], "has a config nowhere"),
         ("remote", ["remote_executor=x"], "is not a Bazel flag"),
+        ("remote", ["--executor=grpc://x"], "--executor would have no effect .did you mean remote_executor"),
+        ("remote", ["--jobs=3"], "--jobs would have no effect: see --help"),
         ("loop", [], "the config loop refers to itself"),
         ("remote", ["--tls_certificate=/nowhere.pem"], "cannot be read"),
         ("remote", ["--remote_executor=unix:/socket"], "only grpc:// and grpcs://"),

@@ -16,6 +16,9 @@ from src.cli.parser import did_you_mean
 KEY_HEADER = "x-nativelink-api-key"
 # user.bazelrc holds the key after this prefix: the credential helper or the relay reads it, and Bazel does not.
 KEY_COMMENT = f"# {KEY_HEADER}:"
+# The config of user.bazelrc that --config=remote of .bazelrc refers to. Without it Bazel says: Config value
+# 'bazel-run-src-remote-configure' is not defined in any .rc file.
+SERVERS = "bazel-run-src-remote-configure"
 # The config of the servers behind //src/remote:relay; Bazel itself never uses it.
 UPSTREAM = "remote-upstream"
 # Read by configure.
@@ -31,7 +34,7 @@ SETTINGS = (
     "NATIVELINK_TLS_CLIENT_KEY",
 )
 # Read by docker/compose.yaml.
-_COMPOSE_SETTINGS = ("NATIVELINK_IMAGE", "NATIVELINK_CONFIG")
+_COMPOSE_SETTINGS = ("NATIVELINK_IMAGE", "NATIVELINK_CONFIG", "NATIVELINK_LOG")
 
 # From NativeLink Cloud's Quickstart and TraceMachina/nativelink-action (src/main.ts). The scheduler's address differs
 # between deployments: NATIVELINK_EXECUTOR replaces it.

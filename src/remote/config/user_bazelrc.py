@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from src.cli.errors import RequestError
-from src.remote.config.endpoints import KEY_COMMENT, UPSTREAM, Endpoints, host_of
+from src.remote.config.endpoints import KEY_COMMENT, SERVERS, UPSTREAM, Endpoints, host_of
 
 Lane = Literal["online", "airgap"]
 
@@ -21,6 +21,11 @@ END = "# <<< //src/remote:configure"
 _HELPER = "%workspace%/tools/online/credential_helper"
 # Three ports for each checkout, below the ephemeral ports (ip_local_port_range).
 _RELAY_PORTS = range(21000, 30000, 3)
+
+
+def lane_of(environment: Mapping[str, str]) -> Lane:
+    """Returns the lane of the Bazel that runs this: tools/bazel sets this variable where it is Debian's."""
+    return "airgap" if environment.get("AIRGAP_PYTHON") else "online"
 
 
 def needs_relay(endpoints: Endpoints, *, lane: Lane) -> bool:
@@ -41,7 +46,7 @@ def flags(endpoints: Endpoints, *, lane: Lane, root: Path) -> list[str]:
         "remote_cache": endpoints.cache,
         "bes_backend": endpoints.bes,
     }
-    # `none` as executor becomes an empty flag, which overrides the placeholder host in .bazelrc.
+    # `none` as executor becomes an empty flag: without a server the config would not be defined.
     servers = {name: address for name, address in services.items() if address or name == "remote_executor"}
     pages = {"bes_results_url": endpoints.results_url} if endpoints.bes and endpoints.results_url else {}
     files = {
@@ -56,12 +61,12 @@ def flags(endpoints: Endpoints, *, lane: Lane, root: Path) -> list[str]:
             name: f"grpc://127.0.0.1:{first_port + offset}" if address else ""
             for offset, (name, address) in enumerate(servers.items())
         }
-        return [*_lines("remote", local | pages), *_lines(UPSTREAM, servers | files), *key]
+        return [*_lines(SERVERS, local | pages), *_lines(UPSTREAM, servers | files), *key]
     helpers = []
     if endpoints.api_key:
         hosts = dict.fromkeys(host_of(address) for address in endpoints.addresses())
-        helpers = [line for host in hosts for line in _lines("remote", {"credential_helper": f"{host}={_HELPER}"})]
-    return [*_lines("remote", servers | pages | files), *helpers, *key]
+        helpers = [line for host in hosts for line in _lines(SERVERS, {"credential_helper": f"{host}={_HELPER}"})]
+    return [*_lines(SERVERS, servers | pages | files), *helpers, *key]
 
 
 def _lines(config: str, values: Mapping[str, str]) -> list[str]:

@@ -6,12 +6,16 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import get_args
+
+import pytest
 
 from src.remote.config.bazelrc import read_config
-from src.remote.config.endpoints import UPSTREAM, Endpoints
+from src.remote.config.endpoints import SERVERS, UPSTREAM, Endpoints
 from src.remote.config.user_bazelrc import Lane, flags, with_block, write_privately
 
-HELPER = Path(__file__).parents[3] / "tools" / "online" / "credential_helper"
+REPOSITORY = Path(__file__).parents[3]
+HELPER = REPOSITORY / "tools" / "online" / "credential_helper"
 KEY = "k3y-0f-a-test-0123456789"
 KEY_COMMENT = f"# x-nativelink-api-key: {KEY}"
 CLOUD = Endpoints(
@@ -20,7 +24,8 @@ CLOUD = Endpoints(
 
 
 def configured(root: Path, endpoints: Endpoints, *, lane: Lane) -> list[str]:
-    """Writes user.bazelrc; returns its flags."""
+    """Writes user.bazelrc beside the shared .bazelrc; returns its lines."""
+    shutil.copy(REPOSITORY / ".bazelrc", root)
     lines = flags(endpoints, lane=lane, root=root)
     write_privately(root / "user.bazelrc", with_block("", lines))
     return lines
@@ -72,7 +77,30 @@ def test_a_cache_without_an_executor_is_relayed_too(tmp_path: Path) -> None:
 
 def test_debians_bazel_calls_servers_without_tls_and_key_directly(tmp_path: Path) -> None:
     plain = Endpoints(executor="grpc://127.0.0.1:50052")
-    assert configured(tmp_path, plain, lane="airgap") == ["build:remote --remote_executor=grpc://127.0.0.1:50052"]
+    assert configured(tmp_path, plain, lane="airgap") == [f"build:{SERVERS} --remote_executor=grpc://127.0.0.1:50052"]
+
+
+@pytest.mark.parametrize("lane", get_args(Lane))
+@pytest.mark.parametrize("endpoints", [CLOUD, Endpoints(executor="grpc://127.0.0.1:50052")])
+def test_together_with_the_shared_flags_each_server_is_set_once(
+    tmp_path: Path, endpoints: Endpoints, lane: Lane
+) -> None:
+    # Bazel warns of a flag that is set twice, unless its values accumulate.
+    lines = configured(tmp_path, endpoints, lane=lane)
+    flags = read_config(tmp_path, "remote", overrides=[]).flags
+    [executor] = flags["remote_executor"]
+    assert f"build:{SERVERS} --remote_executor={executor}" in lines
+    repeated = {name for name, values in flags.items() if len(values) > 1}
+    assert repeated <= {"action_env", "test_env", "credential_helper"}
+
+
+def test_without_configured_servers_the_shared_flags_name_a_config_that_says_what_to_run(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / ".bazelrc", tmp_path)
+    lines = (tmp_path / ".bazelrc").read_text().splitlines()
+    assert f"build:remote --config={SERVERS}" in lines
+    # So Bazel refuses --config=remote, where it would otherwise build locally without a word.
+    assert not any(line.startswith(f"build:{SERVERS} ") for line in lines)
+    assert read_config(tmp_path, "remote", overrides=[]).endpoint("remote_executor") is None
 
 
 def test_addresses_are_distinct() -> None:

@@ -45,6 +45,7 @@ class EndToEndKeys:
             assert wrong.runs == []
             with self._relay(executor, key=_KEY) as relay:
                 right = bazel.test(*_TEST, "--noremote_accept_cached", config="remote", events="keyed.json")
+            assert "was expanded to from both" not in right.output, right.output
             assert (right.code, [run.strategy for run in right.runs]) == (0, [REMOTE]), right.output
         finally:
             executor.stop()

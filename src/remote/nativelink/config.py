@@ -1,7 +1,7 @@
 """NativeLink's configs: a CAS with an action cache, a scheduler and a worker, each in its own process.
 
-Two dialects, checked against the source of NativeLink v0.6.0 and v1.6.6 and against the examples it ships
-(deployment-examples/docker-compose). Not yet loaded by either version.
+Two dialects, checked against NativeLink's source and the examples it ships (deployment-examples/docker-compose). v0.6.0
+and v0.7.0 load and serve the first one, v1.6.6 the second one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Dialect:
     """The differences between versions of NativeLink."""
 
     name: str
-    # Before v0.6.2 services were maps keyed by instance name; since then they are lists.
+    # Until v0.6.1 and in v0.6.3 services are maps keyed by instance name, in v0.6.2 lists; v0.7.0 and later take both.
     services_are_lists: bool
     time_limit_key: str
     worker_extras: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -51,9 +51,9 @@ class Dialect:
 
 
 DIALECTS = (
-    # Apache-2.0.
+    # Apache-2.0, v0.7.0 being the newest release of that licence. Later versions warn that this form is deprecated.
     Dialect(name="nativelink-v0.6", services_are_lists=False, time_limit_key="max_action_timeout"),
-    # FSL-1.1-Apache-2.0.
+    # FSL-1.1-Apache-2.0. Names in _s exist from v1.6.0 on.
     Dialect(
         name="nativelink-v1.6",
         services_are_lists=True,

@@ -42,7 +42,7 @@ IMAGE_INPUTS = (
 _IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}")
 _HEADER = (
     "// Generated from docker/platform.bzl by src/remote/nativelink/docker_files.py. "
-    "NOT YET RUN: see docker/README.md.\n"
+    "The versions it was run with: docker/README.md.\n"
 )
 
 
@@ -69,6 +69,7 @@ def wanted_files(root: Path, *, published: str | None = None) -> dict[str, str]:
     platform = _with_image(platform, image)
     compose = _with(root, COMPOSE, r"^x-executor-image: &executor-image (.*)$", local)
     compose = _replaced(compose, r"^x-cpu-count: &cpu-count (.*)$", f'"{platform.cpu_count}"', COMPOSE)
+    compose = _replaced(compose, r"^ +BASE_IMAGE: \$\{BASE_IMAGE:-(.*)\}$", platform.base_image, COMPOSE)
     starlark = _with(root, PLATFORM, r'^    "inputs_sha256": "(.*)",$', digest)
     starlark = _replaced(starlark, r'^    "container-image": "(.*)",$', image, PLATFORM)
     return {DOCKERFILE: dockerfile, COMPOSE: compose, PLATFORM: starlark} | _nativelink_files(platform)

@@ -61,7 +61,8 @@ def test_one_edit_of_the_platform_reaches_the_worker_the_container_and_the_image
     assert docker_files.main([], root=root) == 0
     worker = json.loads((root / "docker/nativelink-v0.6-worker.json5").read_text().partition("\n")[2])
     assert worker["workers"][0]["local"]["platform_properties"]["cpu_count"] == {"values": ["7"]}
-    assert '&cpu-count "7"\n' in (root / docker_files.COMPOSE).read_text()
+    compose = (root / docker_files.COMPOSE).read_text()
+    assert '&cpu-count "7"\n' in compose and f"BASE_IMAGE: ${{BASE_IMAGE:-{base[:-1]}0}}\n" in compose
     assert f"ARG BASE_IMAGE={base[:-1]}0\n" in (root / docker_files.DOCKERFILE).read_text()
 
 
@@ -140,8 +141,11 @@ def test_compose_publishes_on_loopback_only_and_isolates_workers() -> None:
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
+        # The daemon's limit may be lower; its logs have none.
+        assert "ulimits" not in service and service["logging"]["options"].keys() == {"max-size", "max-file"}
     worker = compose["services"]["worker"]
     assert worker["networks"] == ["workers"] and compose["networks"]["workers"]["internal"]
     # A named volume would be one store for all workers that --scale starts.
     assert "/var/lib/nativelink" in worker["volumes"] and not set(compose["volumes"]) & set(str(worker["volumes"]))
+    assert "\nVOLUME" not in (docker_files.ROOT / docker_files.DOCKERFILE).read_text()
     assert worker["deploy"]["resources"]["limits"]["cpus"] == str(read_platform().cpu_count)

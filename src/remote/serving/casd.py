@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,8 @@ _START_SECONDS, _STOP_SECONDS = 30.0, 20.0
 _PR_SET_PDEATHSIG = 1
 # What actions see with --image host: this machine's programs and libraries.
 HOST_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt")
+# [file.cpp:428] [INFO] text
+_INFORMATIONAL = re.compile(r"\] \[(?:INFO|DEBUG|TRACE)\] ")
 _PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -111,8 +114,9 @@ class Casd:
         deadline = time.monotonic() + _START_SECONDS
         while not settings.socket.exists():
             if not self.is_running() or time.monotonic() > deadline:
+                reason = self.failure()
                 self.stop()
-                raise RequestError(f"buildbox-casd did not start: {self.log_tail()}")
+                raise RequestError(f"buildbox-casd did not start: {reason}")
             time.sleep(0.05)
         # It asks nobody who they are; that the gateway does.
         settings.socket.chmod(0o600)
@@ -126,9 +130,11 @@ class Casd:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def log_tail(self) -> str:
-        """Returns the last three lines of the log."""
-        return " / ".join(self.log.read_text(errors="replace").splitlines()[-3:]) or "its log is empty"
+    def failure(self) -> str:
+        """Returns how the process ended, the last lines of its log that are no mere information, and the log's path."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        complaints = [line for line in lines if not _INFORMATIONAL.search(line)]
+        return " / ".join([_ending(self._process.poll()), *complaints[-3:], f"its log is {self.log}"])
 
     def stop(self) -> None:
         """Stops the process and the actions that it runs."""
@@ -141,6 +147,15 @@ class Casd:
             self._process.wait()
         unmount_below(self._state)
         self._lock.close()
+
+
+def _ending(status: int | None) -> str:
+    if status is None:
+        return f"it does not listen after {_START_SECONDS:g} seconds"
+    if status >= 0:
+        return f"exit code {status}"
+    name = signal.Signals(-status).name
+    return f"ended by {name}" + (", which Linux sends when memory runs out" if name == "SIGKILL" else "")
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -18,6 +18,8 @@ from typing import Any
 _SPIN_SECONDS = 0.0005
 # A message is a method's name and a few numbers, or a traceback.
 _MAX_MESSAGE_BYTES = 1 << 16
+# macOS has it from Python 3.13 on only, but nothing is forked there: cores.can_fork.
+_waitid: Any = getattr(os, "waitid", None)
 
 
 class ProcessGroup:
@@ -140,7 +142,7 @@ def _exit_code(process: int, *, seconds: float) -> int | None:
     """Waits for a process; returns its exit code, -n for signal n, or None if it still runs. Leaves the zombie."""
     end = time.monotonic() + seconds
     while True:
-        ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        ended = _waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is not None:
             return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         if time.monotonic() > end:
