@@ -138,6 +138,11 @@ def pickled_weights(root: Path) -> None:
     (root / OUTPUTS / "model" / "model.safetensors").rename(root / OUTPUTS / "model" / "pytorch_model.bin")
 
 
+def report_with_a_script(root: Path) -> None:
+    path = root / OUTPUTS / "model" / "report.html"
+    path.write_text("<script>alert(1)</script>" + path.read_text())
+
+
 def no_weights(root: Path) -> None:
     (root / OUTPUTS / "model" / "model.safetensors").unlink()
 
@@ -185,6 +190,7 @@ def archive_that_leads_out(root: Path) -> None:
         (odd_versions({"torch": "\x1b[2J"}), r"trained with torch \x1b[2J, this"),
         (truncated_weights, "model.safetensors is not what this checkout writes"),
         (pickled_weights, "hold 'model/pytorch_model.bin', which is no file of a model"),
+        (report_with_a_script, "report.html does not forbid scripts"),
         (no_weights, "is not a complete model"),
         (no_scores, "has no after"),
         (no_recipe, "have no readable recipe.json"),

@@ -17,6 +17,7 @@ from src.training.engine.checkpoint_seal import STATE_FILE
 from src.training.model.base_model import build_model
 from src.training.model.pretrained import load_model, load_tokenizer
 from src.training.recipes.recipe import FIELDS, Recipe, parse_fields
+from src.training.report.page import OPENING
 from src.training.run.artifact import EVENTS_FILE, METRICS_FILE, RECIPE_FILE, is_artifact
 from src.training.run.resolved_run import ResolvedRun, resolve_run
 
@@ -26,7 +27,8 @@ COMPLETE, STOPPED = "complete", ("interrupted", "stopped_at_deadline")
 
 
 # What says how the run went. All else in a model's folder follows from the recipe, but for the numbers in the weights.
-_RECORDS = (RECIPE_FILE, METRICS_FILE, EVENTS_FILE, "report.html", "README.md")
+_REPORT = "report.html"
+_RECORDS = (RECIPE_FILE, METRICS_FILE, EVENTS_FILE, _REPORT, "README.md")
 _MAX_COUNT = 10**15
 
 
@@ -181,6 +183,8 @@ def check_checkpoints(folder: Path, *, fingerprint: str) -> None:
 def check_model(folder: Path, resolved: ResolvedRun) -> None:
     """Compares a model with one that this checkout writes untrained, and classifies a sentence with it.
 
+    A report with any text must still forbid scripts: people open it.
+
     Config and tokenizer have to have the same bytes, the weights the same names, shapes and types. Only then they are
     read: what libraries do with files that somebody made up is their affair.
 
@@ -189,6 +193,11 @@ def check_model(folder: Path, resolved: ResolvedRun) -> None:
     """
     import torch
 
+    report = folder / _REPORT
+    if report.exists() and not report.read_bytes().startswith(OPENING.encode()):
+        raise RequestError(
+            f"the model's {_REPORT} does not forbid scripts, as this checkout's does: run the test again"
+        )
     with tempfile.TemporaryDirectory() as name:
         untrained = Path(name)
         _write_untrained(untrained, resolved)

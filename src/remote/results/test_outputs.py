@@ -40,7 +40,7 @@ def outputs_folder(root: Path, label: str) -> Path:
     if not folder.is_dir() or not any(folder.iterdir()):
         raise RequestError(
             f"{label} left no outputs: run `bazel test --config=remote {label}` first, without "
-            "--remote_download_minimal; the worker needs the programs zip and file"
+            "--remote_download_minimal; the worker needs the programs file and, before Bazel 8, zip"
         )
     return folder
 
