@@ -1,10 +1,11 @@
 #!/bin/sh
-# install_packages.sh PREFIX LOCK PACKAGES FILES: creates the Python environment PREFIX from the locked packages,
-# without the packages listed in PACKAGES and the files listed in FILES. Run as root in a Debian 12 with python3-venv.
-# Mirrors come from pip's own configuration.
+# install_packages.sh PREFIX LOCK CUDA_LOCK PACKAGES FILES: creates the Python environment PREFIX from the locked
+# packages, without the packages listed in PACKAGES and the files listed in FILES. CUDA_LOCK stands in for torch's lines
+# where no index has its CPU wheel. Run as root in a Debian 12 with python3-venv. Mirrors come from pip's own
+# configuration.
 set -eu
 
-prefix="$1" lock="$2" omitted="$3" omitted_files="$4"
+prefix="$1" lock="$2" cuda_lock="$3" omitted="$4" omitted_files="$5"
 torch_index=https://download.pytorch.org/whl/cpu
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
@@ -27,7 +28,12 @@ awk -v folder="$scratch" '
   file { print > file }' "$omitted" "$lock"
 
 python3 -m venv "$prefix"
-install "$scratch/torch.txt" --extra-index-url "$torch_index"
+if ! install "$scratch/torch.txt" --extra-index-url "$torch_index" 2> "$scratch/log"; then
+  cat "$scratch/log" >&2
+  grep -q '^ERROR: No matching distribution found' "$scratch/log"
+  echo "no index has torch's CPU wheel: taking PyPI's CUDA build, $(sed -n 's/^# download: //p' "$cuda_lock") to download"
+  install "$cuda_lock"
+fi
 install "$scratch/others.txt"
 
 # pip is no longer needed, nor are these files.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from src.cache_manager.keys import code_version, machine
+from src.cache_manager.keys import code_version, key, machine
 from src.cache_manager.keys.key import Key, run_key
 from src.cache_manager.store.store import Store
 from src.cache_manager.testing.run_inputs import RUN_FLAGS, write_run_inputs
@@ -63,6 +63,21 @@ def test_the_processor_counts_for_machine_and_not_for_portable(
         for mode, found in digests.items():
             found.add(run_key(resolved(asked, tmp_path, reproducible=mode)).digest)
     assert {mode: len(found) for mode, found in digests.items()} == {"machine": 2, "portable": 1, "off": 1}
+
+
+def test_both_locked_builds_of_torch_share_the_keys_of_portable_on_a_cpu(
+    asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(build: str, *, reproducible: str = "portable") -> str:
+        monkeypatch.setattr(key, "version", lambda name: build if name == "torch" else "1")
+        return run_key(resolved(asked, tmp_path, reproducible=reproducible)).digest
+
+    monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(machine, "_accelerators", list)
+    assert digest("2.13.0") == digest("2.13.0+cpu") != digest("2.13.1")
+    assert digest("2.13.0", reproducible="machine") != digest("2.13.0+cpu", reproducible="machine")
+    monkeypatch.setattr(machine, "_accelerators", lambda: ["a GPU"])
+    assert digest("2.13.0") != digest("2.13.0+cpu")
 
 
 def test_the_code_that_trains_counts_and_other_programs_do_not() -> None:

@@ -130,6 +130,8 @@ def _report(endpoints: Endpoints, *, lane: Lane, env_file: Path | None) -> None:
             "Debian's Bazel has no TLS and cannot keep a key secret. "
             "Start the relay in a second terminal: bazel run //src/remote:relay"
         )
+    if endpoints.api_key and lane == "online":
+        print("Bazel remembers a key for 30 minutes: after a change of the key run bazel shutdown")
     if env_file is not None and env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         print(f"other users of this machine can read {env_file.name}: chmod 600 {env_file.name}")
 

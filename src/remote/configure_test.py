@@ -51,10 +51,12 @@ def test_the_account_of_the_cloud_becomes_its_endpoints(tmp_path: Path) -> None:
     ]
 
 
-def test_with_debians_bazel_it_says_that_a_relay_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_what_the_bazel_that_runs_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for python, relay in (("/usr/bin/python3", True), ("", False)):
         assert run(tmp_path, CLOUD, AIRGAP_PYTHON=python) == 0
-        assert ("bazel run //src/remote:relay" in capsys.readouterr().out) is relay
+        output = capsys.readouterr().out
+        assert ("bazel run //src/remote:relay" in output) is relay
+        assert ("bazel shutdown" in output) is not relay
         assert any("127.0.0.1" in line for line in written(tmp_path)) is relay
 
 

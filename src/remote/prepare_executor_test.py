@@ -93,6 +93,30 @@ def test_the_image_has_the_packages_of_the_dockerfile_and_the_lock() -> None:
     assert others.count("\nnumpy==") == 1
 
 
+@pytest.mark.parametrize("problem", ["No matching distribution found for torch==2.13.0+cpu", "THESE DO NOT MATCH"])
+def test_the_image_gets_pypis_torch_only_where_no_index_has_the_cpu_wheel(
+    problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed: list[str] = []
+
+    def pip(command: list[str | Path], *, why: str) -> str:
+        requirements = Path(command[command.index("-r") + 1]).read_text()
+        if "+cpu" in requirements:
+            raise rootfs.BuildError(f"{why}: {problem}")
+        installed.append(requirements)
+        return ""
+
+    monkeypatch.setattr(rootfs, "run", pip)
+    if problem.startswith("No matching"):
+        rootfs.install_packages(tmp_path / "packages")
+        assert installed[0] == rootfs.CUDA_LOCK.read_text()
+        assert "torch==" not in installed[1]
+    else:
+        with pytest.raises(rootfs.BuildError):
+            rootfs.install_packages(tmp_path / "packages")
+        assert installed == []
+
+
 def test_the_image_is_rebuilt_when_one_of_its_inputs_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     built: list[Path] = []
 

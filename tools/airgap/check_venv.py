@@ -1,7 +1,8 @@
-"""Compares the Python packages of this interpreter with the lock file; for the air-gapped lane.
+"""Compares the Python packages of this interpreter with the lock files; for the air-gapped lane.
 
-check_venv.py LOCK     prints {package: [pins it stands on]} as JSON; exit 1, naming each package that differs
-check_venv.py --stamp  prints a hash that changes whenever a package or the interpreter does
+check_venv.py LOCK CUDA_LOCK  prints {package: [pins it stands on]} as JSON; exit 1, naming each package that differs.
+                              CUDA_LOCK counts where torch is PyPI's build (see tools/compile_lock.py)
+check_venv.py --stamp         prints a hash that changes whenever a package or the interpreter does
 """
 
 from __future__ import annotations
@@ -82,14 +83,17 @@ def closure(name: str, needs: dict[str, set[str]], versions: dict[str, str]) -> 
     return [f"{package}=={versions[package]}" for package in sorted(seen)] + [f"python=={platform.python_version()}"]
 
 
-def main(argument: str) -> int:
+def main(arguments: list[str]) -> int:
     """Entry point; returns the exit code."""
-    if argument == "--stamp":
+    if arguments == ["--stamp"]:
         print(stamp())
         return 0
+    lock, cuda_lock = (Path(argument).read_text() for argument in arguments)
     try:
-        pins = locked_pins(Path(argument).read_text())
+        pins = locked_pins(lock)
         versions, needs = installed()
+        if "+" not in versions.get("torch", "+"):
+            pins |= locked_pins(cuda_lock)
     except ModuleNotFoundError as error:
         print(f"{error.name} is missing", file=sys.stderr)
         return 1
@@ -102,4 +106,4 @@ def main(argument: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

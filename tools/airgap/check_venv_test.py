@@ -40,13 +40,18 @@ def test_closure_is_transitive_and_ends_in_a_cycle() -> None:
     assert check_venv.closure("a", needs, dict.fromkeys(needs, "1"))[:-1] == ["a==1", "b==1", "c==1"]
 
 
-def test_the_environment_differs_from_a_lock_that_asks_for_more(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_environment_differs_from_locks_that_ask_for_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = tmp_path / "lock.txt"
+    lock, cuda_lock = tmp_path / "lock.txt", tmp_path / "cuda_lock.txt"
     lock.write_text("no-such-package==1 \\\n")
-    assert check_venv.main(str(lock)) == 1
+    cuda_lock.write_text("nvidia-nothing==1 \\\n")
+    monkeypatch.setattr(check_venv, "installed", lambda: ({"torch": "2.13.0+cpu"}, {"torch": set()}))
+    assert check_venv.main([str(lock), str(cuda_lock)]) == 1
     assert capsys.readouterr().err == "no_such_package is missing\n"
+    monkeypatch.setattr(check_venv, "installed", lambda: ({"torch": "2.13.0"}, {"torch": set()}))
+    assert check_venv.main([str(lock), str(cuda_lock)]) == 1
+    assert capsys.readouterr().err == "no_such_package is missing, nvidia_nothing is missing\n"
 
 
 def test_the_stamp_sees_a_new_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ alias(
 def _host_pypi_impl(rctx):
     python = host_interpreter(rctx)
     lock = rctx.path(rctx.attr.requirements_lock)
-    checked = rctx.execute([python, "-I", rctx.path(rctx.attr._check), lock])
+    checked = rctx.execute([python, "-I", rctx.path(rctx.attr._check), lock, rctx.path(rctx.attr._cuda_lock)])
     if checked.return_code:
         fail("%s differs from %s (run ./setup.sh): %s" % (python, lock.basename, checked.stderr.strip()))
     rctx.file("BUILD")
@@ -39,6 +39,10 @@ host_pypi = repository_rule(
         "_check": attr.label(
             allow_single_file = True,
             default = "//tools/airgap:check_venv.py",
+        ),
+        "_cuda_lock": attr.label(
+            allow_single_file = True,
+            default = "//tools:torch_cuda_lock.txt",
         ),
     },
     environ = ENVIRON,

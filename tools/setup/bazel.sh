@@ -94,10 +94,21 @@ find_bazel() {
   fi
 }
 
+# A release as a string that sorts by age: 8.1.1 is 000800010001. Empty is older than any.
+sortable() { # RELEASE
+  local parts
+  IFS=. read -ra parts <<< "$1"
+  printf '%04d' ${parts[@]+"${parts[@]}"}
+}
+
 prepare_online() { # PROGRAM
-  local version
+  local version release oldest
   # This makes bazelisk download the release of .bazelversion now, not during the first build.
   version="$(cd "$root" && "$1" --version < /dev/null)" || fail 1 "$1 does not run (see above): if it cannot download Bazel, remove it from PATH and rerun to install Debian's"
+  release="$(grep -oE '[0-9]+\.[0-9]+\.[0-9]+' <<< "$version" | head -n 1)" || true
+  oldest="$(sed -n 's/.*bazel_compatibility = \[">=\([0-9.]*\)"\].*/\1/p' "$root/MODULE.bazel")"
+  [[ ! "$(sortable "$release")" < "$(sortable "$oldest")" ]] ||
+    fail 1 "$1 is $version, but Bazel has to be $oldest or later, or Debian's bazel-bootstrap 4.2.3: remove it from PATH and rerun, or put bazelisk before it"
   say "online lane: $1, $version"
   # Bazel looks for a C compiler before any build, even of Python.
   command -v cc > /dev/null || command -v gcc > /dev/null || apt_install gcc libc6-dev

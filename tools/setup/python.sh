@@ -7,18 +7,22 @@ torch_index=https://download.pytorch.org/whl/cpu
 sdists=(vaderSentiment)
 
 lock="$root/bazel_requirements_lock.txt"
+# Stands in for torch's lines in that one: PyPI's CUDA build (see tools/compile_lock.py).
+cuda_lock="$root/tools/torch_cuda_lock.txt"
 venv="$root/.venv"
 
 # Identifies the inputs of .venv. Its file is written last, so an interrupted .venv has none.
 venv_stamp() { # PYTHON
   "$1" -I -c 'import platform, sys; print(platform.python_version(), sys.implementation.cache_tag)' &&
-    sha256 "$lock" "$root/tools/setup/python.sh"
+    sha256 "$lock" "$cuda_lock" "$root/tools/setup/python.sh"
 }
+
+check_venv() { "$venv/bin/python" -I "$root/tools/airgap/check_venv.py" "$lock" "$cuda_lock"; }
 
 venv_is_ready() {
   [[ -x "$venv/bin/python" && -f "$venv/.ready" ]] || return
   [[ "$(venv_stamp "$venv/bin/python" 2> /dev/null)" == "$(< "$venv/.ready")" ]] || return
-  "$venv/bin/python" -I "$root/tools/airgap/check_venv.py" "$lock" > /dev/null 2>&1
+  check_venv > /dev/null 2>&1
 }
 
 # torch has wheels for Python 3.11 to 3.13. Debian's python3 has no ensurepip until python3-venv is installed.
@@ -45,13 +49,19 @@ pip_install() { # WHAT REQUIREMENTS [PIP_FLAG...]
     --only-binary=:all: --no-compile -r "$2" "${@:3}"
 }
 
-# torch comes first and by its full version. PyPI's wheel of that version is a CUDA build of a gigabyte, whose hash pip
-# would compare with the lock only after the download; PyPI has no version that ends in +cpu.
+# torch comes first and by its full version. PyPI's wheel of that version is a CUDA build of half a gigabyte, whose hash
+# pip would compare with the lock only after the download; PyPI has no version that ends in +cpu.
 install_torch() { # LOCK_OF_TORCH
   local flags=()
   if is_reachable "$torch_index"; then flags=("--extra-index-url=$torch_index"); fi
-  pip_install "torch (CPU)" "$1" ${flags[@]+"${flags[@]}"} && return
-  fail 1 "cannot install the locked CPU wheel of torch (see above): make $torch_index reachable, or point PIP_FIND_LINKS to a folder with the wheel"
+  pip_install "torch (CPU)" "$1" ${flags[@]+"${flags[@]}"} 2> "$scratch/torch_log" && return
+  if ! grep -q '^ERROR: No matching distribution found' "$scratch/torch_log"; then
+    cat "$scratch/torch_log" >&2
+    fail 1 "pip could not install the locked CPU wheel of torch: see above"
+  fi
+  say "no index that pip reaches has torch's CPU wheel: taking PyPI's CUDA build instead, $(sed -n 's/^# download: //p' "$cuda_lock") to download"
+  pip_install "torch (CUDA)" "$cuda_lock" ||
+    fail 1 "pip could not install torch (see above): make PyPI or $torch_index reachable, or point PIP_FIND_LINKS to a folder with the CPU wheel"
 }
 
 split_lock() { # writes torch.txt and others.txt
@@ -93,7 +103,7 @@ make_venv() {
   rm -rf "$venv"
   quietly "$python" -m venv "$venv" || fail 1 "$python could not create .venv: see above"
   fill_venv
-  quietly "$venv/bin/python" -I "$root/tools/airgap/check_venv.py" "$lock" || fail 1 ".venv differs from the lock: see above"
+  quietly check_venv || fail 1 ".venv differs from the lock: see above"
   own_venv
   venv_stamp "$venv/bin/python" > "$venv/.ready"
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -25,13 +26,26 @@ class Key:
 
 def run_key(resolved: ResolvedRun) -> Key:
     """Returns the key of a run: its settings and inputs, the code that trains, the libraries and the machine."""
+    machine = deciding_machine(resolved.recipe.reproducible)
     document = {
         "schema": KEY_SCHEMA,
         "kind": "run",
         # The fingerprint alone would do; the fields beside it are for `why-miss`.
         "run": {"fingerprint": resolved.fingerprint, **resolved.deciding},
         "code": training_code(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
-        "machine": deciding_machine(resolved.recipe.reproducible),
+        "libraries": _libraries(machine, portable=resolved.recipe.reproducible == "portable"),
+        "machine": machine,
     }
     return Key(digest=digest_of(document), document=document)
+
+
+def _libraries(machine: Mapping[str, Any], *, portable: bool) -> dict[str, str]:
+    """Returns the versions of the libraries that decide bits.
+
+    Without a GPU, the CPU wheel of torch (2.13.0+cpu) and PyPI's CUDA build (2.13.0) gave the same bits in `portable`
+    on x86-64 (docs/bits.md), so there they share keys. Elsewhere this was not tried.
+    """
+    versions = {name: version(name) for name in _LIBRARIES}
+    if portable and machine["architecture"] == "x86_64" and not machine["accelerators"]:
+        versions["torch"] = versions["torch"].removesuffix("+cpu")
+    return versions

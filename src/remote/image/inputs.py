@@ -9,7 +9,7 @@ from src.remote.config.execution_platform import read_platform
 
 _ROOT = Path(__file__).parents[3]
 _INPUTS = (
-    *("bazel_requirements_lock.txt", "docker/install_system.sh"),
+    *("bazel_requirements_lock.txt", "tools/torch_cuda_lock.txt", "docker/install_system.sh"),
     *("docker/omitted_packages.txt", "docker/omitted_files.txt"),
     *("src/remote/image/debian_lock.txt", "src/remote/image/inputs.py"),
     *("src/remote/image/rootfs.py", "src/remote/image/oci_layout.py"),

@@ -1,8 +1,9 @@
 """Builds the executor image's root file system without docker: Debian by debootstrap, Python packages from the lock.
 
 It holds the Debian packages that docker/install_system.sh installs and the Python packages of
-bazel_requirements_lock.txt without docker/omitted_*.txt, at the path in docker/platform.bzl. debian_lock.txt pins the
-Debian packages: another version or an additional package is refused.
+bazel_requirements_lock.txt without docker/omitted_*.txt, at the path in docker/platform.bzl. Where no index has torch's
+CPU wheel, tools/torch_cuda_lock.txt stands in for its lines. debian_lock.txt pins the Debian packages: another version
+or an additional package is refused.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from pathlib import Path
 from src.remote.image.inputs import read_omitted
 
 ROOT = Path(__file__).parents[3]
+CUDA_LOCK = ROOT / "tools" / "torch_cuda_lock.txt"
 DEBIAN_LOCK = Path(__file__).with_name("debian_lock.txt")
 _SUITE, _PYTHON = "bookworm", "3.11"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 # What glibc 2.36 runs. pip derives the older platform tags only when it installs for its own Python.
-_WHEELS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_26_x86_64", "manylinux_2_24_x86_64") + (
-    *("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_12_x86_64", "manylinux2010_x86_64"),
-    *("manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"),
+_WHEELS = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)),
+    *("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"),
 )
 # Unused, and a third of Debian's minimal system.
 _UNUSED_FOLDERS = (
@@ -143,17 +145,29 @@ def install_packages(target: Path) -> None:
     target.mkdir(parents=True)
     lock = (ROOT / "bazel_requirements_lock.txt").read_text(encoding="utf-8")
     omitted = read_omitted(ROOT / "docker" / "omitted_packages.txt")
-    for name, text in zip(("torch", "others"), split_lock(lock, omitted=omitted), strict=True):
-        requirements = target.with_name(f"{target.name}-{name}.txt")
-        requirements.write_text(text, encoding="utf-8")
-        flags = [*pip_flags(), "--no-compile", "--target", str(target), "-r", str(requirements)]
-        if name == "torch":
-            flags.append(f"--extra-index-url={_TORCH_INDEX}")
-        run([sys.executable, "-m", "pip", "install", *flags], why=f"pip could not install the locked {name}")
-        requirements.unlink()
+    torch, others = split_lock(lock, omitted=omitted)
+    try:
+        _pip_install(torch, target, f"--extra-index-url={_TORCH_INDEX}")
+    except BuildError as error:
+        if "No matching distribution found" not in str(error):
+            raise
+        cuda_lock = CUDA_LOCK.read_text(encoding="utf-8")
+        size = re.findall(r"^# download: (.*)$", cuda_lock, re.MULTILINE)[0]
+        sys.stdout.write(f"setup: no index that pip reaches has torch's CPU wheel: taking PyPI's, {size} to download\n")
+        sys.stdout.flush()
+        _pip_install(cuda_lock, target)
+    _pip_install(others, target)
     for pattern in ("bin", *read_omitted(ROOT / "docker" / "omitted_files.txt")):
         for path in target.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _pip_install(requirements: str, target: Path, *flags: str) -> None:
+    file = target.with_name(f"{target.name}.txt")
+    file.write_text(requirements, encoding="utf-8")
+    flags = (*pip_flags(), "--no-compile", "--target", str(target), "-r", str(file), *flags)
+    run([sys.executable, "-m", "pip", "install", *flags], why="pip could not install the locked packages")
+    file.unlink()
 
 
 def pip_flags() -> list[str]:

@@ -37,6 +37,7 @@ IMAGE_INPUTS = (
     "docker/omitted_packages.txt",
     "docker/omitted_files.txt",
     "bazel_requirements_lock.txt",
+    "tools/torch_cuda_lock.txt",
 )
 
 _IMAGE_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}")

@@ -12,12 +12,15 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "n
 
 
 def describe_environment() -> dict[str, object]:
-    """Returns versions and the processor's name."""
+    """Returns versions and the processor's name. Loads torch."""
+    import torch
+
     return {
         "cpu": _cpu_name(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        # torch's own word names the build: 2.13.0+cpu, or 2.13.0+cu130, which is 2.13.0 to its package.
+        "versions": {name: version(name) for name in _PACKAGES} | {"torch": str(torch.__version__)},
     }
 
 
