@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import RequestError
 from src.training.model import pretrained
+from src.training.model.model_files import WEIGHTS, shards
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,15 +22,19 @@ def load_model(folder: Path) -> PreTrainedModel:
 
     Raises:
         RequestError: the folder has no whole set of safetensors, damaged ones, or a class that transformers lacks.
+            Or some of the model's weights are missing: transformers would fill them with random numbers.
     """
     if not _has_safetensors(folder):
         raise RequestError(f"{folder} has no whole set of safetensors: pickles are not loaded from the cache")
     config = pretrained.load_config(folder)
     model_class = _class_of(config, folder)
     try:
-        model: PreTrainedModel = pretrained.load_model(folder, model_class=model_class, config=config)
+        loaded = pretrained.load_model(folder, model_class=model_class, config=config, output_loading_info=True)
     except RequestError as error:
         raise RequestError(f"{error}: `verify` and `repair` it") from error
+    model: PreTrainedModel = loaded[0]
+    if missing := sorted(loaded[1]["missing_keys"]):
+        raise RequestError(f"{folder} lacks weights of its model ({', '.join(missing[:3])}): train or import it again")
     return model
 
 
@@ -45,17 +50,22 @@ def _has_safetensors(folder: Path) -> bool:
         return True
     if not (folder / _INDEX).is_file():
         return False
-    shards = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    try:
+        names = shards(folder / _INDEX)
+    except ValueError as error:
+        raise RequestError(f"{folder}: {error}") from error
     # An index is content like any other: a name in it must not lead out of the folder.
-    return bool(shards) and all(Path(name).name == name and (folder / name).is_file() for name in shards)
+    return all(re.fullmatch(WEIGHTS, name) and (folder / name).is_file() for name in names)
 
 
 def _class_of(config: Any, folder: Path) -> str:
     """Returns the name of the model's class in transformers."""
     import transformers
 
-    names: list[str] = config.architectures or []
-    model_class = getattr(transformers, names[0], None) if len(names) == 1 else None
+    names = config.architectures if isinstance(config.architectures, list) else []
+    model_class = getattr(transformers, str(names[0]), None) if len(names) == 1 else None
     if not (isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel)):
-        raise RequestError(f"{folder}: transformers has no model class {', '.join(names) or '(none is named)'}")
+        raise RequestError(
+            f"{folder}: transformers has no model class {', '.join(map(str, names)) or '(none is named)'}"
+        )
     return names[0]

@@ -11,24 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from src.cli.errors import RequestError
+from src.training.model.model_files import MAX_TEXT_BYTES, RECORDS, TEXTS, WEIGHTS
 
-# What run_training.sh and training write; the tokenizer's are those of transformers' save_pretrained.
-_RECORDS = r"recipe\.json|metrics\.json|events\.jsonl"
-_TOKENIZER = (
-    r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|"
-    r"vocab\.txt|vocab\.json|merges\.txt|bpe\.codes|tokenizer\.model|spiece\.model|spm\.model|spm_char\.model|"
-    r"sentencepiece\.model|sentencepiece\.bpe\.model"
-)
+# What run_training.sh and training write.
 _STEP = r"model\.checkpoint/checkpoint-[0-9]{1,15}"
 _FOLDERS = rf"(model|model\.checkpoint|{_STEP})/"
-_TEXTS = (
-    rf"training_code\.sha256|model\.checkpoint/({_RECORDS})|{_STEP}/state\.json|model/({_RECORDS}|{_TOKENIZER}|"
-    r"config\.json|generation_config\.json|model\.safetensors\.index\.json|report\.html|README\.md)"
-)
-_WEIGHTS = rf"model/model(-[0-9]{{5}}-of-[0-9]{{5}})?\.safetensors|{_STEP}/(model|best|optimizer)\.safetensors"
-# The largest tokenizers take some 35 MB; an event log grows with the steps, by about 100 bytes a line. What is parsed
-# takes twenty times as much memory: a confusion matrix of 1000 classes takes 11 MB.
-_MAX_TEXT_BYTES, _MAX_RECORD_BYTES = 256 << 20, 64 << 20
+_TEXTS = rf"training_code\.sha256|model\.checkpoint/({RECORDS})|{_STEP}/state\.json|model/({TEXTS})"
+_WEIGHTS = rf"model/({WEIGHTS})|{_STEP}/(model|best|optimizer)\.safetensors"
+# What is parsed takes twenty times as much memory: a confusion matrix of 1000 classes takes 11 MB.
+_MAX_RECORD_BYTES = 64 << 20
 _PARSED = ("recipe.json", "metrics.json", "state.json")
 # --save_total_limit is 1 by default.
 _MAX_CHECKPOINTS = 10
@@ -53,7 +44,7 @@ def check_allowed(name: str, *, size: int) -> None:
         raise RequestError(
             f"the outputs hold {name[:100]!a}, which is no file of a model or a checkpoint: nothing is collected"
         )
-    limit = _MAX_RECORD_BYTES if name.rpartition("/")[2] in _PARSED else _MAX_TEXT_BYTES
+    limit = _MAX_RECORD_BYTES if name.rpartition("/")[2] in _PARSED else MAX_TEXT_BYTES
     if size > limit:
         raise RequestError(
             f"{name} in the outputs has {size:,} bytes, more than {limit >> 20} MiB: nothing is collected"
