@@ -13,7 +13,7 @@ from pathlib import Path
 
 from src.cache_manager.keys.key import run_key
 from src.cache_manager.store.layout import default_root
-from src.cache_manager.store.store import Store
+from src.cache_manager.store.store import CacheError, Store
 from src.cli.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
 from src.cli.parser import RefusingParser
 from src.cli.working_folder import workspace_root
@@ -74,12 +74,15 @@ def _collect_model(folder: Path, *, outputs: Path, root: Path) -> None:
     # The run is finished: a checkpoint left there would be an input of every later run.
     remove_folder(root / RESUME_FOLDER)
     model = resolved.document["inputs"]["model"]
-    committed = Store(default_root()).commit(
-        {path.name: path for path in sorted(folder.iterdir())},
-        document=key.document,
-        model_name=resolved.recipe.model_name_or_path,
-        revision=model.get("commit") or model["sha256"],
-    )
+    try:
+        committed = Store(default_root()).commit(
+            {path.name: path for path in sorted(folder.iterdir())},
+            document=key.document,
+            model_name=resolved.recipe.model_name_or_path,
+            revision=model.get("commit") or model["sha256"],
+        )
+    except CacheError as error:
+        raise OSError(str(error)) from error
     sys.stdout.write(f"{score}, key {key.digest}\n{committed}\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -20,7 +21,7 @@ import pytest
 
 from src.cache_manager.keys import key as run_keys
 from src.cache_manager.keys.code_version import training_code
-from src.cache_manager.store.store import Store
+from src.cache_manager.store.store import CacheError, Store
 from src.disk.durable import canonical_json
 from src.disk.testing.malicious_returns import odd_folders, odd_texts, odd_zips, wrong_types
 from src.remote import collect
@@ -468,16 +469,21 @@ def read_only(folder: Path) -> None:
         path.chmod(path.stat().st_mode & ~0o222)
 
 
+def become_an_ordinary_user(folder: Path) -> None:
+    """Gives up root's rights, which ignore modes, and takes the folder along; as root of a sandbox there is no way."""
+    nobody = 65534
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            os.chown(folder, nobody, nobody)
+            os.setuid(nobody)
+
+
 def works_for_an_ordinary_user(work: Callable[[Path], None]) -> bool:
     """Calls a function with a folder that a user without root's rights owns; returns whether it raised nothing."""
-    nobody = 65534
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        if os.geteuid() == 0:
-            os.chown(folder, nobody, nobody)
         if (pid := os.fork()) == 0:
             try:
-                if os.geteuid() == 0:
-                    os.setuid(nobody)
+                become_an_ordinary_user(Path(folder))
                 work(Path(folder))
                 os._exit(0)
             except BaseException:
@@ -507,6 +513,17 @@ def test_a_second_checkpoint_replaces_one_that_was_copied_read_only() -> None:
         assert not (folder / "resume").exists()
 
     assert works_for_an_ordinary_user(work)
+
+
+def test_a_cache_that_fails_is_no_wrong_request_and_one_sentence(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CacheError(f"cannot write to {root}: its disk fails")
+
+    monkeypatch.setattr(Store, "commit", fail)
+    assert collect.main([]) == 1
+    assert capsys.readouterr().err == f"collect: cannot write to {root}: its disk fails\n"
 
 
 def test_where_the_old_checkpoint_cannot_be_removed_nothing_is_collected(
