@@ -30,7 +30,7 @@ from src.cli.working_folder import working_folder
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
-    return exit_code_of("benchmark", lambda: _run(arguments), debug="--debug" in arguments)
+    return exit_code_of("benchmark", lambda: _run(arguments), debug="--debug" in arguments, answers=True)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

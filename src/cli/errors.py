@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from src.cli.standard_output import discard, flush_or_discard, is_unread, open_closed_streams
 from src.cli.terminal import printable
 
 EXIT_DONE = 0
@@ -33,7 +34,13 @@ class StopRequested(BaseException):
     """
 
 
-def exit_code_of(program: str, work: Callable[[], int], *, debug: bool, retry: str = "rerun the command") -> int:
+# pathlib's, for `~` and for what is kept below it.
+_NO_HOME = "Could not determine home directory."
+
+
+def exit_code_of(
+    program: str, work: Callable[[], int], *, debug: bool, retry: str = "rerun the command", answers: bool = False
+) -> int:
     """Runs a program's work and returns its exit code; prints an error as one sentence on standard error.
 
     Args:
@@ -41,22 +48,43 @@ def exit_code_of(program: str, work: Callable[[], int], *, debug: bool, retry: s
         work: the program; returns its exit code.
         debug: whether an error's traceback is shown too.
         retry: what to do once there is space on the disk.
+        answers: whether all that comes of the work is what it prints: with standard output closed it is refused.
     """
+    was_closed = open_closed_streams()
+    ended: BaseException
     try:
-        return work()
+        if was_closed and answers:
+            raise RequestError("standard output is closed, and the answer goes there: redirect it to a file")
+        code = work()
+        # Otherwise it would be Python that finds, at its exit, that the disk is full.
+        sys.stdout.flush()
+        return code
+    except SystemExit:
+        # argparse's, after --help.
+        flush_or_discard()
+        raise
     except RequestError as error:
-        code, message = EXIT_WRONG_REQUEST, str(error)
-    except (StopRequested, KeyboardInterrupt) as stopped:
-        code, message = EXIT_STOPPED, f"stopped ({stopped}): rerun the command to resume"
+        code, message, ended = EXIT_WRONG_REQUEST, str(error), error
+    except (StopRequested, KeyboardInterrupt) as error:
+        code, message, ended = EXIT_STOPPED, f"stopped ({error}): rerun the command to resume", error
     except OSError as error:
-        code, message = EXIT_FAILED, str(error)
+        if isinstance(error, BrokenPipeError) and is_unread():
+            # `| head`: the reader has seen enough.
+            discard(sys.stdout)
+            return EXIT_DONE
+        code, message, ended = EXIT_FAILED, str(error), error
     except Exception as error:
-        code, message = EXIT_FAILED, f"{type(error).__name__}: {error} (--debug shows where)"
+        code, message, ended = EXIT_FAILED, f"{type(error).__name__}: {error} (--debug shows where)", error
+        if str(error) == _NO_HOME:
+            code = EXIT_WRONG_REQUEST
+            message = "there is no home folder, for ~ or for caches: set HOME, or FINETUNE_CACHE_DIR and whole paths"
     # Libraries wrap it in errors of their own.
     if code == EXIT_FAILED and os.strerror(errno.ENOSPC) in message:
         message = f"the disk is full: free some space, and {retry}"
     if debug:
-        sys.stderr.writelines(f"{printable(line)}\n" for line in traceback.format_exc().splitlines())
+        lines = "".join(traceback.format_exception(ended)).splitlines()
+        sys.stderr.writelines(f"{printable(line)}\n" for line in lines)
+    flush_or_discard()
     message = " ".join(message[:_MAX_MESSAGE].split()) + "..." * (len(message) > _MAX_MESSAGE)
     sys.stderr.write(f"{program}: {printable(message)}\n")
     return code

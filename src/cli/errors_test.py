@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from src.cli.errors import RequestError, StopRequested, exit_code_of
 
 
-def end(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def end(error: BaseException, capsys: pytest.CaptureFixture[str], *, debug: bool = False) -> tuple[int, str]:
     def work() -> int:
         raise error
 
-    code = exit_code_of("prog", work, debug=False)
+    code = exit_code_of("prog", work, debug=debug)
     return code, capsys.readouterr().err
 
 
@@ -26,6 +27,8 @@ def end(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, 
         (KeyboardInterrupt(), 3, "prog: stopped"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "prog: [Errno 13] Permission denied: '/x'"),
         (ZeroDivisionError("by zero"), 1, "prog: ZeroDivisionError: by zero (--debug shows where)\n"),
+        # A connection's, not standard output's.
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "prog: [Errno 32] Broken pipe\n"),
     ],
 )
 def test_an_error_is_one_line(
@@ -57,3 +60,16 @@ def test_a_terminal_obeys_nothing_in_a_message(debug: bool, capsys: pytest.Captu
     assert len(lines[-1]) < 5000
     assert all(line.isprintable() for line in lines)
     assert (len(lines) > 1) is debug
+
+
+@pytest.mark.parametrize("error", [RequestError("wrong"), KeyboardInterrupt(), OSError("gone"), ValueError("odd")])
+def test_debug_shows_where_an_error_was_raised(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text = end(error, capsys, debug=True)
+    assert text.startswith("Traceback") and "raise error" in text and text.splitlines()[-1].startswith("prog: ")
+
+
+def test_a_path_with_a_tilde_and_no_home_is_a_wrong_request(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError) as raised:
+        Path("~no such user").expanduser()
+    code, text = end(raised.value, capsys)
+    assert code == 2 and text.startswith("prog: there is no home folder") and "set HOME" in text

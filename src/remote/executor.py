@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
+from src.cli.standard_output import OutputHandler
 from src.remote.config.endpoints import KEY_HEADER
 from src.remote.config.execution_platform import read_platform
 from src.remote.image.inputs import STAMP, is_of_these_inputs
@@ -48,7 +49,7 @@ def serve(settings: Settings) -> int:
     Raises:
         RequestError: it cannot serve with these settings.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, handlers=[OutputHandler()])
     if not (settings.folder / "buildbox" / "buildbox-casd").is_file():
         raise RequestError("the executor's programs are missing: run ./setup.sh --executor")
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
@@ -153,7 +154,6 @@ def _announce(settings: Settings, *, endpoint: Endpoint, certificate: Certificat
         lines += _configuration(settings, endpoint=endpoint, certificate=certificate)
     lines.append(f"  {_command(settings, endpoint=endpoint, is_open=is_open)}")
     log.info("\n".join(lines))
-    sys.stdout.flush()
     if settings.ready_file is not None:
         partial = settings.ready_file.with_name(settings.ready_file.name + ".partial")
         partial.write_text(endpoint.url, encoding="utf-8")

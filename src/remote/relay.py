@@ -15,6 +15,7 @@ import grpc
 
 from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
 from src.cli.parser import RefusingParser
+from src.cli.standard_output import OutputHandler
 from src.cli.working_folder import workspace_root
 from src.remote.config.bazelrc import BazelConfig, read_config
 from src.remote.config.endpoints import UPSTREAM
@@ -82,7 +83,7 @@ def serve(root: Path, *, idle_seconds: float) -> int:
     Raises:
         RequestError: user.bazelrc does not use the relay, or a port is in use.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, handlers=[OutputHandler()])
     config, upstream = _configs(root)
     stop, activity = loopback.stop_on_signals(), Activity()
     relays, servers = [], []
@@ -99,7 +100,6 @@ def serve(root: Path, *, idle_seconds: float) -> int:
             servers.append(loopback.listen(relays[-1], port=port)[0])
             log.info("relay: %s -> %s", local.url, endpoint.url)
         log.info("  bazel test --config=remote //src/training:training_test")
-        sys.stdout.flush()
         if loopback.wait(stop, activity, idle_seconds=idle_seconds) == "idle":
             log.info("relay: no call for %g minutes", idle_seconds / 60)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 from src.cli.formats import show_size
+from src.cli.standard_output import write_result
 from src.cli.working_folder import working_folder
 from src.disk.durable import flush_folder, write_json
 from src.training.data.files import FILE_KINDS
@@ -98,6 +100,7 @@ def _export(arguments: list[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.partial-", dir=output.parent) as folder:
             staged = Path(folder) / output.name
+            _check_replaceable(output, scratch=Path(folder))
             report = export_checked(
                 staged, source=source, rows=rows, min_int8_agreement=min_agreement if given.int8 else None
             )
@@ -127,6 +130,18 @@ def _output_file(name: str | None) -> Path:
     if not os.access(existing, os.W_OK):
         raise RequestError(f"--output {output} cannot be written: {existing} allows no new files")
     return output
+
+
+def _check_replaceable(output: Path, *, scratch: Path) -> None:
+    """Refuses a file that nothing can be renamed onto, before the export: one that is mounted (docker's -v)."""
+    for path in (output, _report_file(output)):
+        try:
+            os.link(path, scratch / "linked", follow_symlinks=False)
+            (scratch / "linked").unlink()
+        except OSError as error:
+            # Only a mount is on another file system than its own folder.
+            if error.errno == errno.EXDEV:
+                raise RequestError(f"{path} is a mount point, which no file can replace: name another file") from error
 
 
 def _check_options(given: argparse.Namespace, source: TrainedModel) -> None:
@@ -166,7 +181,7 @@ def _show(report: dict[str, Any], output: Path) -> None:
     if check["mean_absolute_error"] is not None:
         before, after = check["mean_absolute_error"]["original"], check["mean_absolute_error"]["onnx"]
         lines.append(f"error     {before:.4f} -> {after:.4f} (mean absolute, {check['labelled_rows']:,} labelled rows)")
-    sys.stdout.write("\n".join([*lines, f"Model exported to {output}\n"]))
+    write_result("\n".join([*lines, f"Model exported to {output}\n"]))
 
 
 def _difference(check: dict[str, Any]) -> str:

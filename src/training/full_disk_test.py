@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from src.training.testing.mounts import mount_namespace
 from src.training.testing.user_folder import write_inputs
 
 ARGUMENTS = (
@@ -57,15 +57,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def namespace(inputs: Path) -> list[str]:
     """The command that runs another one where it may mount."""
-    if shutil.which("unshare") is None:
-        pytest.skip("NOT TESTED: a full disk needs unshare (util-linux)")
-    command = ["unshare", "--map-root-user", "--mount"]
-    probe = subprocess.run(
-        [*command, "mount", "-t", "tmpfs", "tmpfs", inputs / "disk"], capture_output=True, text=True, check=False
-    )
-    if probe.returncode:
-        pytest.skip(f"NOT TESTED: a full disk needs a mount, which is not allowed user_folder ({probe.stderr.strip()})")
-    return command
+    return mount_namespace(inputs / "disk")
 
 
 def run(namespace: list[str], inputs: Path, *runs: tuple[int, list[str]]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -43,7 +42,7 @@ Exit codes: 0 done; 2 invalid request; 1 any other error."""
 
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
-    return exit_code_of(_PROGRAM, lambda: _predict(arguments), debug="--debug" in arguments)
+    return exit_code_of(_PROGRAM, lambda: _predict(arguments), debug="--debug" in arguments, answers=True)
 
 
 def argument_parser() -> Parser:
@@ -75,13 +74,9 @@ def _predict(arguments: list[str]) -> int:
     if not texts and sys.stdin.isatty():
         sys.stderr.write(f"{_PROGRAM}: reading {'pairs' if pairs else 'texts'}, one per line; Ctrl-D ends the input\n")
     size = given.batch_size * _BATCHES_A_WINDOW
-    try:
-        _print_all(
-            _windows(given_texts, size, pairs=pairs), source=source, batch_size=given.batch_size, threads=given.threads
-        )
-    except BrokenPipeError:
-        # The reader has closed the pipe. Python would fail once more when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _print_all(
+        _windows(given_texts, size, pairs=pairs), source=source, batch_size=given.batch_size, threads=given.threads
+    )
     return EXIT_DONE
 
 

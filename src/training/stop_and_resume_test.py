@@ -55,7 +55,7 @@ def program(user_folder: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "src.training.train_model", *ARGUMENTS, "--num_train_epochs", "2000"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -113,6 +113,19 @@ def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: subprocess.P
     metrics = _metrics(user_folder / "out.checkpoint")
     assert (metrics["status"], metrics["after"]) == ("interrupted", None)
     assert metrics["train"]["steps"] > 0
+
+
+def test_a_program_whose_lines_nobody_reads_any_more_ends_with_a_checkpoint(
+    program: subprocess.Popen[str], user_folder: Path
+) -> None:
+    assert program.stdout is not None and program.stderr is not None
+    assert program.stdout.readline().startswith("Recipe")
+    program.stdout.close()
+    errors = program.stderr.read().splitlines()
+    assert program.wait(timeout=30) == 3
+    assert errors == ["train_model: stopped (standard output: nobody reads it any more): rerun the command to resume"]
+    assert _metrics(user_folder / "out.checkpoint")["status"] == "interrupted"
+    assert any((user_folder / "out.checkpoint").glob("checkpoint-*"))
 
 
 def test_a_killed_program_leaves_nothing_under_the_final_name_and_nothing_in_the_way(

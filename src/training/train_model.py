@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
+from src.cli.standard_output import write_result
 from src.cli.working_folder import working_folder
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
@@ -36,7 +37,7 @@ def _train(arguments: list[str]) -> int:
     stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
     stop.install()
     folder = run(request, stop=stop)
-    sys.stdout.write(f"Model saved to {folder}\n")
+    write_result(f"Model saved to {folder}\n")
     return EXIT_DONE
 
 

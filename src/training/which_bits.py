@@ -31,12 +31,14 @@ _RUN = (
 
 def main(arguments: list[str]) -> int:
     """Entry point; returns the exit code."""
-    return exit_code_of("which_bits", lambda: _compare(arguments), debug=False)
+    return exit_code_of("which_bits", lambda: _compare(arguments), debug="--debug" in arguments, answers=True)
 
 
 def _compare(arguments: list[str]) -> int:
-    RefusingParser(prog="which_bits", description=__doc__).parse_args(arguments)
-    sha256, environment = trained_sha256(), describe_environment()
+    parser = RefusingParser(prog="which_bits", description=__doc__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.parse_args(arguments)
+    environment, sha256 = describe_environment(), trained_sha256()
     versions = versions_of(environment)
     for name, value in {"CPU": environment["cpu"], **versions, "model.safetensors": sha256}.items():
         sys.stdout.write(f"{name}: {value}\n")

@@ -47,9 +47,9 @@ def _demo(store: Store, options: argparse.Namespace) -> Answer:
         from src.cache_manager.demo import demo
         from src.training.run.console import configure_logging
 
-        configure_logging()
         stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
         stop.install()
+        configure_logging(stop=stop)
         data = demo(request, store=store, stop=stop)
     return Answer(data=data, lines=[])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,30 @@ _BATCHES_A_POOL = 50
 _TEXTS_AT_ONCE = 4096
 
 Batch = dict[str, torch.Tensor]
+
+
+class EncodedRows(Protocol):
+    """Tokenized rows of one split, whatever they are trained for."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """What Problem.mass and Problem.score take, [rows]."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [rows]."""
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills a batch up."""
+
+    def __len__(self) -> int: ...
+
+    def tokens(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Returns the token ids of rows, end to end, int32."""
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """Returns rows as the model takes them."""
 
 
 @dataclass(frozen=True, kw_only=True)

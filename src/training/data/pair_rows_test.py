@@ -9,7 +9,7 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
-from src.training.data.rows import Examples, load_examples
+from src.training.data.rows import Examples, load_examples, read_tables
 from src.training.data.value_labels import ValueLabels
 from src.training.recipes.recipe import Recipe
 
@@ -21,7 +21,7 @@ def load_pairs(folder: Path, content: str = PAIRED, **fields: Any) -> Examples:
     (folder / "train.csv").write_text(content)
     defaults = {"text_column_name": "premise", "text_pair_column_name": "conclusion"}
     recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", **{**defaults, **fields})
-    return load_examples(recipe, folder=folder)[0]["train"]
+    return load_examples(recipe, read_tables(recipe, folder=folder))[0]["train"]
 
 
 def test_pairs_are_read_with_both_texts(tmp_path: Path) -> None:

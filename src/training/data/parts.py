@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.labels import Labels
-from src.training.data.rows import Examples, load_examples
 from src.training.data.splits import row_groups, sentence_groups, set_aside
 from src.training.recipes.recipe import Recipe
 
 _DEFAULT_VALIDATION_FRACTION = 0.1
 
 
+class Rows(Protocol):
+    """Rows of one split, whatever they hold."""
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+
+    @property
+    def labels(self) -> tuple[int | float, ...]:
+        """What each is labelled with; 0 where the rows themselves are what is learnt."""
+
+    @property
+    def whole_texts(self) -> tuple[str, ...]:
+        """What makes a row the same as another."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Self:
+        """Returns these rows, in this order."""
+
+    def sha256(self, labels: Labels) -> str:
+        """Hash of the rows' content in order."""
+
+
+R = TypeVar("R", bound=Rows)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(Generic[R]):
     """What is trained on, and what is scored.
 
     Attributes:
@@ -30,9 +56,9 @@ class Task:
     """
 
     labels: Labels
-    train: Examples
-    validation: Examples
-    test: Examples
+    train: R
+    validation: R
+    test: R
     selects_epoch: bool
 
     def content(self) -> dict[str, dict[str, Any]]:
@@ -43,17 +69,17 @@ class Task:
         }
 
 
-def load_task(recipe: Recipe, *, folder: Path) -> Task:
-    """Reads the rows that a recipe names and splits them into train, validation and test.
+def divide(splits: Mapping[str, R], labels: Labels, recipe: Recipe) -> Task[R]:
+    """Divides rows into train, validation and test.
 
     Args:
-        recipe: the run.
-        folder: what relative paths are relative to.
+        splits: the rows by the split that they come from, `train` among them.
+        labels: of the rows.
+        recipe: says how.
 
     Raises:
-        RequestError: the rows cannot be loaded, or there is nothing to learn from them.
+        RequestError: there are too few of them.
     """
-    splits, labels = load_examples(recipe, folder=folder)
     task = _limit(_assign(splits, labels, recipe), recipe)
     if not labels.can_learn_from(task.train.labels):
         raise RequestError(
@@ -62,7 +88,7 @@ def load_task(recipe: Recipe, *, folder: Path) -> Task:
     return task
 
 
-def _assign(splits: dict[str, Examples], labels: Labels, recipe: Recipe) -> Task:
+def _assign(splits: Mapping[str, R], labels: Labels, recipe: Recipe) -> Task[R]:
     """Assigns the splits to training, validation and test.
 
     If only validation rows are given, they give the final scores, and so cannot choose the epoch;
@@ -88,7 +114,7 @@ def _assign(splits: dict[str, Examples], labels: Labels, recipe: Recipe) -> Task
     )
 
 
-def _carve(rows: Examples, labels: Labels, recipe: Recipe, *, fraction: float) -> tuple[Examples, Examples]:
+def _carve(rows: R, labels: Labels, recipe: Recipe, *, fraction: float) -> tuple[R, R]:
     """Returns the rows to train on and the rows set aside, which may be none."""
     if fraction == 0.0 and recipe.train_fraction == 1.0:
         return rows, rows.select([])
@@ -105,10 +131,10 @@ def _carve(rows: Examples, labels: Labels, recipe: Recipe, *, fraction: float) -
     return rows.select(train), rows.select(set_apart, split="validation")
 
 
-def _limit(task: Task, recipe: Recipe) -> Task:
+def _limit(task: Task[R], recipe: Recipe) -> Task[R]:
     """Cuts the splits to the recipe's numbers of samples, chosen by its seed."""
 
-    def cut(rows: Examples, max_rows: int | None) -> Examples:
+    def cut(rows: R, max_rows: int | None) -> R:
         if max_rows is None or len(rows) <= max_rows:
             return rows
         return rows.select(np.sort(np.random.default_rng(recipe.seed).permutation(len(rows))[:max_rows]))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.data.parts import Task, load_task
+from src.training.data.parts import Task, divide
+from src.training.data.rows import Examples, load_examples, read_tables
 from src.training.recipes.recipe import Recipe
 
 ROWS = {"train": 100, "validation": 30, "test": 20}
@@ -23,13 +24,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(folder: Path, *given: str, **fields: Any) -> Task:
+def load(folder: Path, *given: str, **fields: Any) -> Task[Examples]:
     """Loads the task of a recipe that names the train file and those given."""
     files = {f"{split}_file": f"{split}.csv" for split in ("train", *given)}
-    return load_task(Recipe(model_name_or_path="tiny", **{**files, **fields}), folder=folder)
+    recipe = Recipe(model_name_or_path="tiny", **{**files, **fields})
+    return divide(*load_examples(recipe, read_tables(recipe, folder=folder)), recipe)
 
 
-def roles(task: Task) -> list[tuple[int, str, set[str]]]:
+def roles(task: Task[Examples]) -> list[tuple[int, str, set[str]]]:
     """Rows, split, and the files they come from, of train, progress and final."""
     parts = (task.train, task.validation, task.test)
     return [(len(rows), rows.split, {text.split()[0] for text in rows.texts}) for rows in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,20 +74,19 @@ class Examples:
         return digest.hexdigest()
 
 
-def load_examples(recipe: Recipe, *, folder: Path) -> tuple[dict[str, Examples], Labels]:
-    """Reads and checks the rows that a recipe names.
+def load_examples(recipe: Recipe, tables: Mapping[str, Table]) -> tuple[dict[str, Examples], Labels]:
+    """Checks the rows that a recipe names.
 
     Args:
         recipe: the run.
-        folder: what relative paths are relative to.
+        tables: what `read_tables` returned.
 
     Returns:
         Labelled rows by split, `train` among them, and what they are labelled with.
 
     Raises:
-        RequestError: the rows cannot be loaded, or there is nothing to learn from them.
+        RequestError: a row cannot be used, or there is nothing to learn from them.
     """
-    tables = _read_tables(recipe, folder)
     pair, label = recipe.text_pair_column_name, recipe.label_column_name
     text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
     texts = {}
@@ -119,7 +118,16 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
+def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
+    """Reads the rows that a recipe names, by split.
+
+    Args:
+        recipe: the run.
+        folder: what relative paths are relative to.
+
+    Raises:
+        RequestError: they cannot be loaded.
+    """
     name = recipe.dataset_name
     if name is not None and not name.startswith(locate.PREFIX):
         if (saved := saved_dataset_folder(name, folder=folder)) is not None:

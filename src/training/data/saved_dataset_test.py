@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.data.rows import load_examples
+from src.training.data.rows import load_examples, read_tables
 from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_mistakes
 from src.training.recipes.recipe import Recipe
 
@@ -40,7 +40,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load(folder: Path, **fields: Any) -> dict[str, tuple[int | float, ...]]:
     """Returns the labels by split."""
     recipe = Recipe(model_name_or_path="tiny", text_column_name="text", **fields)
-    splits, labels = load_examples(recipe, folder=folder)
+    splits, labels = load_examples(recipe, read_tables(recipe, folder=folder))
     assert labels.class_names == ("pos", "neg")
     return {split: rows.labels for split, rows in splits.items()}
 

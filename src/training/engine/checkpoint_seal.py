@@ -13,6 +13,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.disk.durable import canonical_json, file_sha256
+from src.disk.json_files import read_json
 
 STATE_FILE = "state.json"
 # Incremented when an older trainer could not resume from what this one writes, or the other way round, to
@@ -42,10 +43,13 @@ def read_seal(folder: Path) -> dict[str, Any]:
     state = _read_state(folder)
     recorded = state.pop("sha256", None)
     # The first format had no hash.
-    if recorded is None and state.get("format") != FORMAT or recorded == _sha256(state):
+    if (recorded is None and "fingerprint" in state and state.get("format") != FORMAT) or recorded == _sha256(state):
         _check_format(folder, state.get("format", 1))
     else:
         raise DamagedError(f"{folder} is damaged: {STATE_FILE} does not hold the bits that were written")
+    # Written by this version, and sealed: if anything is missing, not by this program.
+    if not isinstance(state.get("files"), dict) or "fingerprint" not in state:
+        raise DamagedError(f"{folder} is damaged: {STATE_FILE} names no files")
     for name, expected in state["files"].items():
         if (damage := _damage(folder / name, expected)) is not None:
             raise DamagedError(f"{folder} is damaged: {name} {damage}")
@@ -54,7 +58,7 @@ def read_seal(folder: Path) -> dict[str, Any]:
 
 def _read_state(folder: Path) -> dict[str, Any]:
     try:
-        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        state = read_json(folder / STATE_FILE)
     except (OSError, ValueError) as error:
         raise DamagedError(f"{folder} is damaged: {STATE_FILE} cannot be read") from error
     if not isinstance(state, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -15,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.cli.errors import RequestError
-from src.disk.durable import flush, flush_folder
+from src.disk.durable import delete, flush, flush_folder
+from src.disk.json_files import read_json
 from src.training.engine.checkpoint_seal import STATE_FILE, DamagedError, read_seal, write_seal
 from src.training.optimizer.optimizer import Optimizer
 
@@ -115,8 +115,7 @@ class Checkpoints:
     def _discard(self, path: Path) -> None:
         """Removes a checkpoint, if it exists. A kill in the middle must not leave half of it under its name."""
         if path.exists():
-            path = path.rename(self.folder / f"{_PARTIAL}{os.getpid()}-{path.name}")
-            shutil.rmtree(path)
+            delete(path.rename(self.folder / f"{_PARTIAL}{os.getpid()}-{path.name}"))
 
     def _write(
         self, folder: Path, *, weights: dict[str, WeightSet], optimizer: Optimizer, state: dict[str, Any]
@@ -131,14 +130,16 @@ class Checkpoints:
 
     def load(self, path: Path) -> tuple[dict[str, WeightSet], dict[str, Any], dict[str, Any]]:
         """Reads a checkpoint back. Returns the weights by set, the optimizer's state, and the rest of the state."""
-        weights = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
+        state = read_json(path / STATE_FILE)
+        # What is not listed there nobody has checked.
+        weights = {name.removesuffix(".safetensors"): load_file(path / name) for name in state["files"]}
         optimizer = _nested(weights.pop(_OPTIMIZER))
-        return weights, optimizer, json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+        return weights, optimizer, state
 
     def drop_partial(self) -> None:
         """Removes what killed runs were writing. No other run may be using the folder."""
         for path in self.folder.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(path, ignore_errors=True)
+            delete(path)
 
     def remove(self) -> None:
         """Removes the folder with all checkpoints."""

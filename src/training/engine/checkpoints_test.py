@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,9 @@ class Small(torch.nn.Module):
 
     def get_input_embeddings(self) -> torch.nn.Embedding:
         return self.embedding
+
+    def get_output_embeddings(self) -> None:
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +107,37 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(
     [warning] = caplog.messages
     assert warning.startswith(f"{folder / 'checkpoint-15'} is damaged: {file} ")
     assert "resuming from checkpoint-10" in warning
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "{}", "[]", "[" * 100_000, '{"a":' * 100_000, '{"format": 6}', '{"files": {}, "sha256": 5}'],
+    ids=["FIFO", "{}", "[]", "deep list", "deep object", "format alone", "no seal"],
+)
+def test_a_state_that_nobody_sealed_is_damage(
+    folder: Path, content: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = folder / "checkpoint-15" / "state.json"
+    state.unlink()
+    if content is None:
+        os.mkfifo(state)
+    else:
+        state.write_text(content)
+    assert Checkpoints(folder, fingerprint="a").latest() == folder / "checkpoint-10"
+    assert "resuming from checkpoint-10" in caplog.messages[0]
+
+
+def test_a_state_that_somebody_else_sealed_is_damage(folder: Path) -> None:
+    newest = folder / "checkpoint-15"
+    checkpoint_seal.write_seal(newest, {})
+    assert Checkpoints(folder, fingerprint="a").latest() == folder / "checkpoint-10"
+
+
+def test_weights_that_the_state_does_not_list_are_not_loaded(folder: Path) -> None:
+    newest = folder / "checkpoint-15"
+    shutil.copy(newest / "model.safetensors", newest / "best.safetensors")
+    checkpoints = Checkpoints(folder, fingerprint="a")
+    assert checkpoints.load(checkpoints.latest() or newest)[0].keys() == {"model"}
 
 
 def test_no_byte_of_the_state_can_turn_unnoticed(folder: Path) -> None:

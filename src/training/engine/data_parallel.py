@@ -5,20 +5,23 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
-from src.training.data.batches import Batch, EncodedExamples, epoch_batches, scoring_batches
+from src.training.data.batches import EncodedRows, epoch_batches, scoring_batches
+from src.training.engine.forward_pass import ClassifierPass, ForwardPass
 from src.training.engine.process_group import ProcessGroup
 from src.training.engine.settings import TrainingSettings
-from src.training.environment.cores import plan_processes
+from src.training.environment.cores import MIN_ROWS_PER_PROCESS, plan_processes
 from src.training.evaluation.problem import Problem, Scored
 from src.training.evaluation.scoring import score_batches
 from src.training.fused.dropout import DropoutMasks
-from src.training.fused.registry import FusedModel, fuse
+from src.training.fused.registry import fuse
+from src.training.inference.generator import Answer
 from src.training.optimizer.optimizer import Optimizer
 from src.training.optimizer.schedule import Schedule
 from src.training.optimizer.shared_memory import shared_zeros
@@ -41,29 +44,39 @@ class DataParallel:
         model: Any,
         settings: TrainingSettings,
         *,
-        splits: Mapping[str, EncodedExamples],
+        splits: Mapping[str, EncodedRows],
         problem: Problem,
         threads: int,
+        forward_pass: ForwardPass | None = None,
+        answer: Callable[[int], list[Answer]] | None = None,
+        min_rows_per_process: int = MIN_ROWS_PER_PROCESS,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Forks. Until then the calling process should have had one thread: libgomp's do not survive a fork.
 
         Args:
-            model: a classifier of transformers; its weights move to shared memory until `close`.
+            model: a model of transformers; the weights that are trained move to shared memory until `close`.
             settings: how it is trained.
             splits: encoded rows; those named TRAIN are trained on, any can be scored.
             problem: decides the loss and the scores.
             threads: cores to use.
+            forward_pass: computes the model's batches; None: as a classifier's are.
+            answer: generates the answers to one batch of prompts, by its number, for `answers`.
+            min_rows_per_process: with fewer rows of a step a process costs more than it saves.
+            is_stopping: whether the run has to end: nothing may then hold it up.
         """
         self.model, self.problem, self.splits = model, problem, splits
         self._eval_batch_size = settings.per_device_eval_batch_size
         train = splits[TRAIN]
-        self.steps_an_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
-        self.steps = math.ceil(settings.num_train_epochs * self.steps_an_epoch)
+        self.steps_an_epoch = math.ceil(len(train) / settings.rows_per_step)
+        self.steps = settings.max_steps or math.ceil(settings.num_train_epochs * self.steps_an_epoch)
         on_cpu = next(model.parameters()).device.type == "cpu"
         self.processes, threads_each = plan_processes(
             threads if on_cpu else 1,
-            batch_size=settings.per_device_train_batch_size,
-            weights=sum(weight.numel() for weight in model.parameters()),
+            batch_size=settings.rows_per_step,
+            # What is frozen exists once, and has no gradients.
+            weights=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+            min_rows_per_process=min_rows_per_process,
         )
         self.optimizer = Optimizer(
             model,
@@ -77,22 +90,25 @@ class DataParallel:
             max_grad_norm=settings.max_grad_norm,
             processes=self.processes,
             # And the padding.
-            max_token_ids=settings.per_device_train_batch_size * int(train.lengths.max(initial=0)) + 1,
+            max_token_ids=settings.rows_per_step * int(train.lengths.max(initial=0)) + 1,
         )
-        self._outputs = {name: shared_zeros(len(rows), model.config.num_labels) for name, rows in splits.items()}
-        # With more threads a product is MKL's, which knows how to divide it.
-        fused = fuse(model) if threads_each == 1 else None
+        if forward_pass is None:
+            # With more threads a product is MKL's, which knows how to divide it.
+            forward_pass = ClassifierPass(model, fuse(model) if threads_each == 1 else None, problem)
+        self._outputs = {name: shared_zeros(len(rows), forward_pass.outputs) for name, rows in splits.items()}
         # A full garbage collection walks over all that transformers has loaded: 50 ms, every hundred steps or so.
         gc.freeze()
         self._blas = ThreadpoolController().select(internal_api="openblas").limit(limits=1)
         self._group = ProcessGroup(
             lambda rank: Rank(
-                rank, of=self.processes, threads=threads_each, model=model, fused=fused, optimizer=self.optimizer,
-                problem=problem, train_batch_size=settings.per_device_train_batch_size,
+                rank, of=self.processes, threads=threads_each, model=model, forward=forward_pass,
+                optimizer=self.optimizer, problem=problem, train_batch_size=settings.rows_per_step,
+                micro_batch_size=settings.per_device_train_batch_size,
                 eval_batch_size=settings.per_device_eval_batch_size, seed=settings.seed,
-                splits=splits, outputs=self._outputs,
+                splits=splits, outputs=self._outputs, answer=answer,
             ),
             count=self.processes,
+            is_stopping=is_stopping,
         )  # fmt: skip
         self._prepared = -1
 
@@ -126,14 +142,47 @@ class DataParallel:
             self._group.call("score", split, first, first + _BATCHES_PER_CALL * self.processes)
         return self.problem.score(self._outputs[split].numpy(), rows.labels, split=name)
 
+    def answers(self, batches: int, *, check: Callable[[], None] = lambda: None) -> list[Answer]:
+        """Generates the answers to all batches of prompts, in their order.
+
+        Args:
+            batches: how many there are.
+            check: called between batches; may raise to stop.
+        """
+        found: list[Answer] = []
+        for first in range(0, batches, self.processes):
+            check()
+            for share in self._group.call("answer", first, batches):
+                found += share
+        return found
+
     def size(self, step: int) -> tuple[int, int]:
         """Returns rows and tokens of a step's batch, padding aside."""
         rows = self._group.own.rows(step)
         return len(rows), int(self.splits[TRAIN].lengths[rows].sum())
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Returns the weights that training changes, each once."""
+        trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        if len(trained) < len(list(self.model.parameters())):
+            return {name: weight.detach() for name, weight in trained.items()}
+        # A head that is tied to the embedding has a name of its own.
+        again = {name for name, _ in self.model.named_parameters(remove_duplicate=False)} - trained.keys()
+        return {name: values for name, values in self.model.state_dict().items() if name not in again}
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Restores what `state_dict` returned.
+
+        Raises:
+            KeyError: the weights are those of another model.
+        """
+        if weights.keys() != self.state_dict().keys():
+            raise KeyError("the weights are not those that this run trains")
+        self.model.load_state_dict(weights, strict=False)
+
     def load_state_dict(self, weights: Mapping[str, torch.Tensor], optimizer: dict[str, Any]) -> None:
         """Restores weights and an optimizer's state."""
-        self.model.load_state_dict(weights)
+        self.load_weights(weights)
         self.optimizer.load_state_dict(optimizer)
         self._prepared = -1
 
@@ -166,14 +215,16 @@ class Rank:
         of: int,
         threads: int,
         model: Any,
-        fused: FusedModel | None,
+        forward: ForwardPass,
         optimizer: Optimizer,
         problem: Problem,
         train_batch_size: int,
+        micro_batch_size: int,
         eval_batch_size: int,
         seed: int,
-        splits: Mapping[str, EncodedExamples],
+        splits: Mapping[str, EncodedRows],
         outputs: Mapping[str, torch.Tensor],
+        answer: Callable[[int], list[Answer]] | None,
     ) -> None:
         """In the process that it works in, once forked.
 
@@ -181,24 +232,26 @@ class Rank:
             rank: of this process.
             of: number of processes.
             threads: of this process.
-            model: a classifier of transformers.
-            fused: its faster forward pass, if there is one.
+            model: a model of transformers.
+            forward: what computes its batches.
             optimizer: over the model's weights, in shared memory.
             problem: decides the loss.
             train_batch_size: rows of a step, in all processes.
+            micro_batch_size: maximum rows at once, in all processes.
             eval_batch_size: rows scored at once by each process.
             seed: decides the order of rows and dropout.
             splits: encoded rows; those named TRAIN are trained on.
-            outputs: shared, float32 [rows, outputs] by split: where `score` writes the logits.
+            outputs: shared, float32 [rows, outputs] by split: what `score` writes.
+            answer: generates the answers to one batch of prompts.
         """
         torch.set_num_threads(threads)
         optimizer.take_rank(rank)
         self._rank, self._of = rank, of
-        self._model, self._fused, self._optimizer = model, fused, optimizer
+        self._model, self._forward, self._optimizer = model, forward, optimizer
         self._problem, self._seed = problem, seed
         self._train_batch_size, self._eval_batch_size = train_batch_size, eval_batch_size
-        self._splits, self._outputs = splits, outputs
-        self._device = next(model.parameters()).device
+        self._micro_batch_rows = -(-micro_batch_size // of)
+        self._splits, self._outputs, self._answer = splits, outputs, answer
         self._epoch, self._batches = -1, [np.empty(0, np.int64)]
         # Batches by split: sorting the rows once is enough.
         self._scoring: dict[str, list[np.ndarray]] = {}
@@ -228,26 +281,28 @@ class Rank:
         # Rows are ordered by length: taking every n-th gives each process as many tokens as the others.
         own = rows[self._rank :: self._of]
         # The last batch of an epoch may have fewer rows than processes.
-        loss, gradient = self._backward(train.batch(own), step=step, mass=mass) if len(own) else (0.0, None)
+        loss, gradient = self._backward(own, step=step, mass=mass) if len(own) else (0.0, None)
         self._optimizer.publish_gradients(self._token_ids, gradient)
         return loss
 
-    def _backward(self, batch: Batch, *, step: int, mass: float) -> tuple[float, torch.Tensor | None]:
-        labels = batch.pop("labels").to(self._device)
+    def _backward(self, own: np.ndarray, *, step: int, mass: float) -> tuple[float, torch.Tensor | None]:
         # Dropout is a function of seed, step and process, so a resumed run needs no saved random state.
         _seed_dropout(self._seed, step, self._rank)
-        embedding_rows = None
-        if self._fused is not None:
-            if self._optimizer.embedding is not None:
+        embedding_rows, total = None, 0.0
+        if self._forward.reads_embedding_rows and self._optimizer.embedding is not None:
+            embedding_rows = self._optimizer.rows(self._token_ids)
+        train = self._splits[TRAIN]
+        for rows in self._forward.micro_batches(own, lengths=train.lengths, max_rows=self._micro_batch_rows):
+            batch = train.batch(rows)
+            if embedding_rows is not None:
                 batch["input_ids"] = torch.from_numpy(np.searchsorted(self._token_ids, batch["input_ids"].numpy()))
-                embedding_rows = self._optimizer.rows(self._token_ids)
-            masks = DropoutMasks(seed=self._seed, step=step, process=self._rank)
-            logits = self._fused(batch, embedding_rows=embedding_rows, masks=masks)
-        else:
-            logits = self._model(**self._moved(batch)).logits
-        loss = self._problem.loss_sum(logits, labels) / mass
-        loss.backward()
-        return float(loss.detach()), None if embedding_rows is None else embedding_rows.grad
+            loss = self._forward.loss_sum(batch, embedding_rows=embedding_rows, masks=partial(self._masks, step)) / mass
+            loss.backward()
+            total += float(loss.detach())
+        return total, None if embedding_rows is None else embedding_rows.grad
+
+    def _masks(self, step: int) -> DropoutMasks:
+        return DropoutMasks(seed=self._seed, step=step, process=self._rank)
 
     def reduce_gradients(self) -> None:
         """Sums all processes' gradients of this process's share of the weights."""
@@ -270,24 +325,25 @@ class Rank:
         self._optimizer.catch_up_all(done=done)
 
     def score(self, split: str, first: int, last: int) -> None:
-        """Writes the logits of this process's share of a split's batches from `first` to before `last`."""
+        """Writes the outputs of this process's share of a split's batches from `first` to before `last`."""
         self._model.eval()
         rows, output = self._splits[split], self._outputs[split]
         if split not in self._scoring:
             self._scoring[split] = list(scoring_batches(rows.lengths, batch_size=self._eval_batch_size))
-        own = self._scoring[split][first:last][self._rank :: self._of]
-        for chosen, logits in score_batches(self._forward, rows, own):
-            output[torch.from_numpy(chosen)] = logits
+        own = (
+            part
+            for batch in self._scoring[split][first:last][self._rank :: self._of]
+            for part in self._forward.micro_batches(batch, lengths=rows.lengths, max_rows=self._eval_batch_size)
+        )
+        for chosen, numbers in score_batches(self._forward.score, rows, own):
+            output[torch.from_numpy(chosen)] = numbers
 
-    def _forward(self, batch: Batch) -> torch.Tensor:
-        """Returns the logits of a batch."""
-        if self._fused is not None:
-            return self._fused(batch)
-        logits: torch.Tensor = self._model(**self._moved(batch)).logits
-        return logits
-
-    def _moved(self, batch: Batch) -> Batch:
-        return {name: values.to(self._device) for name, values in batch.items()}
+    def answer(self, first: int, batches: int) -> list[Answer]:
+        """Generates the answers to this process's batch of prompts from `first` on, if there is one for it."""
+        self._model.eval()
+        assert self._answer is not None
+        batch = first + self._rank
+        return self._answer(batch) if batch < batches else []
 
 
 def _seed_dropout(*numbers: int) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 
 # Waking a sleeping process takes some 0.1 ms, three times a step of a few ms: the others are usually done before that.
 _SPIN_SECONDS = 0.0005
+# How often a call that takes longer looks whether the run has to end.
+_WAIT_MILLISECONDS = 1000
 # A message is a method's name and a few numbers, or a traceback.
 _MAX_MESSAGE_BYTES = 1 << 16
 # macOS has it from Python 3.13 on only, but nothing is forked there: cores.can_fork.
@@ -34,13 +37,18 @@ class ProcessGroup:
         is_closed: whether `close` was called.
     """
 
-    def __init__(self, make: Callable[[int], Any], *, count: int) -> None:
+    def __init__(
+        self, make: Callable[[int], Any], *, count: int, is_stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         """Forks.
 
         Args:
             make: makes a rank's object; called in its process.
             count: processes, including this one.
+            is_stopping: whether the run has to end: a process that something has stopped (SIGSTOP) is then continued,
+                as the call that it is in would never return.
         """
+        self._is_stopping = is_stopping
         pipes = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count - 1)]
         self._pipes = [ours for ours, _ in pipes]
         self.is_closed = False
@@ -92,10 +100,18 @@ class ProcessGroup:
     def _receive(self, rank: int, pipe: socket.socket) -> tuple[str | None, Any]:
         """Returns a process's traceback, or None, and its result."""
         try:
-            answer: tuple[str | None, Any] = _receive(pipe)
+            answer: tuple[str | None, Any] = _receive(pipe, wait=functools.partial(self._wait, rank))
         except (EOFError, OSError):
             raise self._lost(rank) from None
         return answer
+
+    def _wait(self, rank: int, pipe: socket.socket) -> None:
+        """Waits until a process answers."""
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        while not poll.poll(_WAIT_MILLISECONDS):
+            if self._is_stopping():
+                os.kill(self._processes[rank - 1], signal.SIGCONT)
 
     def _lost(self, rank: int) -> RuntimeError:
         code = _exit_code(self._processes[rank - 1], seconds=5)
@@ -111,6 +127,8 @@ class ProcessGroup:
                 pipe.shutdown(socket.SHUT_RDWR)
             pipe.close()
         for process in self._processes:
+            # One that something has stopped would not notice.
+            os.kill(process, signal.SIGCONT)
             if _exit_code(process, seconds=10) is None:
                 os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
@@ -182,8 +200,12 @@ def _answer(share: Any, method: str, arguments: tuple[Any, ...]) -> bytes:
     return message
 
 
-def _receive(pipe: socket.socket) -> Any:
+def _receive(pipe: socket.socket, *, wait: Callable[[socket.socket], None] = lambda _pipe: None) -> Any:
     """Returns the next message.
+
+    Args:
+        pipe: the end to read.
+        wait: returns once there is a message; called if it does not come soon.
 
     Raises:
         EOFError: the other end is gone.
@@ -194,6 +216,7 @@ def _receive(pipe: socket.socket) -> Any:
         with contextlib.suppress(BlockingIOError):
             message = pipe.recv(_MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT)
     if message is None:
+        wait(pipe)
         message = pipe.recv(_MAX_MESSAGE_BYTES)
     if not message:
         raise EOFError

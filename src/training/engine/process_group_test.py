@@ -67,6 +67,12 @@ class Share:
         if self.rank == rank:
             {"kill": lambda: os.kill(os.getpid(), signal.SIGKILL), "exit": lambda: os._exit(7)}[how]()
 
+    def stand_still(self, rank: int) -> str:
+        """Stops a process, until something continues it."""
+        if self.rank == rank:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return "continued"
+
     def large(self, size: int) -> str:
         """Returns a long string from every process but the first."""
         return "x" * size if self.rank else ""
@@ -81,8 +87,8 @@ def make() -> Iterator[Make]:
     """Gives a function that forks processes, by default 3 that each have a `Share`; closes all of them afterwards."""
     groups: list[ProcessGroup] = []
 
-    def make_group(share: Callable[[int], Any] = Share, *, count: int = 3) -> ProcessGroup:
-        groups.append(ProcessGroup(share, count=count))
+    def make_group(share: Callable[[int], Any] = Share, *, count: int = 3, **more: Any) -> ProcessGroup:
+        groups.append(ProcessGroup(share, count=count, **more))
         return groups[-1]
 
     yield make_group
@@ -385,3 +391,22 @@ def test_when_the_calling_process_is_killed_the_others_end(number: signal.Signal
         began = time.monotonic()
         wait_until_gone(*processes)
         assert time.monotonic() - began < 10
+
+
+def test_a_stopped_process_is_continued_once_the_run_has_to_end(make: Make) -> None:
+    stopping: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _frame: stopping.append(number))
+    group = make(is_stopping=lambda: bool(stopping))
+    # As SIGTERM would come: in the middle of a call that waits for ever.
+    with subprocess.Popen(["sh", "-c", f"sleep 1.5; kill -USR1 {os.getpid()}"]):
+        began = time.monotonic()
+        assert group.call("stand_still", 2) == ["continued"] * 3
+    assert time.monotonic() - began > 1.4, "until then it is somebody's wish that it stands still"
+
+
+def test_a_stopped_process_does_not_hold_up_the_end(make: Make) -> None:
+    group = make()
+    os.kill(group.call("process")[1], signal.SIGSTOP)
+    began = time.monotonic()
+    group.close()
+    assert time.monotonic() - began < 5

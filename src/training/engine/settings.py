@@ -21,3 +21,10 @@ class TrainingSettings:
     weight_decay: float
     max_grad_norm: float
     seed: int
+    max_steps: int | None = None
+    gradient_accumulation_steps: int = 1
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of a training step, in all processes and batches."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps

@@ -165,7 +165,7 @@ class Trainer:
             now.best_merit, now.best_epoch = merit, epoch
             # The last epoch's weights are in the model already.
             if now.step < self.steps:
-                self._best = {name: value.clone() for name, value in self.model.state_dict().items()}
+                self._best = {name: value.clone() for name, value in self.data_parallel.state_dict().items()}
         now.epochs_without_progress = self.early_stopping.epochs_without_progress(
             so_far=now.epochs_without_progress, better=better, gain=gain
         )
@@ -175,12 +175,12 @@ class Trainer:
     def _keep_best(self) -> None:
         """Puts the best epoch's weights into the model, unless it is the last one's."""
         if self.selects_epoch and self._best and self.state.best_epoch != self.state.epochs_scored:
-            self.model.load_state_dict(self._best)
+            self.data_parallel.load_weights(self._best)
             log.info("epoch %d had the best %s scores: it is kept", self.state.best_epoch, self.scored_split)
 
     def save(self) -> None:
         """Saves a checkpoint of this moment."""
-        weights = {"model": self.model.state_dict()}
+        weights = {"model": self.data_parallel.state_dict()}
         if self._best:
             weights["best"] = self._best
         self._saved = time.monotonic()

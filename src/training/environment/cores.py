@@ -10,7 +10,7 @@ from pathlib import Path
 # Laptops and executors alike have that many, and different machines are to produce the same bits.
 _PORTABLE_THREADS = 2
 # With fewer rows a process costs more than it saves.
-_MIN_ROWS_PER_PROCESS = 2
+MIN_ROWS_PER_PROCESS = 2
 # Parameters, somewhat below BERT base's. The matrices of smaller models are slower on two threads than on one:
 # bert-tiny with 4 rows a step took 11.2 ms against 5.4.
 _LARGE_MODEL = 60_000_000
@@ -47,7 +47,9 @@ def resolve_threads(threads: int | None, *, reproducible: str) -> int:
     return _PORTABLE_THREADS if reproducible == "portable" else available_cores()
 
 
-def plan_processes(threads: int, *, batch_size: int, weights: int) -> tuple[int, int]:
+def plan_processes(
+    threads: int, *, batch_size: int, weights: int, min_rows_per_process: int = MIN_ROWS_PER_PROCESS
+) -> tuple[int, int]:
     """Returns the number of training processes and the threads of each, together at most `threads`.
 
     One process per thread where each gets enough rows and gradients for them all fit; only large models use more
@@ -57,10 +59,11 @@ def plan_processes(threads: int, *, batch_size: int, weights: int) -> tuple[int,
     Args:
         threads: of the run.
         batch_size: rows of a step, which the processes share.
-        weights: parameters of the model; each process has gradients for all of them.
+        weights: parameters that are trained; each process has gradients for all of them.
+        min_rows_per_process: of a step.
     """
     if not can_fork():
         return 1, threads
     fitting = _MAX_GRADIENT_BYTES // max(1, 4 * weights)
-    processes = max(1, min(threads, batch_size // _MIN_ROWS_PER_PROCESS, fitting))
+    processes = max(1, min(threads, batch_size // min_rows_per_process, fitting))
     return processes, threads // processes if weights >= _LARGE_MODEL else 1

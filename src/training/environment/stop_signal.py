@@ -20,7 +20,7 @@ class StopSignal:
 
     def __init__(self, *, deadline_seconds: float | None) -> None:
         self._deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
-        self._signal: str | None = None
+        self._reason: str | None = None
         self._deferred = False
 
     def install(self) -> None:
@@ -28,10 +28,18 @@ class StopSignal:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._signal = signal.Signals(number).name
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.request("interrupted")
+
+    def request(self, reason: str) -> None:
+        """Ends the run as a signal does.
+
+        Args:
+            reason: for the message to the user.
+        """
+        self._reason = reason
         if not self._deferred:
-            raise StopRequested(self.status)
+            raise StopRequested(reason)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -45,12 +53,12 @@ class StopSignal:
     def check(self) -> None:
         """Raises StopRequested when the run has to end."""
         if (status := self.status) is not None:
-            raise StopRequested(status)
+            raise StopRequested(self._reason or status)
 
     @property
     def status(self) -> str | None:
         """`interrupted`, `stopped_at_deadline`, or None while the run may continue."""
-        if self._signal is not None:
+        if self._reason is not None:
             return "interrupted"
         if self._deadline is not None and time.monotonic() > self._deadline:
             return "stopped_at_deadline"

@@ -62,18 +62,35 @@ class Metrics(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a language model says to an example.
+
+    Attributes:
+        row: number of the example in its split, from 0.
+        cut: whether it is cut off by a maximum length.
+    """
+
+    row: int
+    text: str
+    cut: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """A model's predictions for examples, and how good they are.
 
     Attributes:
         metrics: the scores.
-        predicted: [examples]; class indices, int64, or the values of a regression, float32.
+        predicted: [examples]; class indices, int64, or the values of a regression, float32, or a language model's mean
+            loss over the learnt tokens of each, float64.
         confidence: probability of each prediction, float32 [examples]; 1 where the kind of problem has none.
+        answers: of a language model, to some of the examples.
     """
 
     metrics: Metrics
     predicted: np.ndarray
     confidence: np.ndarray
+    answers: tuple[Answer, ...] = ()
 
 
 class Problem(Protocol):
@@ -82,6 +99,10 @@ class Problem(Protocol):
     @property
     def config_problem_type(self) -> str:
         """As `problem_type` of a transformers config names it."""
+
+    @property
+    def pipeline_tag(self) -> str:
+        """The task of a transformers pipeline that asks such a model, which is the hub's name for it."""
 
     @property
     def page_template(self) -> Path:
@@ -135,5 +156,15 @@ class Problem(Protocol):
     def describe_model(self, *, pairs: bool) -> str:
         """Returns what kind of model it is, as a sentence of the model card begins."""
 
+    def example(self, *, pairs: bool) -> str:
+        """Returns what a pipeline may be asked, in Python, for the model card."""
+
     def page_view(self, run: FinishedRun) -> dict[str, Any]:
         """Returns what `page_template` is filled with, beside what every page has."""
+
+
+def classifier_example(*, pairs: bool) -> str:
+    """Returns what a text-classification pipeline may be asked; see `Problem.example`."""
+    if pairs:
+        return '{"text": "This movie was really good!", "text_pair": "I liked the film."}'
+    return '"This movie was really good!"'

@@ -8,26 +8,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.training.data.batches import Batch, EncodedExamples, scoring_batches
+from src.training.data.batches import Batch, EncodedExamples, EncodedRows, scoring_batches
 from src.training.evaluation.problem import Problem, Scored
 
 
 def score_batches(
-    forward: Callable[[Batch], torch.Tensor], examples: EncodedExamples, batches: Iterable[np.ndarray]
+    forward: Callable[[Batch], torch.Tensor], examples: EncodedRows, batches: Iterable[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """Yields the example numbers of each batch and their logits, float32 [examples, outputs] on the CPU.
+    """Yields the example numbers of each batch and what the forward pass returns for them, on the CPU.
 
     Args:
-        forward: takes a batch without labels; returns logits.
+        forward: takes a batch; returns float32 [examples, outputs].
         examples: all of them.
         batches: example numbers, batch by batch.
     """
     for chosen in batches:
         batch = examples.batch(chosen)
-        del batch["labels"]
         with torch.inference_mode():
-            logits = forward(batch).float().cpu()
-        yield chosen, logits
+            outputs = forward(batch).float().cpu()
+        yield chosen, outputs
 
 
 def evaluate(model: Any, examples: EncodedExamples, *, split: str, problem: Problem, batch_size: int) -> Scored:
@@ -44,7 +43,9 @@ def evaluate(model: Any, examples: EncodedExamples, *, split: str, problem: Prob
     device = next(model.parameters()).device
 
     def forward(batch: Batch) -> torch.Tensor:
-        logits: torch.Tensor = model(**{name: values.to(device) for name, values in batch.items()}).logits
+        logits: torch.Tensor = model(
+            **{name: values.to(device) for name, values in batch.items() if name != "labels"}
+        ).logits
         return logits
 
     logits = np.empty((len(examples), model.config.num_labels), np.float32)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.disk.json_files import read_json
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import refuse_custom_code
 
@@ -99,7 +99,7 @@ def _check_folder(folder: Path) -> None:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read ({error}): the model is damaged, train it again") from error
     if not isinstance(content, dict):

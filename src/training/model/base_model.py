@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +14,22 @@ from src.cli.errors import RequestError
 from src.disk.durable import file_sha256
 from src.training.embedded import locate
 from src.training.environment.hub import go_offline_unless_reachable
+from src.training.model.gguf_model import SUFFIX, gguf_model_folder
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import load_model, load_tokenizer, refuse_custom_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_CONFIG_FILES = ("*.json", "*.txt", "*.model")
+_CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
 # Files that make up a model, in the folder itself.
-_HASHED = (".safetensors", ".bin", ".json", ".txt", ".model")
+_HASHED = (
+    *(".safetensors", ".bin", ".json", ".txt", ".model"),
+    # Further files of tokenizers, and the chat template.
+    *(".jinja", ".codes", ".tiktoken", ".bpe", ".spm", ".vocab"),
+)
 # Records of the run that made it: they hold times, and do not affect the model.
 _RECORDS = ("metrics.json", "recipe.json")
 
@@ -49,7 +55,7 @@ def find_base_model(
     """Finds the files of a base model, on the hub, in a folder, or among the packages.
 
     Args:
-        name: a hub name, a folder, or embedded:NAME.
+        name: a hub name, a folder, a GGUF file, or embedded:NAME.
         folder: what a relative path is relative to.
         revision: commit of a hub model.
         weights_sha256: of the weight file; needed for a pickle.
@@ -62,6 +68,9 @@ def find_base_model(
         origin: dict[str, str] = {}
     elif (local := folder / Path(name).expanduser()).is_dir():
         path, origin = local, {}
+    elif local.suffix == SUFFIX:
+        path, file_hash = gguf_model_folder(local, name=name, weights_sha256=weights_sha256)
+        origin, weights_sha256 = {"file_sha256": file_hash}, None
     elif name.startswith((".", "/", "~")):
         raise RequestError(f"the base model {name} is not a folder: check the path")
     else:
@@ -103,7 +112,9 @@ def _from_hub(name: str, *, revision: str | None, weights_sha256: str | None) ->
 def _check_weights(path: Path, *, name: str, expected: str | None) -> None:
     """Refuses weights with another hash than the expected one, and pickles without one."""
     if not (path / "config.json").is_file():
-        raise RequestError(f"{name} has no config.json: it is not a transformers model")
+        files = sorted(file.name for file in path.glob(f"*{SUFFIX}"))
+        hint = f"; its {files[0]} is a base model: name the file" if files else ""
+        raise RequestError(f"{name} has no config.json: it is not a transformers model{hint}")
     safetensors = sorted(path.glob("*.safetensors"))
     if not safetensors and not (path / _PICKLE).is_file():
         raise RequestError(f"{name} has no {_SAFETENSORS}: there are no weights to start from")
@@ -128,6 +139,18 @@ def _content_sha256(path: Path) -> str:
         if file.suffix in _HASHED and file.name not in _RECORDS and file.is_file():
             digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether a model has a chat template, by its files alone."""
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Loading the tokenizer gives the error.
+        return False
+    return bool(config.get("chat_template"))
 
 
 def build_model(

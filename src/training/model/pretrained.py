@@ -93,6 +93,37 @@ def load_model(
     return _from_pretrained(model_class, folder, name=name, use_safetensors=use_safetensors, **options)
 
 
+def load_adapter(model: Any, folder: Path) -> Any:
+    """Puts an adapter that peft saved on a model.
+
+    Args:
+        model: the base.
+        folder: with adapter_config.json and adapter_model.safetensors.
+
+    Raises:
+        RequestError: it is not such an adapter, or not one of this model.
+    """
+    from peft import PeftModel
+    from safetensors import SafetensorError, safe_open
+
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file() or not (folder / "adapter_config.json").is_file():
+        raise RequestError(f"{folder} is not an adapter: it lacks adapter_config.json or {weights.name}")
+    try:
+        adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
+        with safe_open(weights, framework="numpy") as opened:
+            wanted = set(opened.keys())
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RequestError(f"the adapter in {folder} cannot be put on its base model: {reason}") from error
+    from peft import get_peft_model_state_dict
+
+    # peft drops what does not fit in silence.
+    if lost := sorted(wanted - get_peft_model_state_dict(adapted).keys()):
+        raise RequestError(f"the adapter in {folder} is of another base model: nothing takes its {lost[0]}")
+    return adapted
+
+
 def _from_pretrained(class_name: str, folder: Path, *, name: str | None = None, **options: Any) -> Any:
     refuse_custom_code(folder, name=name)
     import transformers

@@ -47,7 +47,11 @@ class Optimizer:
         self._weight_decay, self._max_grad_norm = weight_decay, max_grad_norm
         embedding: torch.nn.Embedding = model.get_input_embeddings()
         on_cpu = embedding.weight.device.type == "cpu"
-        self.embedding = self._defer(embedding) if on_cpu and embedding.weight.requires_grad else None
+        # A head that is tied to the embedding has a gradient for every row.
+        head = model.get_output_embeddings()
+        is_tied = head is not None and head.weight is embedding.weight
+        is_deferred = on_cpu and embedding.weight.requires_grad and not is_tied
+        self.embedding = self._defer(embedding) if is_deferred else None
         deferred = None if self.embedding is None else self.embedding.weight
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         self.flat = FlatWeights([pair for pair in named if pair[1] is not deferred], processes=processes)

@@ -29,6 +29,9 @@ class Classifier(torch.nn.Module):
     def get_input_embeddings(self) -> torch.nn.Embedding:
         return self.embedding
 
+    def get_output_embeddings(self) -> None:
+        return None
+
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return self.after_embedding(self.embedding(ids))
 

@@ -6,7 +6,7 @@ Field names are those of transformers' run_classification.py where it has one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from src.cli.parser import did_you_mean
@@ -14,6 +14,7 @@ from src.training.recipes.class_weights import parse_class_weights
 from src.training.recipes.settings import (
     fraction,
     not_negative,
+    parse_names,
     parse_settings,
     positive_integer,
     setting,
@@ -21,6 +22,7 @@ from src.training.recipes.settings import (
 )
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
+TEXT_CLASSIFICATION, TEXT_GENERATION = "text-classification", "text-generation"
 
 # Fields that say which rows are trained on. They are replaced together: the columns, fraction and
 # revision of one dataset mean nothing for another.
@@ -30,6 +32,7 @@ DATA_FIELDS = (
     *("train_file", "validation_file", "test_file"),
     *("text_column_name", "text_pair_column_name", "label_column_name", "problem_type", "class_weights"),
     *("train_fraction", "validation_fraction", "split_unit"),
+    *("completion_only_loss", "assistant_only_loss", "system_prompt"),
 )
 MODEL_FIELDS = ("model_name_or_path", "model_revision", "model_weights_sha256")
 # The first field of each part of a recipe, and what --help calls that part.
@@ -38,6 +41,8 @@ GROUPS = {
     "model_name_or_path": "base model",
     "dataset_name": "data",
     "max_seq_length": "training",
+    "use_peft": "LoRA",
+    "max_length": "language models",
     "seed": "reproducibility",
 }
 
@@ -47,8 +52,13 @@ class Recipe:
     """One run. Two equal recipes over equal inputs give equal weights, unless `reproducible` is off."""
 
     description: str | None = setting(None, "what the recipe is for")
+    task: str | None = setting(
+        None,
+        "what is trained (default: as the columns of the rows tell)",
+        choices=(TEXT_CLASSIFICATION, TEXT_GENERATION),
+    )
 
-    model_name_or_path: str = setting("", "base model: a hub name, a folder, or embedded:NAME")
+    model_name_or_path: str = setting("", "base model: a hub name, a folder, a .gguf file, or embedded:NAME")
     model_revision: str | None = setting(None, "commit of the hub model")
     model_weights_sha256: str | None = setting(
         None, "sha256 of the weight file; required for a model without safetensors"
@@ -91,8 +101,14 @@ class Recipe:
     max_seq_length: int = positive_integer(128, "maximum tokens of a text; longer ones are truncated")
     per_device_train_batch_size: int = positive_integer(16, "rows per training step")
     per_device_eval_batch_size: int = positive_integer(64, "rows per batch when scoring")
-    learning_rate: float = setting(
-        5e-5, "peak learning rate of AdamW", check=lambda value: 0 < value < 1, must="must lie between 0 and 1"
+    gradient_accumulation_steps: int = positive_integer(
+        1, "batches per training step: as many rows a step as one batch of them all, in the memory of one"
+    )
+    learning_rate: float | None = setting(
+        None,
+        "peak learning rate of AdamW (default: 5e-5; of a language model 5e-4 with LoRA, 2e-5 without)",
+        check=lambda value: 0 < value < 1,
+        must="must lie between 0 and 1",
     )
     weight_decay: float = not_negative(0.01, "weight decay of AdamW")
     max_grad_norm: float = not_negative(1.0, "maximum gradient norm; 0 disables clipping")
@@ -105,9 +121,13 @@ class Recipe:
         check=lambda value: 0 <= value < 1,
         must="must be 0 or more, below 1",
     )
-    num_train_epochs: float = setting(
-        2.0, "passes over the train rows", check=lambda value: 0 < value <= 10_000, must="must be above 0"
+    num_train_epochs: float | None = setting(
+        None,
+        "passes over the train rows (default: 2; of a language model 1)",
+        check=lambda value: 0 < value <= 10_000,
+        must="must be above 0",
     )
+    max_steps: int | None = positive_integer(None, "training steps, in place of num_train_epochs")
     load_best_model_at_end: bool = setting(
         True, "keep the epoch with the best validation score, if there are test rows for the final scores"
     )
@@ -116,6 +136,34 @@ class Recipe:
     )
     early_stopping_threshold: float = not_negative(
         0.0, "gain in the validation score that an epoch must exceed to count as better"
+    )
+
+    use_peft: bool | None = setting(
+        None, "train low-rank adapters (LoRA) in place of all weights (default: true for a language model)"
+    )
+    lora_r: int = positive_integer(8, "rank of the adapters")
+    lora_alpha: int = positive_integer(16, "the adapters' product is scaled by lora_alpha / lora_r")
+    lora_dropout: float = setting(
+        0.0, "dropout of the adapters' input", check=lambda value: 0 <= value < 1, must="must be 0 or more, below 1"
+    )
+    lora_target_modules: tuple[str, ...] = setting(
+        ("all-linear",), "modules that get an adapter: names such as q_proj v_proj, or all-linear", convert=parse_names
+    )
+    save_merged: bool = setting(True, "save the weights with the adapter merged into them, beside the adapter")
+
+    max_length: int = positive_integer(1024, "maximum tokens of a row; longer ones are truncated")
+    completion_only_loss: bool | None = setting(
+        None, "learn completions alone, not prompts (default: true where rows have both)"
+    )
+    assistant_only_loss: bool | None = setting(
+        None, "learn the assistant's turns alone (default: true where rows are messages)"
+    )
+    system_prompt: str | None = setting(None, "system turn for rows of messages that have none")
+    max_generate_samples: int = positive_integer(
+        100, "maximum number of test rows that the model answers for the scores"
+    )
+    max_new_tokens: int | None = positive_integer(
+        None, "maximum tokens of such an answer (default: those of the longest reference, at most 256)"
     )
 
     seed: int = setting(
@@ -135,6 +183,21 @@ class Recipe:
 
 
 FIELDS = settings_of(Recipe)
+
+
+def with_task_defaults(recipe: Recipe, *, task: str) -> Recipe:
+    """Returns a recipe whose task is known, with the defaults that depend on it filled in."""
+    generates = task == TEXT_GENERATION
+    use_peft = generates if recipe.use_peft is None else recipe.use_peft
+    rates = {(False, False): 5e-5, (False, True): 5e-4, (True, True): 5e-4, (True, False): 2e-5}
+    rate, epochs = recipe.learning_rate, recipe.num_train_epochs
+    return replace(
+        recipe,
+        task=task,
+        use_peft=use_peft,
+        learning_rate=rates[generates, use_peft] if rate is None else rate,
+        num_train_epochs=(1.0 if generates else 2.0) if epochs is None else epochs,
+    )
 
 
 def merge(recipe: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

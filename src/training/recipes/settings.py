@@ -49,6 +49,18 @@ def not_negative(default: float, doc: str) -> Any:
     return setting(default, doc, check=lambda value: value >= 0, must="must be 0 or more")
 
 
+def parse_names(value: Any) -> tuple[str, ...]:
+    """Converts a recipe's list of names, or on a command line words apart by commas or blanks.
+
+    Raises:
+        ValueError: with what the value must be.
+    """
+    words = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(words, list | tuple) or not words or not all(isinstance(word, str) and word for word in words):
+        raise ValueError("must be one or more names")
+    return tuple(name for word in words for name in word.replace(",", " ").split())
+
+
 def settings_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
     """Returns the settings of a dataclass by name."""
     return {field.name: field for field in dataclasses.fields(cls)}

@@ -11,7 +11,6 @@ from huggingface_hub import EvalResult, ModelCardData
 from src.training.engine.early_stopping import find_early_stop
 from src.training.evaluation.result import FinishedRun
 
-_TASK = "text-classification"
 _CARD = """\
 ---
 {{ header }}
@@ -24,7 +23,7 @@ _CARD = """\
 ```python
 from transformers import pipeline
 
-print(pipeline("text-classification", model="PATH OF THIS FOLDER")({{ example }}))
+print(pipeline("{{ task }}", model="PATH OF THIS FOLDER")({{ example }}))
 ```
 
 | {{ after.split }}: {{ "{:,}".format(after.examples) }} rows | before | after |
@@ -40,8 +39,6 @@ Trained on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} epochs in batch
 seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}.
 `report.html` shows the run, `recipe.json` describes it completely, `metrics.json` has all numbers.
 """
-_EXAMPLE = '"This movie was really good!"'
-_EXAMPLE_PAIR = '{"text": "This movie was really good!", "text_pair": "I liked the film."}'
 # What would begin markup or HTML in a name that comes from the data.
 _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*[]<>|&"})
 
@@ -65,7 +62,8 @@ def model_card(run: FinishedRun) -> str:
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
             epochs=_epochs(run),
             what=_plain(run.problem.describe_model(pairs=run.test.text_pairs is not None)),
-            example=_EXAMPLE if run.test.text_pairs is None else _EXAMPLE_PAIR,
+            task=run.problem.pipeline_tag,
+            example=run.problem.example(pairs=run.test.text_pairs is not None),
         )
     )
 
@@ -85,7 +83,7 @@ def _header(run: FinishedRun) -> ModelCardData:
     recipe = run.resolved["recipe"]
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag=_TASK,
+        pipeline_tag=run.problem.pipeline_tag,
         tags=["cpu"],
         base_model=recipe["model_name_or_path"] if recipe["model_revision"] else None,
         datasets=[recipe["dataset_name"]] if recipe["dataset_revision"] else None,
@@ -113,7 +111,7 @@ def _results(run: FinishedRun) -> list[EvalResult]:
     dataset_name = hub_name or PurePath(recipe["dataset_name"] or recipe["train_file"]).name
     return [
         EvalResult(
-            task_type=_TASK,
+            task_type=run.problem.pipeline_tag,
             # No repository's name has a colon: a local file is not taken for a dataset of the hub.
             dataset_type=hub_name or f"file:{dataset_name}",
             dataset_name=dataset_name,

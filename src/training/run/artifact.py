@@ -1,22 +1,25 @@
-"""The folder a run leaves behind: assembled out of sight, and under its final name only when whole."""
+"""The folder a run leaves behind: what it is known by, and whether it may be written to."""
 
 from __future__ import annotations
 
-import glob
-import json
-import os
-import re
-import shutil
+import contextlib
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 from src.cli.errors import RequestError
-from src.disk.durable import flush, flush_folder
-from src.disk.owner import is_running
+from src.disk.json_files import read_json
 
 RECIPE_FILE = "recipe.json"
 METRICS_FILE = "metrics.json"
 EVENTS_FILE = "events.jsonl"
+# In an output folder that cannot be renamed: the run's lock, checkpoints and staged files.
+WORK_FOLDER = ".training"
+# In it, only while a commit goes on: the staged files before and after the older model is gone.
+IN_COMMIT = ("committed", "moving")
 _WEIGHTS = "*.safetensors"
+# In the root of a new ext4 file system.
+_NOBODYS = "lost+found"
 
 
 def is_artifact(folder: Path) -> bool:
@@ -35,61 +38,50 @@ def check_output_folder(folder: Path, *, overwrite: bool, fingerprint: str | Non
     Raises:
         RequestError: the folder is not free.
     """
-    if folder.is_file():
-        raise RequestError(f"--output_dir {folder} is a file: name a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
+    with refusals_of_the_system(folder):
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise RequestError(f"--output_dir {folder} is not a folder: name a new or empty folder")
+        if not content_of(folder) or any((folder / WORK_FOLDER / name).exists() for name in IN_COMMIT):
+            return
     if not is_artifact(folder):
         raise RequestError(f"--output_dir {folder} already holds something else: name a new or empty folder")
     if overwrite or fingerprint is None:
         return
-    if json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8")).get("fingerprint") != fingerprint:
+    if _fingerprint(folder) != fingerprint:
         raise RequestError(
             f"--output_dir {folder} already holds a model of another recipe: name another folder, "
             "or replace it with --overwrite_output_dir"
         )
 
 
-def staging_folder(final: Path) -> Path:
-    """Makes an empty folder beside the final one, on the same file system, so that a rename is enough.
-
-    What a killed run left there is removed, or put back if it was on its way out.
-    """
-    ours = re.compile(rf"\.{re.escape(final.name)}\.(partial|retired)-(\d+)")
-    for old in final.parent.glob(f".{glob.escape(final.name)}.*"):
-        name = ours.fullmatch(old.name)
-        if name is None or is_running(int(name[2])):
-            continue
-        if name[1] == "retired" and not final.exists():
-            old.rename(final)
-        else:
-            shutil.rmtree(old, ignore_errors=True)
-    staging = final.parent / f".{final.name}.partial-{os.getpid()}"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    return staging
+def content_of(folder: Path) -> list[Path]:
+    """Returns what is in an output folder, but for what is not an artifact's."""
+    return [path for path in folder.iterdir() if path.name not in (WORK_FOLDER, _NOBODYS)]
 
 
-def commit(staging: Path, final: Path) -> None:
-    """Puts the staged folder under its final name; an older model there is replaced."""
-    _let_umask_decide(staging)
-    flush_folder(staging)
-    retired = final.parent / f".{final.name}.retired-{os.getpid()}"
-    if final.exists() and any(final.iterdir()):
-        final.rename(retired)
-    staging.rename(final)
-    flush(final.parent)
-    shutil.rmtree(retired, ignore_errors=True)
+def _fingerprint(folder: Path) -> str | None:
+    try:
+        recipe = read_json(folder / RECIPE_FILE)
+    except ValueError:
+        return None
+    return recipe.get("fingerprint") if isinstance(recipe, dict) else None
 
 
-def _let_umask_decide(folder: Path) -> None:
-    """Gives files the modes of any new file: safetensors makes its own readable by the owner alone."""
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~umask)
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def remove_staging(final: Path) -> None:
-    """Removes what this process staged for a folder."""
-    shutil.rmtree(final.parent / f".{final.name}.partial-{os.getpid()}", ignore_errors=True)
+@contextlib.contextmanager
+def refusals_of_the_system(folder: Path) -> Iterator[None]:
+    """Raises RequestError where an output folder cannot be written to, for another reason than a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise RequestError(
+            f"--output_dir {folder} cannot be written to ({error.strerror or error}): name another folder"
+        ) from error

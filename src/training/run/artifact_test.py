@@ -14,7 +14,8 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.disk.durable import canonical_json
-from src.training.run.artifact import check_output_folder, commit, remove_staging, staging_folder
+from src.training.run.artifact import check_output_folder
+from src.training.run.output_place import Beside
 
 
 def model(folder: Path, fingerprint: str = "a") -> Path:
@@ -49,7 +50,7 @@ def test_a_new_and_an_empty_folder_are_free(tmp_path: Path) -> None:
 
 def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(RequestError, match="is a file: name a folder"):
+    with pytest.raises(RequestError, match="is not a folder"):
         check_output_folder(tmp_path / "out", overwrite=True)
 
 
@@ -75,9 +76,9 @@ def test_a_model_of_another_recipe_is_refused_unless_overwrite_is_asked_for(tmp_
 
 def test_nothing_stands_under_the_final_name_before_the_commit(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "out"
-    staging = model(staging_folder(final))
+    staging = model(Beside(final).stage())
     assert (final.exists(), staging.parent) == (False, final.parent)
-    commit(staging, final)
+    Beside(final).commit()
     assert (final / "model.safetensors").read_text() == "a"
     assert [path.name for path in final.parent.iterdir()] == ["out"]
 
@@ -85,9 +86,9 @@ def test_nothing_stands_under_the_final_name_before_the_commit(tmp_path: Path) -
 def test_a_commit_replaces_an_older_model_whole(tmp_path: Path) -> None:
     final = model(tmp_path / "out", "old")
     (final / "left.over").write_text("")
-    staging = model(staging_folder(final), "new")
+    model(Beside(final).stage(), "new")
     assert (final / "model.safetensors").read_text() == "old"
-    commit(staging, final)
+    Beside(final).commit()
     assert (final / "model.safetensors").read_text() == "new"
     assert not (final / "left.over").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -95,15 +96,16 @@ def test_a_commit_replaces_an_older_model_whole(tmp_path: Path) -> None:
 
 def test_a_commit_into_an_empty_folder_works(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    commit(model(staging_folder(tmp_path / "out")), tmp_path / "out")
+    model(Beside(tmp_path / "out").stage())
+    Beside(tmp_path / "out").commit()
     assert (tmp_path / "out" / "recipe.json").is_file()
 
 
 def test_files_and_folder_have_the_modes_that_the_umask_gives(tmp_path: Path, umask: int) -> None:
-    staging = model(staging_folder(tmp_path / "out"))
+    staging = model(Beside(tmp_path / "out").stage())
     # As safetensors leaves it.
     (staging / "model.safetensors").chmod(0o600)
-    commit(staging, tmp_path / "out")
+    Beside(tmp_path / "out").commit()
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
     assert set(modes.values()) == {0o666 & ~umask}
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~umask
@@ -113,40 +115,40 @@ def test_files_and_folder_have_the_modes_that_the_umask_gives(tmp_path: Path, um
 def test_what_a_dead_process_staged_is_removed_and_that_of_a_living_one_stays(tmp_path: Path, dead: int) -> None:
     for process in (dead, os.getppid()):
         model(tmp_path / f".out.partial-{process}")
-    staging = staging_folder(tmp_path / "out")
+    staging = Beside(tmp_path / "out").stage()
     assert {path.name for path in tmp_path.iterdir()} == {f".out.partial-{os.getppid()}", staging.name}
 
 
 def test_what_this_process_staged_before_is_gone(tmp_path: Path) -> None:
-    model(staging_folder(tmp_path / "out"))
-    assert list(staging_folder(tmp_path / "out").iterdir()) == []
-    remove_staging(tmp_path / "out")
+    model(Beside(tmp_path / "out").stage())
+    assert list(Beside(tmp_path / "out").stage().iterdir()) == []
+    Beside(tmp_path / "out").clear()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_a_dead_process_had_retired_is_put_back(tmp_path: Path, dead: int) -> None:
     model(tmp_path / f".out.retired-{dead}", "old")
-    staging_folder(tmp_path / "out")
+    Beside(tmp_path / "out").stage()
     assert (tmp_path / "out" / "model.safetensors").read_text() == "old"
 
 
 def test_a_retired_model_whose_successor_is_there_is_removed(tmp_path: Path, dead: int) -> None:
     model(tmp_path / f".out.retired-{dead}", "old")
     model(tmp_path / "out", "new")
-    staging_folder(tmp_path / "out")
+    Beside(tmp_path / "out").stage()
     assert (tmp_path / "out" / "model.safetensors").read_text() == "new"
     assert not (tmp_path / f".out.retired-{dead}").exists()
 
 
 def test_leftovers_of_a_folder_with_brackets_in_its_name_are_removed(tmp_path: Path, dead: int) -> None:
     model(tmp_path / f".out[1].partial-{dead}")
-    staging_folder(tmp_path / "out[1]")
+    Beside(tmp_path / "out[1]").stage()
     assert not (tmp_path / f".out[1].partial-{dead}").exists()
 
 
 def test_a_users_own_hidden_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".out.notes-old").write_text("dear to me")
-    staging_folder(tmp_path / "out")
+    Beside(tmp_path / "out").stage()
     assert (tmp_path / ".out.notes-old").read_text() == "dear to me"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from src.cli.standard_output import OutputHandler
+from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.comparison import Comparison
 from src.training.evaluation.problem import Metrics
 
@@ -16,10 +17,13 @@ _LOGGERS = ("finetune", "src")
 log = logging.getLogger("finetune")
 
 
-def configure_logging() -> None:
-    """Sends the run's lines to standard output as they are. Standard error is for errors."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+def configure_logging(*, stop: StopSignal | None = None) -> None:
+    """Sends the run's lines to standard output as they are. Standard error is for errors.
+
+    Args:
+        stop: ends the run, with a checkpoint, when its lines cannot be written any more.
+    """
+    handler = OutputHandler() if stop is None else OutputHandler(stop.request)
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]

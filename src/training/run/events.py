@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from src.cli.errors import RequestError
 
 
 class EventLog:
     """Appends events to a file."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file; what it holds stays."""
+        """Opens the file; what it holds stays.
+
+        Raises:
+            RequestError: something else than a file has its name: a FIFO would block for ever.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise RequestError(f"{path} is not a file: remove it")
         self.path = path
         self._file = path.open("a", encoding="utf-8")
 
@@ -28,7 +37,7 @@ class EventLog:
             step: the last one done.
             epoch: the last one scored. A checkpoint may stand between an epoch's last step and its scores.
         """
-        kept = [line for line in _whole_lines(self.path) if _is_done(json.loads(line), step=step, epoch=epoch)]
+        kept = [line for line, event in _events(self.path) if _is_done(event, step=step, epoch=epoch)]
         self._file.close()
         # Not in place: a kill or a full disk in the middle would take the history along.
         partial = self.path.with_name(f"{self.path.name}.partial")
@@ -43,7 +52,7 @@ class EventLog:
 
 def read_events(path: Path) -> tuple[dict[str, Any], ...]:
     """Returns what an event log holds."""
-    return tuple(json.loads(line) for line in _whole_lines(path))
+    return tuple(event for _, event in _events(path))
 
 
 def _is_done(event: dict[str, Any], *, step: int, epoch: int) -> bool:
@@ -52,7 +61,15 @@ def _is_done(event: dict[str, Any], *, step: int, epoch: int) -> bool:
     return bool(event["epoch"] <= epoch)
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Returns the lines but for a last one that a kill cut short."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("\n")]
+def _events(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields lines and what they hold, but for damaged ones, such as a last one that a kill cut short.
+
+    They are a run's history, which no training should fail for.
+    """
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if line.endswith("\n") and isinstance(event, dict):
+            yield line, event

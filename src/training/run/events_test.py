@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from src.cli.errors import RequestError
 from src.training.run.events import EventLog, read_events
 
 
@@ -83,3 +85,21 @@ def test_events_are_read_back_as_they_were_told(tmp_path: Path) -> None:
     log.record({"event": "step", "loss": 0.5})
     log.close()
     assert read_events(log.path) == ({"event": "step", "loss": 0.5},)
+
+
+@pytest.mark.parametrize("damage", [b"{\xff}\n", b"[]\n", b"[" * 100_000 + b"\n", b'{"event": "step", "st'])
+def test_a_damaged_line_costs_the_history_that_line(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"event": "step", "step": 1}\n' + damage)
+    log = EventLog(path)
+    log.drop_after(3, epoch=0)
+    log.record({"event": "step", "step": 4})
+    log.close()
+    assert steps(path) == [1, 4] == [event["step"] for event in read_events(path)]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "events.jsonl")
+    with pytest.raises(RequestError, match="is not a file: remove it"):
+        EventLog(tmp_path / "events.jsonl")

@@ -1,4 +1,4 @@
-"""Where a run writes: its output folder, the checkpoints beside it, and the lock on both."""
+"""Where a run writes: its output folder, its checkpoints, and the lock on both."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from filelock import FileLock, Timeout
 from src.cli.errors import RequestError
 from src.cli.working_folder import working_folder
 from src.training.engine.checkpoints import Checkpoints
-from src.training.run.artifact import check_output_folder
+from src.training.run.artifact import check_output_folder, is_full, refusals_of_the_system
 from src.training.run.options import RunOptions
+from src.training.run.output_place import Beside, InPlace, OutputPlace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +22,12 @@ class RunFolders:
 
     Attributes:
         output: where the artifact goes.
+        place: how it gets there.
         resume_from: the checkpoint to resume from.
     """
 
     output: Path
+    place: OutputPlace
     checkpoints: Checkpoints
     resume_from: Path | None
     lock: RunLock
@@ -42,17 +45,48 @@ def open_run_folders(options: RunOptions, *, recipe_name: str, fingerprint: str)
         RequestError: the output folder is not free, or its checkpoints do not fit.
     """
     output = options.output_dir or _default_output(f"{recipe_name}-{fingerprint[:8]}")
-    lock = RunLock(output)
+    with refusals_of_the_system(output):
+        if output.is_symlink():
+            # A folder can be renamed onto a folder, not onto a link to one.
+            output = Path(os.path.realpath(output))
+    check_output_folder(output, overwrite=options.overwrite_output_dir)
+    with refusals_of_the_system(output):
+        place, lock = _take_place(output)
     try:
+        with refusals_of_the_system(output):
+            place.recover()
         check_output_folder(output, overwrite=options.overwrite_output_dir, fingerprint=fingerprint)
-        checkpoints = Checkpoints(
-            output.parent / f"{output.name}.checkpoint", fingerprint=fingerprint, keep=options.save_total_limit
-        )
+        checkpoints = Checkpoints(place.checkpoints, fingerprint=fingerprint, keep=options.save_total_limit)
         resume_from = _checkpoint_to_resume(checkpoints, wanted=options.resume_from_checkpoint)
     except BaseException:
         lock.release()
         raise
-    return RunFolders(output=output, checkpoints=checkpoints, resume_from=resume_from, lock=lock)
+    return RunFolders(output=output, place=place, checkpoints=checkpoints, resume_from=resume_from, lock=lock)
+
+
+def _take_place(output: Path) -> tuple[OutputPlace, RunLock]:
+    """Locks an output folder; returns how artifacts get there.
+
+    Raises:
+        RequestError: another run has it.
+        OSError: it cannot be written to.
+    """
+    beside = Beside(output)
+    try:
+        lock, is_possible = RunLock(beside, output=output), False
+        try:
+            is_possible = beside.is_possible()
+        finally:
+            if not is_possible:
+                lock.release()
+        if is_possible:
+            return beside, lock
+    except OSError as error:
+        # A folder that is one's own may stand in one that is not.
+        if is_full(error):
+            raise
+    inside = InPlace(output)
+    return inside, RunLock(inside, output=output)
 
 
 def _default_output(name: str) -> Path:
@@ -74,14 +108,14 @@ def _checkpoint_to_resume(checkpoints: Checkpoints, *, wanted: str) -> Path | No
 class RunLock:
     """A lock on an output folder. The system lets go of it however the process ends."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, place: OutputPlace, *, output: Path) -> None:
         """Takes the lock.
 
         Raises:
             RequestError: another run has it.
         """
-        output.parent.mkdir(parents=True, exist_ok=True)
-        self._path = output.parent / f".{output.name}.lock"
+        self._place, self._path = place, place.lock
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._path)
         try:
             self._lock.acquire(blocking=False)
@@ -95,3 +129,4 @@ class RunLock:
         # While it is held: whoever opened this file before finds, once it is theirs, that it has no name any more.
         self._path.unlink(missing_ok=True)
         self._lock.release()
+        self._place.leave()

@@ -21,15 +21,19 @@ from src.training.embedded import locate
 from src.training.recipes import recipe as recipes
 from src.training.recipes.files import read_recipe, shipped_recipes
 from src.training.recipes.recipe import FIELDS, Recipe
-from src.training.recipes.settings import setting
+from src.training.recipes.settings import parse_names, setting
 from src.training.run.options import OPTIONS, RunOptions, parse_options
 
+_LANGUAGE_MODEL = "embedded_llm"
+# What a language model has no use for.
+_CLASSIFIER_FIELDS = ("max_seq_length", "text_pair_column_name", "problem_type", "class_weights")
 _DATA_FILES = ("train_file", "validation_file", "test_file")
 
 _DESCRIPTION = """\
-Fine-tunes a text classifier on CPUs.
+Fine-tunes a text classifier or a language model on CPUs.
 
-  --recipe embedded                                a run that needs no network
+  --recipe embedded                                a classifier, with no network
+  --recipe embedded_llm                            a language model, with no network
   --train_file my.csv --validation_file dev.csv    rows of your own
   --model_name_or_path embedded:minilm-l6          another base model
 
@@ -76,14 +80,15 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def _add_flag(group: argparse._ArgumentGroup, name: str, field: dataclasses.Field[Any]) -> None:
-    choices, is_switch = field.metadata["choices"], field.type == "bool"
-    kinds = {"int": "N", "float": "X", "bool": "true|false"}
-    metavar = kinds.get(str(field.type).removesuffix(" | None"), name.rpartition("_")[2].upper())
-    default = "" if field.default in (None, "") else f" (default: {str(field.default).lower()})"
+    choices, kind = field.metadata["choices"], str(field.type).removesuffix(" | None")
+    is_switch, is_list = kind == "bool", field.metadata["convert"] is parse_names
+    metavar = {"int": "N", "float": "X", "bool": "true|false"}.get(kind, name.rpartition("_")[2].upper())
+    shown = " ".join(field.default) if isinstance(field.default, tuple) else str(field.default).lower()
+    default = "" if field.default in (None, "") else f" (default: {shown})"
     # Optional values: a flag without its value is reported with the other mistakes.
     group.add_argument(
         f"--{name}",
-        nargs="?",
+        nargs="*" if is_list else "?",
         const="true" if is_switch else None,
         default=argparse.SUPPRESS,
         metavar=f"{{{','.join(choices)}}}" if choices else metavar,
@@ -103,8 +108,8 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
     """
     given, unknown = argument_parser().parse_known_args(arguments)
     mistakes = [_unknown_argument(argument) for argument in _without_values(unknown)]
-    mistakes += [f"--{name} needs a value" for name, value in vars(given).items() if value is None]
-    flags = {name: value for name, value in vars(given).items() if value is not None}
+    mistakes += [f"--{name} needs a value" for name, value in vars(given).items() if value in (None, [])]
+    flags = {name: value for name, value in vars(given).items() if value not in (None, [])}
     recipe_name = flags.pop("recipe", None)
     options, option_mistakes = parse_options({name: flags.pop(name) for name in list(flags) if name in OPTIONS})
     overrides, override_mistakes = recipes.parse_fields(flags, prefix="--")
@@ -133,6 +138,8 @@ def _base_recipe(
     model, data = overrides.get("model_name_or_path"), overrides.get("dataset_name") or overrides.get("train_file")
     if model and data:
         return "custom", {}
+    if overrides.get("task") == recipes.TEXT_GENERATION:
+        return "custom" if model or data else _LANGUAGE_MODEL, read_recipe(_LANGUAGE_MODEL, folder=working_folder())
     named = model or overrides.get("dataset_name")
     if named is not None and (model or saved_dataset_folder(named, folder=working_folder()) is None):
         # What was named must be loaded. The other half goes with it: embedded with embedded, hub with hub.
@@ -154,6 +161,12 @@ def cross_field_mistakes(recipe: Recipe) -> list[str]:
     for key in _DATA_FILES[1:]:
         if getattr(recipe, key) is not None and not recipe.train_file:
             mistakes.append(f"{key} needs train_file")
+    if recipe.task == recipes.TEXT_GENERATION:
+        mistakes += [
+            f"{name} is for text-classification{', use max_length' if name == 'max_seq_length' else ''}"
+            for name in _CLASSIFIER_FIELDS
+            if getattr(recipe, name) != FIELDS[name].default
+        ]
     if recipe.early_stopping_threshold and recipe.early_stopping_patience is None:
         mistakes.append("early_stopping_threshold needs early_stopping_patience")
     return mistakes + file_mistakes(dataclasses.asdict(recipe))

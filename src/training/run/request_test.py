@@ -231,7 +231,7 @@ def test_shipped_recipes_are_whole(name: str) -> None:
 def test_help_names_every_recipe_and_shows_defaults() -> None:
     text = " ".join(argument_parser().format_help().split())
     assert all(name in text for name in shipped_recipes())
-    assert "(default: 5e-05)" in text
+    assert "(default: 0.01)" in text
     assert "85 % of the time limit" in text
 
 

@@ -8,31 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from src.cli.errors import StopRequested
-from src.training.data.batches import encode
-from src.training.data.rows import Examples
-from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
-from src.training.engine.memory_check import check_model_fits, check_training_fits
+from src.training.engine.data_parallel import DataParallel
+from src.training.engine.memory_check import check_model_fits
 from src.training.engine.trainer import Trainer
 from src.training.environment.description import describe_environment
 from src.training.environment.determinism import configure_torch
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.problem import Scored
 from src.training.evaluation.result import FinishedRun
-from src.training.model.base_model import build_model
-from src.training.model.inputs import reads_token_types
 from src.training.run import artifact
 from src.training.run.console import configure_logging, section, show_comparison, show_metrics
 from src.training.run.events import EventLog, read_events
 from src.training.run.folders import open_run_folders
+from src.training.run.kinds import kind_of
 from src.training.run.progress_bar import step_display
 from src.training.run.records import training_effort, write_finished_run, write_stopped_run
 from src.training.run.request import Request
 from src.training.run.resolved_run import ResolvedRun
-from src.training.run.verification import predict_sample, show_architecture, verify_saved
+from src.training.run.verification import show_architecture
 
 log = logging.getLogger("finetune")
 
@@ -46,10 +42,11 @@ class TrainingRun:
         Raises:
             RequestError: the output folder is not free, or a checkpoint does not fit.
         """
-        configure_logging()
+        configure_logging(stop=stop)
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe = resolved, resolved.recipe
         self.task, self.problem = resolved.task, resolved.problem
+        self.kind = kind_of(resolved)
         self.folders = open_run_folders(self.options, recipe_name=self.name, fingerprint=resolved.fingerprint)
         self.output, self.checkpoints = self.folders.output, self.folders.checkpoints
 
@@ -62,23 +59,19 @@ class TrainingRun:
         try:
             return self._run()
         finally:
-            artifact.remove_staging(self.output)
+            self.folders.place.clear()
             self.folders.lock.release()
 
     def _run(self) -> Path:
+        # What can fail in the records of a run fails before it.
+        self.environment = describe_environment()
         configure_torch(self.recipe.reproducible)
         self._announce()
-        check_model_fits(self.resolved.base.folder)
-        model, tokenizer = build_model(
-            self.resolved.base,
-            output_names=self.problem.output_names,
-            seed=self.recipe.seed,
-            max_seq_length=self.recipe.max_seq_length,
-            problem_type=self.problem.config_problem_type,
-        )
+        check_model_fits(self.resolved.base.folder, is_frozen=bool(self.recipe.use_peft))
+        model, tokenizer = self.kind.build()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.nn.Module.to(model, self.device)
-        with self._data_parallel(model, tokenizer) as data_parallel:
+        with self.kind.data_parallel(model, tokenizer, is_stopping=self._is_stopping) as data_parallel:
             section("Model Performance Before Fine Tuning")
             # Before training there is nothing to save, and a deadline is met by the loop, which saves.
             before = self._measure(data_parallel, check=lambda: None)
@@ -94,7 +87,7 @@ class TrainingRun:
         try:
             self._train(trainer)
             return self._finish(trainer, tokenizer, before=before)
-        except StopRequested as stopped:
+        except StopRequested:
             # The loop has saved its own checkpoint; what comes after it would be lost.
             if trainer.is_done:
                 trainer.save()
@@ -103,7 +96,8 @@ class TrainingRun:
                 resolved=self.resolved.document,
                 before=before.metrics,
                 effort=self._effort(trainer),
-                status=str(stopped),
+                environment=self.environment,
+                status=str(self.stop.status),
             )
             raise
         except Exception:
@@ -114,14 +108,6 @@ class TrainingRun:
                     trainer.save()
             raise
 
-    @property
-    def _sample(self) -> dict[str, Any]:
-        """What predicting the sample needs to know."""
-        return {"problem": self.problem, "pair": self.task.test.text_pairs is not None}
-
-    def _splits(self) -> tuple[Examples, Examples, Examples]:
-        return self.task.train, self.task.validation, self.task.test
-
     def _announce(self) -> None:
         log.info(
             "Recipe %s: %s on %s",
@@ -131,7 +117,7 @@ class TrainingRun:
         )
         log.info(
             "Rows: %s to train on, %s scored after each epoch (%s), %s for the final numbers (%s)",
-            *(f"{len(rows):,}" for rows in self._splits()[:2]),
+            *(f"{len(rows):,}" for rows in (self.task.train, self.task.validation)),
             self.task.validation.split,
             f"{len(self.task.test):,}",
             self.task.test.split,
@@ -140,32 +126,11 @@ class TrainingRun:
             log.info("%s", line)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
-    def _data_parallel(self, model: Any, tokenizer: Any) -> DataParallel:
-        names, token_types = (TRAIN, VALIDATION, TEST), reads_token_types(model, tokenizer)
-        encoded = (
-            encode(rows, tokenizer=tokenizer, max_seq_length=self.recipe.max_seq_length, token_types=token_types)
-            for rows in self._splits()
-        )
-        splits = dict(zip(names, encoded, strict=True))
-        check_training_fits(
-            model,
-            train_batch_size=self.recipe.per_device_train_batch_size,
-            eval_batch_size=self.recipe.per_device_eval_batch_size,
-            train=splits[TRAIN],
-            scored={name: splits[name] for name in (VALIDATION, TEST)},
-            threads=self.resolved.threads,
-            keeps_best=self.task.selects_epoch and self.recipe.num_train_epochs > 1,
-        )
-        return DataParallel(
-            model,
-            self.resolved.training_settings,
-            splits=splits,
-            problem=self.problem,
-            threads=self.resolved.threads,
-        )
+    def _is_stopping(self) -> bool:
+        return self.stop.status is not None
 
     def _measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
-        scored = data_parallel.score(TEST, name=self.task.test.split, check=check)
+        scored = self.kind.measure(data_parallel, check=check)
         show_metrics(scored.metrics)
         return scored
 
@@ -198,26 +163,23 @@ class TrainingRun:
         section("Model architecture")
         show_architecture(model)
         section("A sample test inference before saving")
-        prediction = predict_sample(model, tokenizer, **self._sample)
+        sample = self.kind.sample(model, tokenizer)
         section("Model Performance After Fine Tuning")
         after = self._measure(trainer.data_parallel, check=self.stop.check)
         trainer.data_parallel.close()
-        staging = artifact.staging_folder(self.output)
-        model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
+        staging = self.folders.place.stage()
+        self.kind.save(model, tokenizer, staging)
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
         (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
         section("Loading saved model to verify")
-        verify_saved(staging, prediction, device=self.device, **self._sample)
+        self.kind.verify(staging, sample)
         with self.stop.deferred():
-            artifact.commit(staging, self.output)
+            self.folders.place.commit()
             self.checkpoints.remove()
         return self.output
 
     def _finished(self, trainer: Trainer, *, before: Scored, after: Scored) -> FinishedRun:
-        comparison = self.problem.compare(
-            before=before.predicted, after=after.predicted, true=np.array(self.task.test.labels)
-        )
+        comparison = self.kind.compare(before=before, after=after)
         show_comparison(comparison)
         return FinishedRun(
             title=self.name,
@@ -230,7 +192,7 @@ class TrainingRun:
             events=read_events(self.events.path),
             kept_epoch=trainer.state.best_epoch or trainer.state.epochs_scored,
             effort=self._effort(trainer),
-            environment=describe_environment(),
+            environment=self.environment,
         )
 
     def _effort(self, trainer: Trainer) -> dict[str, Any]:

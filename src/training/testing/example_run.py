@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from src.training.data.conversations import Conversation, Conversations, Turn
+from src.training.data.prompt_form import PromptForm
 from src.training.data.rows import Examples
-from src.training.evaluation.problem import Scored
+from src.training.evaluation.problem import Answer, Scored
 from src.training.evaluation.result import FinishedRun
 from src.training.problems.classification.metrics import score_classes
 from src.training.problems.classification.problem import Classification
+from src.training.problems.generation.problem import GenerationProblem
 from src.training.problems.regression.metrics import score_values
 from src.training.problems.regression.problem import Regression
 from src.training.recipes.recipe import Recipe
@@ -113,6 +116,65 @@ def example_regression(
         comparison=problem.compare(**predicted, true=true),
         events=(*steps, *scored),
     )
+
+
+def example_generation(
+    *, rows: int = 40, answered: int = 30, right_after: int = 20, text: str = "row {row}", **fields: Any
+) -> FinishedRun:
+    """Returns a run of a language model that learnt to answer in JSON: at first it answers in prose.
+
+    Args:
+        rows: how many test rows.
+        answered: how many of them were answered; none are exact before.
+        right_after: how many are exact after.
+        text: of each question; `{row}` is its number.
+        **fields: of the recipe.
+    """
+    run = example_run(rows=rows, **fields)
+    problem = GenerationProblem(form=PromptForm(form="chat", system="Answer in JSON."))
+    test = Conversations(
+        split="test",
+        origin="my.jsonl",
+        rows=tuple(
+            Conversation(
+                turns=(
+                    Turn(role="system", content="Answer in JSON."),
+                    Turn(role="user", content=text.replace("{row}", str(row))),
+                    Turn(role="assistant", content=_opinion(row)),
+                )
+            )
+            for row in range(rows)
+        ),
+        numbers=tuple(range(1, rows + 1)),
+    )
+    tokens = 8 + np.arange(rows) % 3
+    prose = [Answer(row=row, text="It is a film.", cut=row % 2 == 0) for row in range(answered)]
+    opinions = [
+        Answer(row=row, text=_opinion(row if row < right_after else row + 1), cut=False) for row in range(answered)
+    ]
+    before, after = (
+        problem.score(
+            np.stack([tokens * loss, tokens, np.floor(tokens * share)], axis=1).astype(np.float32), tokens, split="test"
+        )
+        for loss, share in ((2 + 0.01 * np.arange(rows), 0.4), (0.3 + 0.01 * np.arange(rows), 0.9))
+    )
+    if answered:
+        before, after = (
+            problem.with_answers(scored, answers, rows=test) for scored, answers in ((before, prose), (after, opinions))
+        )
+    whole: Any = test
+    return dataclasses.replace(
+        run,
+        problem=problem,
+        test=whole,
+        before=before,
+        after=after,
+        comparison=problem.compare_scored(before=before, after=after, rows=test),
+    )
+
+
+def _opinion(row: int) -> str:
+    return f'{{"domain": "movie", "sentiment": "{("bad", "good")[row % 2]}"}}'
 
 
 def _scored_values(predicted: np.ndarray, *, true: np.ndarray) -> Scored:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from src.training.testing.tiny_model import VOCABULARY, WORDS, write_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 # Tokens that each kind reads, including special tokens.
 MAX_TOKENS = 40
@@ -146,6 +146,74 @@ def build_tiny_decoder(folder: Path, kind: str, *, padding: bool) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)
+    return folder
+
+
+# As SmolLM2's, without the system prompt that it adds.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def build_tiny_chat_tokenizer(
+    *, template: str | None = CHAT_TEMPLATE, bos: str = "<|im_start|>", eos: str = "<|im_end|>", begins: bool = False
+) -> PreTrainedTokenizerBase:
+    """Returns a tokenizer of a language model. Its padding token is its end token, as SmolLM2's is.
+
+    Args:
+        template: chat template.
+        bos: token that texts begin with.
+        eos: token that texts end with.
+        begins: whether the tokenizer puts bos before every text, as Llama's does.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    specials = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    vocabulary, merges = _byte_pairs(specials)
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    digits, letters = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, letters])
+    backend.decoder = decoders.ByteLevel()
+    if begins:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, vocabulary[bos])]
+        )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, eos_token=eos, pad_token=eos)
+    tokenizer.add_tokens([AddedToken(special, special=True, normalized=False) for special in specials], True)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def build_tiny_chat_model(folder: Path, *, tokenizer: PreTrainedTokenizerBase | None = None, seed: int = 0) -> Path:
+    """Writes a Llama of two layers with fewer heads for keys than for queries; returns the folder.
+
+    Args:
+        folder: to create.
+        tokenizer: the one to save with it (default: that of build_tiny_chat_tokenizer()).
+        seed: decides the weights.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tokenizer or build_tiny_chat_tokenizer()
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from src.training.charts.geometry import (
-    LEFT,
-    RIGHT,
     Chart,
     Dot,
     Event,
     Line,
-    Scale,
     epoch_scale,
     joined,
     scored_at,
     value_scale,
 )
-from src.training.problems.classification.metrics import ClassMetrics, wilson_interval
+from src.training.evaluation.intervals import wilson_interval
 
 
 def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch: int) -> Chart | None:
@@ -60,26 +57,4 @@ def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch
         lines=tuple(lines),
         dots=dots,
         caption=f"On {rows:,} {split} rows after each epoch, with its 95\u00a0% interval; the ringed epoch is kept.",
-    )
-
-
-def before_and_after(before: ClassMetrics, after: ClassMetrics) -> Chart:
-    """Draws two accuracies with their 95 % intervals on one scale from 0 to 100 %, lying."""
-    x = Scale(low=0, high=100, start=LEFT + 14, end=RIGHT - 8, step=25)
-    dots = tuple(
-        Dot(
-            x=x(100 * metrics.accuracy),
-            y=height,
-            low=x(100 * metrics.accuracy_ci95[0]),
-            high=x(100 * metrics.accuracy_ci95[1]),
-            label=name,
-        )
-        for name, height, metrics in (("before", 24.0, before), ("after", 58.0, after))
-    )
-    description = "; ".join(
-        "{} {:.1%}, 95 % interval {:.1%} to {:.1%}".format(name, metrics.accuracy, *metrics.accuracy_ci95)
-        for name, metrics in (("before", before), ("after", after))
-    )
-    return Chart(
-        title="Accuracy before and after", description=f"{description}.", x_ticks=x.ticks(" %"), y_ticks=(), dots=dots
     )

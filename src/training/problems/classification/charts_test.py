@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from src.training.charts import geometry
-from src.training.problems.classification.charts import accuracy_chart, before_and_after
-from src.training.problems.classification.metrics import ClassMetrics, wilson_interval
+from src.training.evaluation.intervals import wilson_interval
+from src.training.problems.classification.charts import accuracy_chart
 from src.training.testing.example_run import evaluation_event, example_run, step_event
 
 RUN = example_run()
@@ -43,14 +43,6 @@ def test_a_last_epoch_that_is_a_part_of_one_is_drawn_where_it_ended() -> None:
     chart = accuracy_chart(events, split="validation", rows=10, kept_epoch=2)
     assert chart is not None
     assert chart.dots[1].x == geometry.RIGHT
-
-
-def test_before_and_after_lie_on_one_scale() -> None:
-    assert isinstance(RUN.before.metrics, ClassMetrics) and isinstance(RUN.after.metrics, ClassMetrics)
-    chart = before_and_after(RUN.before.metrics, RUN.after.metrics)
-    before, after = chart.dots
-    assert before.low < before.x < before.high < after.low < after.x < after.high
-    assert "before 50.0%, 95 % interval 46.9% to 53.1%; after 87.5%" in chart.description
 
 
 def test_there_is_no_chart_of_nothing() -> None:

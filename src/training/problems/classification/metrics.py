@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from src.cli.formats import number_or_dash
+from src.training.evaluation.intervals import wilson_interval
 from src.training.evaluation.problem import CardScore
 
 # No terminal shows a longer row in one line; metrics.json has it whole.
@@ -106,14 +107,6 @@ def score_classes(
         confusion_matrix=tuple(tuple(int(count) for count in row) for row in counts),
         labels=tuple(class_names),
     )
-
-
-def wilson_interval(hits: int, rows: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share: Wilson's (1927), which holds for few rows and near 0 and 1."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(hits, rows).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from src.training.charts.loss import loss_chart
+from src.training.charts.shares import Share, before_and_after
 from src.training.charts.text import cut_text
 from src.training.evaluation.result import FinishedRun
 from src.training.problems.classification import charts
@@ -54,7 +55,11 @@ def page_view(run: FinishedRun) -> dict[str, Any]:
     assert isinstance(before, ClassMetrics) and isinstance(after, ClassMetrics)
     wrong = run.after.predicted != np.array(run.test.labels)
     return {
-        "interval_chart": charts.before_and_after(before, after),
+        "interval_chart": before_and_after(
+            "Accuracy",
+            before=Share(before.accuracy, *before.accuracy_ci95),
+            after=Share(after.accuracy, *after.accuracy_ci95),
+        ),
         "curves": [
             loss_chart(run.events, split=run.validation["split"]),
             charts.accuracy_chart(

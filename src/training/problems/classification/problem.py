@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.training.evaluation.problem import Scored
+from src.training.evaluation.mcnemar import McNemar, compare_classes
+from src.training.evaluation.problem import Scored, classifier_example
 from src.training.evaluation.result import FinishedRun
-from src.training.problems.classification.mcnemar import McNemar, compare_classes
 from src.training.problems.classification.metrics import ClassMetrics, score_classes
 from src.training.problems.classification.page import TEMPLATE, page_view
 
@@ -35,6 +35,7 @@ class Classification:
 
     config_problem_type = "single_label_classification"
     page_template = TEMPLATE
+    pipeline_tag = "text-classification"
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -93,6 +94,9 @@ class Classification:
         names = ", ".join(self.class_names[:_MAX_NAMED_CLASSES])
         names += " …" if len(self.class_names) > _MAX_NAMED_CLASSES else ""
         return f"A classifier of pairs of texts ({names})" if pairs else f"A text classifier ({names})"
+
+    def example(self, *, pairs: bool) -> str:
+        return classifier_example(pairs=pairs)
 
     def page_view(self, run: FinishedRun) -> dict[str, Any]:
         return page_view(run)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.training.evaluation.problem import Scored
+from src.training.evaluation.problem import Scored, classifier_example
 from src.training.evaluation.result import FinishedRun
+from src.training.evaluation.wilcoxon import Wilcoxon, compare_values
 from src.training.problems.regression.metrics import ValueMetrics, score_values
 from src.training.problems.regression.page import TEMPLATE, page_view
-from src.training.problems.regression.wilcoxon import Wilcoxon, compare_values
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,7 @@ class Regression:
 
     config_problem_type = "regression"
     page_template = TEMPLATE
+    pipeline_tag = "text-classification"
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -67,6 +68,9 @@ class Regression:
     def describe_model(self, *, pairs: bool) -> str:
         """Returns, say, `A regression model that predicts a number (stars) for texts`."""
         return f"A regression model that predicts a number ({self.label_name}) for {'pairs of ' if pairs else ''}texts"
+
+    def example(self, *, pairs: bool) -> str:
+        return classifier_example(pairs=pairs)
 
     def page_view(self, run: FinishedRun) -> dict[str, Any]:
         return page_view(run)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from src.training.problems.classification.mcnemar import McNemar, compare_classes
+from src.training.evaluation.mcnemar import McNemar, compare_classes
 
 
 def compared(*, better: int, worse: int, both: int = 3, neither: int = 2) -> McNemar:

@@ -1,4 +1,4 @@
-"""Two classifiers on the same examples: McNemar's test.
+"""Two models on the same examples, each of which is right or wrong: McNemar's test.
 
 Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages, Psychometrika
 12, 1947; in its exact form: of the examples that only one of two models gets right, each is as likely the one's as the
@@ -41,10 +41,19 @@ def compare_classes(*, before: np.ndarray, after: np.ndarray, true: np.ndarray) 
         ValueError: the three are not of one length.
     """
     require_same_examples(before, after, true)
+    return compare_right(before=before == true, after=after == true)
+
+
+def compare_right(*, before: np.ndarray, after: np.ndarray) -> McNemar:
+    """Compares which examples two models get right, both bool [examples].
+
+    Raises:
+        ValueError: they are not of one length.
+    """
+    require_same_examples(before, after)
     from scipy.stats import binomtest
 
-    better = int(np.sum((before != true) & (after == true)))
-    worse = int(np.sum((before == true) & (after != true)))
+    better, worse = int(np.sum(after & ~before)), int(np.sum(before & ~after))
     differing = better + worse
     p_value = float(binomtest(better, differing, 0.5).pvalue) if differing else 1.0
     return McNemar(better=better, worse=worse, p_value=p_value)

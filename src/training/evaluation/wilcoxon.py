@@ -1,4 +1,4 @@
-"""Two regressions on the same examples: Wilcoxon's signed-rank test of the absolute errors.
+"""Two models on the same examples: Wilcoxon's signed-rank test of their errors.
 
 F. Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1, 1945: of the examples in which the errors
 differ, each is as likely to have become smaller as larger if the two models are equally good, whatever the distribution
@@ -8,6 +8,7 @@ of the errors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _INFINITE_ERROR = 1e300
 
 @dataclass(frozen=True, kw_only=True)
 class Wilcoxon(Comparison):
-    """`better` and `worse` count the examples whose value the second, the first model is nearer to.
+    """`better` and `worse` count the examples on which the second, the first model has the smaller error.
 
     Attributes:
         signed_rank_sum: above 0 where the errors of the second are the smaller ones, as the test sees it.
@@ -28,6 +29,9 @@ class Wilcoxon(Comparison):
     signed_rank_sum: float
 
     test = "wilcoxon_signed_rank"
+    # What a smaller and a larger error is called, after the number of examples.
+    smaller: ClassVar[str] = "nearer to their label"
+    larger: ClassVar[str] = "farther from it"
 
     @property
     def is_better(self) -> bool:
@@ -38,7 +42,7 @@ class Wilcoxon(Comparison):
     def summary(self) -> str:
         """What changed, the verdict and the test, in one clause."""
         return (
-            f"{self.better:,} nearer to their label, {self.worse:,} farther from it: {self.verdict} "
+            f"{self.better:,} {self.smaller}, {self.worse:,} {self.larger}: {self.verdict} "
             f"(Wilcoxon's signed-rank test, p {self.p_text})"
         )
 
@@ -55,17 +59,24 @@ def compare_values(*, before: np.ndarray, after: np.ndarray, true: np.ndarray) -
         ValueError: the three are not of one length.
     """
     require_same_examples(before, after, true)
+    return Wilcoxon(**signed_ranks(*(np.abs(predicted.astype(np.float64) - true) for predicted in (before, after))))
+
+
+def signed_ranks(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    """Returns the fields of a Wilcoxon that compares two models' errors, float64 [examples] and not below 0.
+
+    Raises:
+        ValueError: they are not of one length.
+    """
+    require_same_examples(before, after)
     from scipy.stats import rankdata, wilcoxon
 
-    first, second = (
-        np.nan_to_num(np.abs(predicted.astype(np.float64) - true), nan=_INFINITE_ERROR, posinf=_INFINITE_ERROR)
-        for predicted in (before, after)
-    )
+    first, second = (np.nan_to_num(errors, nan=_INFINITE_ERROR, posinf=_INFINITE_ERROR) for errors in (before, after))
     gains = first - second
     differing = gains[gains != 0]
-    return Wilcoxon(
-        better=int(np.sum(gains > 0)),
-        worse=int(np.sum(gains < 0)),
-        p_value=float(wilcoxon(differing).pvalue) if len(differing) else 1.0,
-        signed_rank_sum=float(np.sum(np.sign(differing) * rankdata(np.abs(differing)))),
-    )
+    return {
+        "better": int(np.sum(gains > 0)),
+        "worse": int(np.sum(gains < 0)),
+        "p_value": float(wilcoxon(differing).pvalue) if len(differing) else 1.0,
+        "signed_rank_sum": float(np.sum(np.sign(differing) * rankdata(np.abs(differing)))),
+    }

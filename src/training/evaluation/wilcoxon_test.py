@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from src.training.problems.regression.wilcoxon import Wilcoxon, compare_values
+from src.training.evaluation.wilcoxon import Wilcoxon, compare_values
 
 
 def compared(before: list[float], after: list[float]) -> Wilcoxon:

@@ -1,0 +1,226 @@
+"""The run of a language model; see kinds.Kind."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.cli.errors import RequestError
+from src.training.data.conversations import Conversations
+from src.training.data.token_rows import TokenRows, encode_conversations
+from src.training.embedded.locate import PREFIX
+from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
+from src.training.engine.language_pass import LanguagePass
+from src.training.engine.memory_check import check_language_model_fits
+from src.training.evaluation.comparison import Comparison
+from src.training.evaluation.problem import Answer, Scored
+from src.training.fused.causal import CausalForward
+from src.training.fused.linear import fuse_linear_layers
+from src.training.inference.generator import Answer as Generated
+from src.training.inference.generator import Decoding, generate
+from src.training.model.base_model import BaseModel
+from src.training.model.language_model import (
+    ADAPTER,
+    Lora,
+    add_lora,
+    load_language_model,
+    load_merged,
+    load_with_adapter,
+    save_language_model,
+)
+from src.training.problems.generation.problem import GenerationProblem
+from src.training.run.resolved_run import ResolvedRun
+
+# Answers that a process generates together. More of them share the reading of the weights.
+_PROMPTS_PER_BATCH = 16
+_MAX_ANSWER_TOKENS = 256
+# Two ways to the same logits differ by about a hundredth of it.
+_TOLERANCE = 1e-3
+
+log = logging.getLogger("finetune")
+
+
+class LanguageKind:
+    """A model that continues text."""
+
+    def __init__(self, resolved: ResolvedRun) -> None:
+        assert resolved.prompt_form is not None
+        assert isinstance(resolved.problem, GenerationProblem)
+        self._problem = resolved.problem
+        self._resolved, self._recipe = resolved, resolved.recipe
+        self._task, self._form = resolved.task, resolved.prompt_form
+        self._asked = _answered_rows(self._task.test, self._recipe.max_generate_samples, seed=self._recipe.seed)
+
+    def build(self) -> tuple[Any, Any]:
+        """See Kind.build."""
+        model, tokenizer = load_language_model(self._resolved.base)
+        if self._recipe.use_peft:
+            lora = Lora(
+                r=self._recipe.lora_r,
+                alpha=self._recipe.lora_alpha,
+                dropout=self._recipe.lora_dropout,
+                target_modules=self._recipe.lora_target_modules,
+            )
+            model = add_lora(model, lora, seed=self._recipe.seed, base_name=_base_name(self._resolved.base))
+        limit = getattr(model.config, "max_position_embeddings", None)
+        if limit is not None and self._recipe.max_length > limit:
+            raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
+        return model, tokenizer
+
+    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
+        """See Kind.data_parallel."""
+        splits = {
+            TRAIN: self._encode(self._task.train, tokenizer),
+            VALIDATION: self._encode(self._task.validation, tokenizer),
+            TEST: self._encode(self._task.test, tokenizer),
+        }
+        check_language_model_fits(
+            model,
+            rows_per_process=-(-self._recipe.per_device_train_batch_size // self._resolved.threads),
+            longest=max(int(rows.lengths.max(initial=0)) for rows in splits.values()),
+            threads=self._resolved.threads,
+            keeps_best=self._resolved.keeps_best,
+        )
+        fuse_linear_layers(model)
+        self._forward = CausalForward(model)
+        self._stop_ids = _stop_ids(splits[TRAIN], tokenizer)
+        self._plan_answers(tokenizer)
+        return DataParallel(
+            model,
+            self._resolved.training_settings,
+            splits=splits,
+            problem=self._problem,
+            threads=self._resolved.threads,
+            forward_pass=LanguagePass(self._forward),
+            answer=self._answer,
+            min_rows_per_process=1,
+            is_stopping=is_stopping,
+        )
+
+    def _encode(self, rows: Conversations, tokenizer: Any) -> TokenRows:
+        def default(given: bool | None) -> bool:
+            return True if given is None else given
+
+        encoded = encode_conversations(
+            rows,
+            tokenizer=tokenizer,
+            form=self._form,
+            max_length=self._recipe.max_length,
+            completion_only_loss=default(self._recipe.completion_only_loss),
+            assistant_only_loss=default(self._recipe.assistant_only_loss),
+        )
+        for remark in encoded.remarks():
+            log.info("%s: %s", rows.split, remark)
+        return encoded.rows
+
+    def _plan_answers(self, tokenizer: Any) -> None:
+        """Batches the prompts of the test rows by length."""
+        rows = [self._task.test.rows[row] for row in self._asked]
+        self._prompts = [self._form.prompt_ids(tokenizer, row.asked) for row in rows]
+        references = tokenizer([row.reference for row in rows], add_special_tokens=False).input_ids if rows else []
+        longest = max(map(len, references), default=0)
+        self._decoding = Decoding(
+            # And the end; a little more tells an answer that goes on from one that ends.
+            max_new_tokens=self._recipe.max_new_tokens or min(longest + 4, _MAX_ANSWER_TOKENS),
+            stop_ids=frozenset(self._stop_ids),
+        )
+        order = np.argsort([len(prompt) for prompt in self._prompts], kind="stable")
+        self._batches = [order[at : at + _PROMPTS_PER_BATCH] for at in range(0, len(order), _PROMPTS_PER_BATCH)]
+        self._tokenizer = tokenizer
+
+    def _answer(self, batch: int) -> list[Generated]:
+        return generate(self._forward, [self._prompts[row] for row in self._batches[batch]], self._decoding)
+
+    def measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
+        """See Kind.measure."""
+        scored = data_parallel.score(TEST, name=self._task.test.split, check=check)
+        if not self._batches:
+            return scored
+        found = data_parallel.answers(len(self._batches), check=check)
+        numbers = [self._asked[at] for at in np.concatenate(self._batches)]
+        texts = self._tokenizer.batch_decode([answer.ids for answer in found], skip_special_tokens=True)
+        answers = [
+            Answer(row=row, text=text, cut=answer.is_cut)
+            for row, text, answer in zip(numbers, texts, found, strict=True)
+        ]
+        return self._problem.with_answers(scored, sorted(answers, key=lambda answer: answer.row), rows=self._task.test)
+
+    def compare(self, *, before: Scored, after: Scored) -> Comparison:
+        """See Kind.compare."""
+        return self._problem.compare_scored(before=before, after=after, rows=self._task.test)
+
+    def sample(self, model: Any, tokenizer: Any) -> torch.Tensor:
+        """See Kind.sample. The numbers are the logits after the prompt, float32 [vocabulary]."""
+        model.eval()
+        if self._prompts:
+            row, prompt = self._task.test.rows[self._asked[0]], self._prompts[0]
+            (answer,) = generate(self._forward, [prompt], self._decoding)
+            log.info("Test prompt: %r", row.asked[-1].content)
+            log.info("Answer: %r", tokenizer.decode(answer.ids, skip_special_tokens=True))
+        return self._sample_logits(model)
+
+    def _sample_logits(self, model: Any) -> torch.Tensor:
+        prompt = self._prompts[0] if self._prompts else [self._stop_ids[0]]
+        with torch.inference_mode():
+            logits: torch.Tensor = model(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1]
+        return logits
+
+    def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        """See Kind.save."""
+        self._check_moved(model)
+        save_language_model(model, tokenizer, folder, stop_ids=self._stop_ids, merged=self._recipe.save_merged)
+
+    def _check_moved(self, model: Any) -> None:
+        """Fails where the adapter is the one that training began with (peft#793)."""
+        if self._recipe.use_peft and not any(
+            weight.any() for name, weight in model.named_parameters() if "lora_B" in name
+        ):
+            raise RuntimeError("training left the adapter as it was: nothing was kept")
+
+    def verify(self, folder: Path, sample: torch.Tensor) -> None:
+        """See Kind.verify: merged weights, and base and adapter, each against the model in memory."""
+        loaders: dict[str, Callable[[], Any]] = {}
+        if self._recipe.save_merged or not self._recipe.use_peft:
+            loaders["the saved model"] = lambda: load_merged(folder)
+        if (folder / ADAPTER).is_dir():
+            loaders["the saved adapter on its base"] = lambda: load_with_adapter(self._resolved.base, folder)
+        for what, load in loaders.items():
+            try:
+                model = load().eval()
+            except RequestError as error:
+                # Nobody asked for anything wrong.
+                raise RuntimeError(f"{error}: nothing was kept") from error
+            difference = float((self._sample_logits(model) - sample).abs().max())
+            if not difference <= _TOLERANCE * max(1.0, float(sample.abs().max())):
+                raise RuntimeError(f"{what} does not answer as the trained one did: nothing was kept")
+            log.info("Loaded %s: it answers as before (logits differ by %.1g at most)", what, difference)
+            del model
+
+
+def _base_name(base: BaseModel) -> str:
+    """Returns the base as peft is to load it: as it was named, unless that is no name that transformers knows."""
+    source = base.content["source"]
+    is_derived = source.startswith(PREFIX) or source.endswith(".gguf")
+    # A test's folders are gone when it ends.
+    return str(base.folder) if is_derived and "TEST_TMPDIR" not in os.environ else source
+
+
+def _answered_rows(test: Conversations, count: int, *, seed: int) -> list[int]:
+    """Returns the numbers of the test rows that are answered: of those that hold a reference, so many by chance."""
+    rows = [number for number, row in enumerate(test.rows) if row.reference is not None]
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
+    return [rows[at] for at in np.sort(chosen)]
+
+
+def _stop_ids(train: TokenRows, tokenizer: Any) -> list[int]:
+    """Returns the tokens that end an answer: the tokenizer's end, and what ends most rows to train on."""
+    ends = train.ids[train.starts[1:] - 1][train.learnt[train.starts[1:] - 1]]
+    last, counts = np.unique(ends, return_counts=True)
+    common = {int(token) for token, count in zip(last, counts, strict=True) if 2 * count > len(train)}
+    return sorted({tokenizer.eos_token_id} | common)
