@@ -159,7 +159,7 @@ def _other_source(source: _Source, cells: Mapping[str, Any]) -> str | None:
 def _read_turns(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
     del has_template
     (column,) = source.columns
-    return "chat", _conversation(column, _turns(column, cells[column]))
+    return "chat", _conversation(column, read_turns(column, cells[column]))
 
 
 def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
@@ -169,7 +169,7 @@ def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bo
         return "plain", Conversation(turns=(_text(cells, "prompt"), _answer(cells, "completion")))
     if not isinstance(prompt, list) or not isinstance(completion, list):
         raise RowFaultError("one of prompt and completion is a list of messages, the other is not")
-    asked, answered = _turns("prompt", prompt), _turns("completion", completion)
+    asked, answered = read_turns("prompt", prompt), read_turns("completion", completion)
     return "chat", _conversation("completion", (*asked, *answered), context=len(asked))
 
 
@@ -246,8 +246,12 @@ def _messages(value: Any) -> list[Any] | None:
     return None
 
 
-def _turns(column: str, value: Any) -> tuple[Turn, ...]:
-    """Makes turns of a cell: a list of objects, or such a list in JSON, as csv has it."""
+def read_turns(column: str, value: Any) -> tuple[Turn, ...]:
+    """Makes turns of a cell: a list of objects, or such a list in JSON, as csv has it.
+
+    Raises:
+        RowFaultError: it is no such list, or a turn cannot be read.
+    """
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)

@@ -31,6 +31,11 @@ class Lora:
     target_modules: tuple[str, ...]
 
 
+def is_language_model(architectures: Sequence[str]) -> bool:
+    """Whether a config's architectures name a model that continues text."""
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+
+
 def load_language_model(base: BaseModel) -> tuple[Any, Any]:
     """Loads a language model and its tokenizer.
 
@@ -64,7 +69,7 @@ def load_language_model(base: BaseModel) -> tuple[Any, Any]:
 
 def _check_architecture(folder: Path, *, name: str) -> None:
     architectures = load_config(folder).architectures or []
-    if architectures and not any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in architectures):
+    if architectures and not is_language_model(architectures):
         raise RequestError(
             f"{name} is not a language model (its config names {', '.join(architectures)}): choose one, such as "
             "embedded:smollm2-135m-instruct"
@@ -144,6 +149,7 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: S
     """
     plain = model
     if hasattr(model, "peft_config"):
+        # Otherwise peft asks the hub for the base's config.
         model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
         # A template of a card, without a word about this model.
         (folder / ADAPTER / "README.md").unlink(missing_ok=True)

@@ -119,7 +119,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import get_peft_model_state_dict
 
     # peft drops what does not fit in silence.
-    if lost := sorted(wanted - get_peft_model_state_dict(adapted).keys()):
+    if lost := sorted(wanted - get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()):
         raise RequestError(f"the adapter in {folder} is of another base model: nothing takes its {lost[0]}")
     return adapted
 

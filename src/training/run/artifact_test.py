@@ -105,10 +105,14 @@ def test_files_and_folder_have_the_modes_that_the_umask_gives(tmp_path: Path, um
     staging = model(Beside(tmp_path / "out").stage())
     # As safetensors leaves it.
     (staging / "model.safetensors").chmod(0o600)
+    (staging / "adapter").mkdir()
+    (staging / "adapter" / "adapter_model.safetensors").touch(0o600)
     Beside(tmp_path / "out").commit()
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
-    assert set(modes.values()) == {0o666 & ~umask}
-    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~umask
+    modes = {
+        (path.is_dir(), stat.S_IMODE(path.stat().st_mode))
+        for path in (tmp_path / "out", *(tmp_path / "out").rglob("*"))
+    }
+    assert modes == {(False, 0o666 & ~umask), (True, 0o777 & ~umask)}
     assert os.umask(umask) == umask
 
 
