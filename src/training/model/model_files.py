@@ -12,7 +12,10 @@ from pathlib import Path
 
 # What a run writes about itself.
 RECORDS = r"recipe\.json|metrics\.json|events\.jsonl"
-_CONFIGS = r"config\.json|generation_config\.json|tokenizer_config\.json|model\.safetensors\.index\.json"
+_CONFIGS = (
+    r"config\.json|generation_config\.json|tokenizer_config\.json|model\.safetensors\.index\.json|"
+    r"adapter/adapter_config\.json"
+)
 # All that transformers' tokenizers read, and save_pretrained writes.
 _TOKENIZER = (
     r"tokenizer\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|"
@@ -25,7 +28,7 @@ _TOKENIZER = (
 _FOR_PEOPLE = r"report\.html|README\.md|(LICENSE|NOTICE)(\.txt|\.md)?"
 # Patterns for re.fullmatch, of names relative to the model's folder.
 TEXTS = f"{RECORDS}|{_CONFIGS}|{_TOKENIZER}|{_FOR_PEOPLE}"
-WEIGHTS = r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors"
+WEIGHTS = r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|adapter/adapter_model\.safetensors"
 PICKLED_WEIGHTS = r"pytorch_model(-[0-9]{5}-of-[0-9]{5})?\.bin"
 PICKLED_INDEX = r"pytorch_model\.bin\.index\.json"
 # The largest tokenizers take some 35 MB; an event log grows with the steps, by about 100 bytes a line.
