@@ -34,7 +34,7 @@ def test_values_and_gradients_are_torchs(shape: tuple[int, ...], trained: tuple[
     drawn = [torch.randn(*shape, WIDE), torch.randn(NARROW, WIDE), torch.randn(NARROW)]
     results = []
     for layer in (Linear.apply, functional.linear):
-        tensors = [
+        tensors: list[Any] = [
             None if needs is None else tensor.clone().requires_grad_(needs)
             for tensor, needs in zip(drawn, trained, strict=True)
         ]
@@ -64,7 +64,7 @@ def adapted(**settings: Any) -> tuple[Any, Any]:
     """Returns peft's model, and a fused copy of it."""
     torch.manual_seed(0)
     config = LoraConfig(r=4, lora_alpha=12, target_modules=["first", "second"], **settings)
-    theirs: Any = get_peft_model(Layers(), config)  # type: ignore[arg-type]
+    theirs: Any = get_peft_model(Layers(), config)
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
             if "lora_B" in name:
