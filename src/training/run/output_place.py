@@ -175,7 +175,7 @@ def _deciding_last(paths: list[Path]) -> list[Path]:
 
 
 def _let_umask_decide(folder: Path) -> None:
-    """Gives files and folders the modes of any new ones: safetensors makes its own readable by the owner alone."""
+    """Gives files and folders the modes of new ones: safetensors makes its own readable by the owner alone."""
     umask = os.umask(0)
     os.umask(umask)
     for path in folder.rglob("*"):
