@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,10 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if not weights.is_file() or not (folder / "adapter_config.json").is_file():
         raise RequestError(f"{folder} is not an adapter: it lacks adapter_config.json or {weights.name}")
     try:
-        adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
+        with warnings.catch_warnings():
+            # Of what peft itself calls in transformers.
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
         with safe_open(weights, framework="numpy") as opened:
             wanted = set(opened.keys())
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
