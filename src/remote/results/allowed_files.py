@@ -15,7 +15,7 @@ from src.training.model.model_files import MAX_TEXT_BYTES, RECORDS, TEXTS, WEIGH
 
 # What run_training.sh and training write.
 _STEP = r"model\.checkpoint/checkpoint-[0-9]{1,15}"
-_FOLDERS = rf"(model|model\.checkpoint|{_STEP})/"
+_FOLDERS = rf"(model|model/adapter|model\.checkpoint|{_STEP})/"
 _TEXTS = rf"training_code\.sha256|model\.checkpoint/({RECORDS})|{_STEP}/state\.json|model/({TEXTS})"
 _WEIGHTS = rf"model/({WEIGHTS})|{_STEP}/(model|best|optimizer)\.safetensors"
 # What is parsed takes twenty times as much memory: a confusion matrix of 1000 classes takes 11 MB.
@@ -76,7 +76,7 @@ def check_weights(folder: Path, *, base: Path) -> None:
         RequestError: they are larger.
     """
     limit = _MAX_WEIGHTS_RATIO * _weights_bytes(base) + _MAX_HEAD_BYTES
-    for each in (folder, *sorted(folder.glob("checkpoint-*"))):
+    for each in (folder, folder / "adapter", *sorted(folder.glob("checkpoint-*"))):
         if (size := _weights_bytes(each)) > limit:
             raise RequestError(
                 f"the weights in {each.name} have {size:,} bytes, of this base model at most {limit:,}: "
