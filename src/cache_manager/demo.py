@@ -133,7 +133,7 @@ def _weights(folder: Path) -> dict[str, bytes]:
     """Returns the bytes of every tensor by name."""
     from safetensors import safe_open
 
-    found = {}
+    found: dict[str, bytes] = {}
     for path in folder.rglob("*.safetensors"):
         with safe_open(path, framework="numpy") as file:
             names = file.keys()

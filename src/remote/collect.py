@@ -30,7 +30,7 @@ from src.remote.results.received_model import (
 from src.remote.results.test_outputs import outputs_folder, unpacked
 
 DEFAULT_TEST = "//src/training:training_test"
-# Below src/training: git ignores it, and the archive in it is an input of training_test.
+# Below src/training: git ignores it, and the archive in a test's folder is an input of that test.
 RESUME_FOLDER = Path("src", "training", "resume")
 _MODEL, _CHECKPOINT = "model", "model.checkpoint"
 RESUME_FILE = f"{_CHECKPOINT}.tar"
@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
     outputs = outputs_folder(root, options.test)
     with tempfile.TemporaryDirectory() as folder, unpacked(outputs, scratch=Path(folder) / "outputs") as received:
         if (received / _MODEL).is_dir():
-            _collect_model(received / _MODEL, outputs=received, root=root)
+            _collect_model(received / _MODEL, outputs=received, root=root, test=options.test)
             return EXIT_DONE
         if (received / _CHECKPOINT).is_dir():
             _collect_checkpoint(received / _CHECKPOINT, root=root, test=options.test)
@@ -64,7 +64,12 @@ def _run(arguments: list[str]) -> int:
     raise RequestError(f"{options.test} left neither a model nor a checkpoint: look at its log")
 
 
-def _collect_model(folder: Path, *, outputs: Path, root: Path) -> None:
+def resume_folder(root: Path, test: str) -> Path:
+    """Returns where the checkpoint of a test is packed to."""
+    return root / RESUME_FOLDER / test.replace(":", "/").rpartition("/")[2]
+
+
+def _collect_model(folder: Path, *, outputs: Path, root: Path, test: str) -> None:
     resolved = resolve_received(folder, root=root)
     check_weights(folder, base=resolved.base.folder)
     key = run_key(resolved)
@@ -72,11 +77,11 @@ def _collect_model(folder: Path, *, outputs: Path, root: Path) -> None:
     check_code(outputs, code=key.document["code"])
     check_model(folder, resolved)
     # The run is finished: a checkpoint left there would be an input of every later run.
-    remove_folder(root / RESUME_FOLDER)
+    remove_folder(resume_folder(root, test))
     model = resolved.document["inputs"]["model"]
     try:
         committed = Store(default_root()).commit(
-            {path.name: path for path in sorted(folder.iterdir())},
+            {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()},
             document=key.document,
             model_name=resolved.recipe.model_name_or_path,
             revision=model.get("commit") or model["sha256"],
@@ -92,7 +97,7 @@ def _collect_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
     check_code(checkpoint.parent, code=run_key(resolved).document["code"])
     progress = check_stopped(checkpoint)
     check_checkpoints(checkpoint, fingerprint=resolved.fingerprint)
-    target = root / RESUME_FOLDER
+    target = resume_folder(root, test)
     partial = target.with_name(f"{target.name}.partial")
     remove_folder(partial)
     try:
@@ -103,7 +108,7 @@ def _collect_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
     finally:
         remove_folder(partial)
     sys.stdout.write(
-        f"the run was stopped {progress}: its checkpoint is in {RESUME_FOLDER}\n"
+        f"the run was stopped {progress}: its checkpoint is in {target.relative_to(root)}\n"
         f"rerun the same bazel test {test} to resume\n"
     )
 

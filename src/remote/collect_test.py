@@ -27,7 +27,8 @@ from src.disk.testing.malicious_returns import odd_folders, odd_texts, odd_zips,
 from src.remote import collect
 from src.remote.results import test_outputs
 from src.remote.results.received_model import CODE_FILE
-from src.training.testing.tiny_model import build_tiny_model, write_ratings, write_sentences
+from src.training.testing.tiny_kinds import build_tiny_chat_model
+from src.training.testing.tiny_model import build_tiny_model, write_conversations, write_ratings, write_sentences
 from src.training.train_model import main as train
 
 FLAGS = (
@@ -83,8 +84,10 @@ def entries(tmp_path: Path) -> list[str]:
 def test_a_model_is_committed_and_the_checkpoint_it_resumed_from_is_removed(
     root: Path, tmp_path: Path, zipped: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    resume = root / collect.RESUME_FOLDER / "model.checkpoint"
-    resume.mkdir(parents=True)
+    resume = collect.resume_folder(root, collect.DEFAULT_TEST)
+    other = collect.resume_folder(root, "//src/training:llm_training_test")
+    for folder in (resume, other):
+        folder.mkdir(parents=True)
     if zipped:
         shutil.make_archive(str(tmp_path / "outputs"), "zip", root / OUTPUTS)
         shutil.rmtree(root / OUTPUTS)
@@ -94,7 +97,7 @@ def test_a_model_is_committed_and_the_checkpoint_it_resumed_from_is_removed(
     [key] = entries(tmp_path)
     assert key in capsys.readouterr().out
     assert Store(tmp_path / "cache").lookup(key) is not None
-    assert not resume.exists()
+    assert (resume.exists(), other.exists()) == (False, True)
     # Bazel's outputs are unchanged, and a second run changes nothing.
     assert collect.main(["//src/training:training_test"]) == 0
     assert entries(tmp_path) == [key]
@@ -532,9 +535,9 @@ def test_where_the_old_checkpoint_cannot_be_removed_nothing_is_collected(
     def fail(path: Path) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
 
-    (root / collect.RESUME_FOLDER).mkdir(parents=True)
+    collect.resume_folder(root, collect.DEFAULT_TEST).mkdir(parents=True)
     monkeypatch.setattr(collect, "delete", fail)
-    assert "resume cannot be removed (Operation not permitted): remove it" in refused("no removal")
+    assert "training_test cannot be removed (Operation not permitted): remove it" in refused("no removal")
 
 
 @pytest.mark.parametrize("label", ["training_test", "//", "//../..:x", "//src/training:../x", "//a//b"])
@@ -553,17 +556,18 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert collect.main([]) == 3
     assert "stopped_at_deadline" in capsys.readouterr().out
     # One file, so that nothing in it has a name in the workspace.
-    assert [path.name for path in (root / "src/training").rglob("*")] == ["resume", "model.checkpoint.tar"]
+    left = [path.name for path in (root / "src/training").rglob("*")]
+    assert left == ["resume", "training_test", "model.checkpoint.tar"]
     shutil.rmtree(root / OUTPUTS)
     (root / OUTPUTS).mkdir()
     # As run_training.sh does.
-    archive = root / collect.RESUME_FOLDER / collect.RESUME_FILE
+    archive = collect.resume_folder(root, collect.DEFAULT_TEST) / collect.RESUME_FILE
     subprocess.run(["tar", "--no-same-owner", "-xmf", archive, "-C", root / OUTPUTS], check=True)
     assert train_in(root, root / OUTPUTS, "--resume_from_checkpoint", "true", monkeypatch=monkeypatch) == 0
     assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == uninterrupted
     assert collect.main([]) == 0
     assert len(entries(tmp_path)) == 1
-    assert not (root / collect.RESUME_FOLDER).exists()
+    assert not archive.exists()
 
 
 def test_a_regression_is_collected(
@@ -576,3 +580,30 @@ def test_a_regression_is_collected(
     assert collect.main([]) == 0
     assert capsys.readouterr().out.startswith("mae ")
     assert len(entries(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("merged", ["true", "false"])
+def test_a_language_model_is_collected_with_its_adapter(
+    merged: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(root / OUTPUTS)
+    shutil.rmtree(root / "base")
+    build_tiny_chat_model(root / "base")
+    write_conversations(root / "rows.jsonl", rows=24, seed=1)
+    monkeypatch.setenv("TEST_TMPDIR", str(tmp_path))
+    flags = ("--train_file", "rows.jsonl", "--max_generate_samples", "2", "--save_merged", merged)
+    assert train_in(root, root / OUTPUTS, *flags, monkeypatch=monkeypatch) == 0
+    monkeypatch.delenv("TEST_TMPDIR")
+    capsys.readouterr()
+    assert collect.main([]) == 0
+    assert capsys.readouterr().out.startswith("loss ")
+    [key] = entries(tmp_path)
+    entry = Store(tmp_path / "cache").lookup(key)
+    assert entry is not None
+    assert (entry / "adapter" / "adapter_model.safetensors").is_file()
+    assert (entry / "model.safetensors").is_file() == (merged == "true")
+    config = root / OUTPUTS / "model" / "adapter" / "adapter_config.json"
+    config.chmod(0o644)
+    config.write_text(config.read_text().replace('"r": 8', '"r": 9'))
+    assert collect.main([]) == 2
+    assert "the model's adapter/adapter_config.json is not what this checkout writes" in capsys.readouterr().err

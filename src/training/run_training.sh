@@ -11,7 +11,7 @@ if [[ -z "$scratch" ]]; then
   trap 'rm -rf "$scratch"' EXIT
 fi
 # Without HOME `~` would be the home of whoever runs the executor.
-export HOME="$scratch/home" HF_HOME="$scratch/huggingface" TMPDIR="$scratch/tmp"
+export HOME="$scratch/home" HF_HOME="$scratch/huggingface" TMPDIR="$scratch/tmp" XDG_CACHE_HOME="$scratch/home/.cache"
 mkdir -p "$HOME" "$HF_HOME" "$TMPDIR"
 
 if [[ -n "${TEST_UNDECLARED_OUTPUTS_DIR:-}" ]]; then
@@ -19,8 +19,8 @@ if [[ -n "${TEST_UNDECLARED_OUTPUTS_DIR:-}" ]]; then
   # //src/remote:collect compares it with the checkout before it takes the model.
   (cd "$(dirname "${BASH_SOURCE[0]}")/.." && find -L . \( -name '*.py' -o -name '*.j2' \) -type f -print0 | sort -z |
     xargs -0 -r sha256sum) > "$TEST_UNDECLARED_OUTPUTS_DIR/training_code.sha256"
-  # The checkpoint of a run that was stopped: //src/remote:collect has packed it.
-  resume="$(dirname "${BASH_SOURCE[0]}")/resume/model.checkpoint.tar"
+  # The checkpoint of a run of this test that was stopped: //src/remote:collect has packed it.
+  resume="$(echo "$(dirname "${BASH_SOURCE[0]}")"/resume/*/model.checkpoint.tar)"
   if [[ -f "$resume" ]]; then
     echo "run_training: going on from src/training/resume; to start over, remove that folder"
     tar --no-same-owner -xmf "$resume" -C "$TEST_UNDECLARED_OUTPUTS_DIR"

@@ -51,12 +51,12 @@ def test_everything_is_written_below_the_scratch_folder_of_the_test(shim: Path, 
 
 def test_the_packed_checkpoint_of_a_stopped_run_is_laid_out_beside_the_model(tmp_path: Path) -> None:
     [source] = Path(__file__).resolve().parents[1].glob("*/run_training.sh")
-    (tmp_path / "src" / "training" / "resume").mkdir(parents=True)
+    (tmp_path / "src" / "training" / "resume" / "training_test").mkdir(parents=True)
     shim = Path(shutil.copy(source, tmp_path / "src" / "training"))
     (shim.parent / "train_model").write_text(PROGRAM)
     (shim.parent / "train_model").chmod(0o555)
     (tmp_path / "state.json").write_text("{}")
-    with tarfile.open(shim.parent / "resume" / "model.checkpoint.tar", "w") as packed:
+    with tarfile.open(shim.parent / "resume" / "training_test" / "model.checkpoint.tar", "w") as packed:
         packed.add(tmp_path / "state.json", "model.checkpoint/checkpoint-1/state.json")
     outputs = tmp_path / "outputs"
     done = subprocess.run(

@@ -24,6 +24,7 @@ from src.remote.end_to_end.servers import Executor
 from src.remote.results.test_outputs import outputs_folder, unpacked
 
 TRAINING = "//src/training:training_test"
+LANGUAGE_MODEL = "//src/training:llm_training_test"
 BOTH = (TRAINING, "//src/cache_manager:cache_manager_test")
 # A shorter training.
 SHORT = ("--test_arg=--num_train_epochs=1",)
@@ -39,6 +40,7 @@ EIGHT = (
 )
 _MISTYPED = "docker://finetune-repo-executer:inputs-0"
 _MODEL, _STOPPED = "model/model.safetensors", 3
+_ADAPTER = "model/adapter/adapter_model.safetensors"
 _DOCTOR_SECONDS = 30
 _MAX_ATTEMPTS = 8
 
@@ -69,6 +71,7 @@ class EndToEnd:
             self.a_second_run_is_a_remote_cache_hit,
             self.a_mistyped_image_is_named_in_time,
             self.eight_tests_on_two_slots_all_finish,
+            self.a_language_model_has_the_bits_of_a_local_run_and_is_collected,
             self.a_deadline_costs_no_bit,
             self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
             self.tls_is_verified_and_an_idle_executor_exits,
@@ -132,6 +135,18 @@ class EndToEnd:
         done = self.bazel.test(*EIGHT, "--noremote_accept_cached", "--jobs=8")
         assert done.code == 0, done.output
         assert sorted((run.label, run.strategy) for run in done.runs) == [(label, REMOTE) for label in EIGHT]
+
+    def a_language_model_has_the_bits_of_a_local_run_and_is_collected(self) -> None:
+        adapters = []
+        for config, strategies in ((None, [False]), (CONFIG, [True])):
+            done = self.bazel.test(LANGUAGE_MODEL, "--noremote_accept_cached", config=config)
+            assert (done.code, [run.ran_remotely for run in done.runs]) == (0, strategies), done.output
+            adapters.append(self._output(_ADAPTER, test=LANGUAGE_MODEL))
+        assert adapters[0] == adapters[1], "the adapter differs from that of a local run"
+        collected = self.bazel.run("//src/remote:collect", LANGUAGE_MODEL)
+        assert collected.code == 0, collected.output
+        entry = Path(collected.output.strip().splitlines()[-1])
+        assert (entry / "adapter" / "adapter_model.safetensors").read_bytes() == adapters[1]
 
     def a_deadline_costs_no_bit(self) -> None:
         local = self.bazel.test(TRAINING, *SHORT, config=None)
@@ -199,8 +214,8 @@ class EndToEnd:
         done = self.bazel.run("//src/remote:doctor", f"--config={CONFIG}", "--json", *arguments)
         return done.code, json.loads(done.output)
 
-    def _output(self, name: str) -> bytes:
-        with unpacked(outputs_folder(self.root, TRAINING), scratch=self.scratch / "outputs") as outputs:
+    def _output(self, name: str, *, test: str = TRAINING) -> bytes:
+        with unpacked(outputs_folder(self.root, test), scratch=self.scratch / "outputs") as outputs:
             return (outputs / name).read_bytes()
 
 

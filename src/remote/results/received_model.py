@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
 from src.disk.durable import canonical_json
 from src.training.engine.checkpoint_seal import STATE_FILE
-from src.training.model.base_model import build_model
+from src.training.model.language_model import ADAPTER, has_adapter_alone, load_merged, load_with_adapter
 from src.training.model.pretrained import load_model, load_tokenizer
-from src.training.recipes.recipe import FIELDS, Recipe, parse_fields
+from src.training.recipes.recipe import FIELDS, TEXT_GENERATION, Recipe, parse_fields
 from src.training.report.page import OPENING
 from src.training.run.artifact import EVENTS_FILE, METRICS_FILE, RECIPE_FILE, is_artifact
+from src.training.run.kinds import kind_of
 from src.training.run.resolved_run import ResolvedRun, resolve_run
 
 # Written by run_training.sh: the sha256 of each source file of the training, in the format of sha256sum.
@@ -89,7 +90,7 @@ def resolve_received(folder: Path, *, root: Path) -> ResolvedRun:
 def check_metrics(folder: Path, *, versions: Mapping[str, str]) -> str:
     """Checks that the run was finished, with the library versions of this checkout; returns its main score.
 
-    That is a classification's accuracy or a regression's MAE.
+    That is a classification's accuracy, a regression's MAE or a language model's loss.
 
     Raises:
         RequestError: it was not, or metrics.json does not hold what a run writes.
@@ -107,7 +108,7 @@ def check_metrics(folder: Path, *, versions: Mapping[str, str]) -> str:
                 "rebuild its image"
             )
     after = _object(metrics, "after")
-    name = "accuracy" if "accuracy" in after else "mae"
+    name = next((name for name in ("accuracy", "mae") if name in after), "loss")
     return f"{name} {_number(after, name):.4f}"
 
 
@@ -181,7 +182,7 @@ def check_checkpoints(folder: Path, *, fingerprint: str) -> None:
 
 
 def check_model(folder: Path, resolved: ResolvedRun) -> None:
-    """Compares a model with one that this checkout writes untrained, and classifies a sentence with it.
+    """Compares a model with one that this checkout writes untrained, and gives it a sentence to read.
 
     A report with any text must still forbid scripts: people open it.
 
@@ -200,31 +201,34 @@ def check_model(folder: Path, resolved: ResolvedRun) -> None:
         )
     with tempfile.TemporaryDirectory() as name:
         untrained = Path(name)
-        _write_untrained(untrained, resolved)
-        expected = {path.name: path for path in untrained.iterdir()}
-        received = {path.name: path for path in folder.iterdir() if path.name not in _RECORDS}
+        kind_of(resolved).write_untrained(untrained)
+        expected, received = _files(untrained), _files(folder)
         for name in sorted(expected.keys() | received.keys()):
             if name not in expected or name not in received or not _alike(expected[name], received[name]):
                 raise RequestError(
                     f"the model's {name} is not what this checkout writes for its recipe: run the test again"
                 )
-    model, tokenizer = load_model(folder), load_tokenizer(folder)
-    with torch.inference_mode():
-        logits = model.eval()(**tokenizer("A sentence.", return_tensors="pt")).logits
-    if not bool(torch.isfinite(logits).all()):
-        raise RequestError("the model's logits are not finite: it is not collected")
+    inputs = load_tokenizer(folder)("A sentence.", return_tensors="pt")
+    for load in _loaders(folder, resolved):
+        with torch.inference_mode():
+            logits = load().eval()(**inputs).logits
+        if not bool(torch.isfinite(logits).all()):
+            raise RequestError("the model's logits are not finite: it is not collected")
 
 
-def _write_untrained(folder: Path, resolved: ResolvedRun) -> None:
-    model, tokenizer = build_model(
-        resolved.base,
-        output_names=resolved.problem.output_names,
-        seed=resolved.recipe.seed,
-        max_seq_length=resolved.recipe.max_seq_length,
-        problem_type=resolved.problem.config_problem_type,
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def _files(folder: Path) -> dict[str, Path]:
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in files.items() if name not in _RECORDS}
+
+
+def _loaders(folder: Path, resolved: ResolvedRun) -> Iterator[Callable[[], Any]]:
+    if resolved.recipe.task != TEXT_GENERATION:
+        yield lambda: load_model(folder)
+        return
+    if not has_adapter_alone(folder):
+        yield lambda: load_merged(folder)
+    if (folder / ADAPTER).is_dir():
+        yield lambda: load_with_adapter(resolved.base, folder)
 
 
 def _alike(expected: Path, received: Path) -> bool:

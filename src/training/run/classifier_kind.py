@@ -80,6 +80,10 @@ class ClassifierKind:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
+    def write_untrained(self, folder: Path) -> None:
+        """See Kind.write_untrained."""
+        self.save(*self.build(), folder)
+
     def verify(self, folder: Path, sample: torch.Tensor) -> None:
         """See Kind.verify."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

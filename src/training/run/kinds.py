@@ -46,6 +46,9 @@ class Kind(Protocol):
     def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """Writes the model and its tokenizer."""
 
+    def write_untrained(self, folder: Path) -> None:
+        """Writes what a test's `save` would, had it trained nothing; before or without `build`."""
+
     def verify(self, folder: Path, sample: torch.Tensor) -> None:
         """Loads what `save` wrote as a user would.
 

@@ -59,6 +59,9 @@ class LanguageKind:
 
     def build(self) -> tuple[Any, Any]:
         """See Kind.build."""
+        return self._build(base_name=_base_name(self._resolved.base))
+
+    def _build(self, *, base_name: str) -> tuple[Any, Any]:
         model, tokenizer = load_language_model(self._resolved.base)
         if self._recipe.use_peft:
             lora = Lora(
@@ -67,7 +70,7 @@ class LanguageKind:
                 dropout=self._recipe.lora_dropout,
                 target_modules=self._recipe.lora_target_modules,
             )
-            model = add_lora(model, lora, seed=self._recipe.seed, base_name=_base_name(self._resolved.base))
+            model = add_lora(model, lora, seed=self._recipe.seed, base_name=base_name)
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and self._recipe.max_length > limit:
             raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
@@ -174,7 +177,11 @@ class LanguageKind:
     def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """See Kind.save."""
         self._check_moved(model)
-        save_language_model(model, tokenizer, folder, stop_ids=self._stop_ids, merged=self._recipe.save_merged)
+        self._save(model, tokenizer, folder)
+
+    def _save(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        stop_ids = self._form.end_ids(tokenizer)
+        save_language_model(model, tokenizer, folder, stop_ids=stop_ids, merged=self._recipe.save_merged)
 
     def _check_moved(self, model: Any) -> None:
         """Fails where the adapter is the one that training began with (peft#793)."""
@@ -182,6 +189,11 @@ class LanguageKind:
             weight.any() for name, weight in model.named_parameters() if "lora_B" in name
         ):
             raise RuntimeError("training left the adapter as it was: nothing was kept")
+
+    def write_untrained(self, folder: Path) -> None:
+        """See Kind.write_untrained."""
+        model, tokenizer = self._build(base_name=self._resolved.base.content["source"])
+        self._save(model, tokenizer, folder)
 
     def verify(self, folder: Path, sample: torch.Tensor) -> None:
         """See Kind.verify: merged weights, and base and adapter, each against the model in memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,4 +138,22 @@ def write_pairs(path: Path, *, rows: int, seed: int) -> Path:
             writer.writerow(
                 (f"the story {row} is {other}", f"the film was {opinion}", ("negative", "positive")[row % 2])
             )
+    return path
+
+
+def write_conversations(path: Path, *, rows: int, seed: int) -> Path:
+    """Writes a JSON Lines file with the column messages: a sentence, and a word that says its opinion.
+
+    Args:
+        path: the file.
+        rows: how many; every second one is positive.
+        seed: decides the words.
+    """
+    choose = random.Random(seed)
+    with path.open("w", encoding="utf-8") as file:
+        for row in range(rows):
+            opinion = ("bad", "good")[row % 2]
+            asked = f"the {choose.choice(('film', 'story'))} {row} was {'very ' * choose.randrange(6)}{opinion}"
+            turns = (("system", "good is not bad"), ("user", asked), ("assistant", opinion))
+            file.write(json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}) + "\n")
     return path
