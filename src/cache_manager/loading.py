@@ -24,9 +24,9 @@ def load_model(folder: Path) -> PreTrainedModel:
     """Loads a folder's model as the class that its config names, ready to predict.
 
     Raises:
-        RequestError: the folder has no whole set of safetensors, damaged ones, or a class that transformers lacks.
-            Or some of the model's weights are missing: transformers would fill them with random numbers. Or it has an
-            adapter alone, whose base has moved.
+        RequestError: the folder has no whole set of safetensors, damaged ones, or a class that transformers lacks; or
+            it has an adapter alone, whose base has moved. Or some of the model's weights are missing: transformers
+            would fill them with random numbers.
     """
     if has_adapter_alone(folder):
         return _load_adapted(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 from src.cache_manager.keys.key import run_key
 from src.cache_manager.store.layout import default_root
 from src.cache_manager.store.store import CacheError, Store
+from src.cache_manager.store.verify import files_in
 from src.cli.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
 from src.cli.parser import RefusingParser
 from src.cli.working_folder import workspace_root
@@ -81,7 +82,7 @@ def _collect_model(folder: Path, *, outputs: Path, root: Path, test: str) -> Non
     model = resolved.document["inputs"]["model"]
     try:
         committed = Store(default_root()).commit(
-            {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()},
+            {name: folder / name for name, _ in files_in(folder)},
             document=key.document,
             model_name=resolved.recipe.model_name_or_path,
             revision=model.get("commit") or model["sha256"],

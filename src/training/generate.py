@@ -186,7 +186,7 @@ def _print_rows(windows: Iterator[list[Prompt]], load: Callable[[], TextGenerato
 def _print_window(prompts: list[Prompt], generator: TextGenerator, *, batch_size: int) -> None:
     ids = [generator.prompt_ids(prompt) for prompt in prompts]
     for number, answer in generator.answers(ids, batch_size=batch_size):
-        row = prompts[number].answered(generator.text(answer.ids), is_cut=answer.is_cut)
+        row = prompts[number].answered(generator.text(answer), is_cut=answer.is_cut)
         sys.stdout.buffer.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
         sys.stdout.buffer.flush()
 
@@ -215,12 +215,15 @@ def _show_answer(generator: TextGenerator, ids: list[int]) -> Answer:
     from src.training.inference.text_stream import TextStream, for_terminal
 
     shown = for_terminal if sys.stdout.isatty() else str
-    stream = TextStream(generator.text, lambda piece: _write(shown(piece)))
+    stream = TextStream(generator.decode, lambda piece: _write(shown(piece)))
     answer = generator.answer(ids, stream.take)
-    stream.end()
+    if not answer.is_cut:
+        stream.end()
     _write("\n")
     if answer.is_cut:
-        sys.stderr.write(f"{_PROGRAM}: the answer was cut after {len(answer.ids)} tokens: raise --max_new_tokens\n")
+        is_full = len(answer.ids) < generator.decoding.max_new_tokens
+        why = "the model reads no more" if is_full else "raise --max_new_tokens"
+        sys.stderr.write(f"{_PROGRAM}: the answer was cut after {len(answer.ids)} tokens: {why}\n")
     return answer
 
 

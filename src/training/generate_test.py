@@ -105,6 +105,9 @@ def test_an_answer_says_whether_it_was_cut(programs: Programs) -> None:
         {"prompt": "not", "completion": "not" * 8, "finish_reason": "length"},
         {"prompt": "good", "completion": "", "finish_reason": "stop"},
     ]
+    # Within a character: it is left out.
+    (row,) = programs.rows("--model", "chain", "--threads", "1", "--max_new_tokens", "2", "film")
+    assert row["completion"] == "was"
 
 
 def test_a_model_is_asked_as_it_was_trained(programs: Programs) -> None:
@@ -158,10 +161,10 @@ def test_on_a_terminal_an_answer_comes_as_text(programs: Programs, monkeypatch: 
     reading, writing = os.openpty()
     with open(reading, "rb", buffering=0) as screen, open(writing, "w", encoding="utf-8") as terminal:  # noqa: PTH123
         monkeypatch.setattr("sys.stdout", terminal)
-        code, _, error = programs.run("--model", "chain", "--threads", "1", "--max_new_tokens", "4", "film", "dull")
+        code, _, error = programs.run("--model", "chain", "--threads", "1", "--max_new_tokens", "3", "film", "dull")
         shown = screen.read(4096).decode().replace("\r\n", "\n")
-    assert (code, shown) == (0, "> film\nwas日\n> dull\n\\x1b[2J\n")
-    assert error.count("the answer was cut after 4 tokens") == 2
+    assert (code, shown) == (0, "> film\nwas\n> dull\n\\x1b[2\n")
+    assert error.count("the answer was cut after 3 tokens") == 2
 
 
 def test_an_adapter_alone_answers_on_its_base(programs: Programs) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from src.cli.errors import RequestError
-from src.training.model.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MAX_TEXT_BYTES, RECORDS, TEXTS, WEIGHTS
+from src.training.model.model_files import ADAPTER_WEIGHTS, MAX_TEXT_BYTES, RECORDS, TEXTS, WEIGHTS
 
 # What run_training.sh and training write.
 _STEP = r"model\.checkpoint/checkpoint-[0-9]{1,15}"
 _FOLDERS = rf"(model|model/adapter|model\.checkpoint|{_STEP})/"
-_TEXTS = rf"training_code\.sha256|model\.checkpoint/({RECORDS})|{_STEP}/state\.json|model/({TEXTS}|{ADAPTER_CONFIG})"
+_TEXTS = rf"training_code\.sha256|model\.checkpoint/({RECORDS})|{_STEP}/state\.json|model/({TEXTS})"
 _WEIGHTS = rf"model/({WEIGHTS}|{ADAPTER_WEIGHTS})|{_STEP}/(model|best|optimizer)\.safetensors"
 # What is parsed takes twenty times as much memory: a confusion matrix of 1000 classes takes 11 MB.
 _MAX_RECORD_BYTES = 64 << 20

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from src.cli.errors import RequestError
-from src.training.data.batches import Batch, EncodedExamples
+from src.training.data.batches import TEXTS_AT_ONCE, Batch, EncodedExamples
 from src.training.data.chat_template import DATE, ChatTemplate, TemplateRefusalError, chat_template
 from src.training.data.conversations import Conversation, Conversations, Form, Turn, refuse_rows
 from src.training.data.prompt_form import Begin, PromptForm, plain_prompt
@@ -120,7 +120,7 @@ def encode_conversations(
         tokenizer: of the model.
         form: of the rows.
         max_length: tokens at most; longer rows lose their ends.
-        completion_only_loss: whether prompts of the forms plain and alpaca are not learnt.
+        completion_only_loss: whether prompts are not learnt, those of messages neither.
         assistant_only_loss: whether turns of system and user are not learnt.
 
     Raises:
@@ -263,6 +263,13 @@ class _Encoder:
         """
         # Sets the backend's truncation and padding.
         self.tokenizer("", truncation=False, padding=False)
+        parts = [self._encode(texts[at : at + TEXTS_AT_ONCE]) for at in range(0, len(texts), TEXTS_AT_ONCE)]
+        return _EncodedTexts(
+            rows=[row for part in parts for row in part.rows],
+            split_boundaries=sum(part.split_boundaries for part in parts),
+        )
+
+    def _encode(self, texts: Sequence[_Text]) -> _EncodedTexts:
         prompts = self._encodings([text.text[: text.spans[-1][0]] for text in texts])
         wholes = self._encodings([self._whole(text) for text in texts])
         rows, split_boundaries = [], 0

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import normalizers
 
 from src.cli.errors import RequestError
+from src.training.data import token_rows
 from src.training.data.chat_template import chat_template, with_fixed_date
 from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn
 from src.training.data.prompt_form import PromptForm
@@ -219,6 +220,16 @@ def test_a_tokenizer_that_puts_a_space_before_texts_puts_none_before_answers() -
     encoded = encode(tokenizer, conversations(plain("the film", " was")), "plain")
     assert whole(tokenizer, encoded.rows) == " the film was<|im_end|>"
     assert learnt(tokenizer, encoded.rows) == [" was<|im_end|>"]
+
+
+def test_many_rows_are_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = build_tiny_chat_tokenizer()
+    rows = conversations(*(plain(f"the film {row}", " was good") for row in range(5)), plain("the goo", "d"))
+    at_once = encode(tokenizer, rows, "plain")
+    monkeypatch.setattr(token_rows, "TEXTS_AT_ONCE", 2)
+    in_parts = encode(tokenizer, rows, "plain")
+    assert in_parts.rows.ids.tolist() == at_once.rows.ids.tolist()
+    assert in_parts.split_boundaries == at_once.split_boundaries == 1
 
 
 def test_rows_are_cut_on_the_right_and_counted() -> None:

@@ -35,7 +35,7 @@ def chat(generator: TextGenerator, answer: Callable[[list[int]], Answer], *, pro
         if forgotten:
             sys.stderr.write(f"{program}: the conversation is too long for the model: its beginning is forgotten\n")
             del said[:forgotten]
-        said.append(Turn(role="assistant", content=generator.text(answer(ids).ids)))
+        said.append(Turn(role="assistant", content=generator.text(answer(ids))))
 
 
 def _questions() -> Iterator[str]:

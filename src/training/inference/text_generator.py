@@ -14,6 +14,7 @@ from src.training.fused.causal import CausalForward
 from src.training.inference.generator import Answer, Decoding, generate
 from src.training.inference.language_folder import LanguageModelFolder
 from src.training.inference.prompts import Prompt
+from src.training.inference.text_stream import INCOMPLETE
 from src.training.model.base_model import BaseModel
 from src.training.model.language_model import load_language_model, load_with_adapter
 from src.training.model.pretrained import load_tokenizer
@@ -88,9 +89,14 @@ class TextGenerator:
         (answer,) = generate(self.forward, [prompt], self.decoding, on_token=lambda _, token: on_token(token))
         return answer
 
-    def text(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of an answer's tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def text(self, answer: Answer) -> str:
+        """Returns an answer as text; one that was cut within a character ends before it."""
+        text = self.decode(answer.ids)
+        return text.rstrip(INCOMPLETE) if answer.is_cut else text
 
 
 def load_text_generator(source: LanguageModelFolder, decoding: Decoding) -> TextGenerator:

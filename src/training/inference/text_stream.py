@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 
 # What a decoder writes for bytes that are no whole character, perhaps not yet.
-_INCOMPLETE = "\ufffd"
+INCOMPLETE = "\ufffd"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class TextStream:
-    """Writes an answer piece by piece. All pieces together are the text of all tokens."""
+    """Writes an answer piece by piece."""
 
     def __init__(self, decode: Callable[[Sequence[int]], str], write: Callable[[str], None]) -> None:
         """Starts with nothing.
@@ -28,10 +28,10 @@ class TextStream:
         """Takes the next token, and writes what is certain."""
         self._ids.append(token)
         # All of it: a piece decoded by itself may lack a space, and a model takes far longer for a token than this.
-        self._write_to(self._decode(self._ids).rstrip(_INCOMPLETE))
+        self._write_to(self._decode(self._ids).rstrip(INCOMPLETE))
 
     def end(self) -> None:
-        """Writes what was held back."""
+        """Writes what was held back: all pieces together are the text of all tokens."""
         self._write_to(self._decode(self._ids))
 
     def _write_to(self, text: str) -> None:
