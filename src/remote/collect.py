@@ -74,7 +74,7 @@ def _collect_model(folder: Path, *, outputs: Path, root: Path, test: str) -> Non
     resolved = resolve_received(folder, root=root)
     check_weights(folder, base=resolved.base.folder)
     key = run_key(resolved)
-    score = check_metrics(folder, versions=key.document["libraries"])
+    score = check_metrics(folder, resolved, versions=key.document["libraries"])
     check_code(outputs, code=key.document["code"])
     check_model(folder, resolved)
     # The run is finished: a checkpoint left there would be an input of every later run.

@@ -21,6 +21,7 @@ import pytest
 
 from src.cache_manager.keys import key as run_keys
 from src.cache_manager.keys.code_version import training_code
+from src.cache_manager.loading import load_model
 from src.cache_manager.store.store import CacheError, Store
 from src.disk.durable import canonical_json
 from src.disk.testing.malicious_returns import odd_folders, odd_texts, odd_zips, wrong_types
@@ -34,6 +35,10 @@ from src.training.train_model import main as train
 FLAGS = (
     *("--model_name_or_path", "base", "--train_file", "rows.csv", "--threads", "1", "--max_seq_length", "16"),
     *("--per_device_train_batch_size", "4", "--num_train_epochs", "2"),
+)
+LANGUAGE_FLAGS = (
+    *("--model_name_or_path", "chat", "--train_file", "rows.jsonl", "--max_steps", "2"),
+    *("--max_generate_samples", "2", "--max_new_tokens", "2"),
 )
 KINDS = ("model", "model.checkpoint", "model.checkpoint/checkpoint-*")
 Check = Callable[[str], str]
@@ -61,6 +66,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     build_tiny_model(root / "base")
     write_sentences(root / "rows.csv", rows=80, seed=1)
+    build_tiny_chat_model(root / "chat")
+    write_conversations(root / "rows.jsonl", rows=24, seed=1)
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert train_in(root, root / OUTPUTS, monkeypatch=monkeypatch) == 0
     return root
@@ -224,6 +231,16 @@ def stopped(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def language(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `finished` in which a language model was trained: merged weights, and an adapter."""
+    root = shutil.copytree(finished, tmp_path_factory.mktemp("language") / "root")
+    shutil.rmtree(root / OUTPUTS)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert train_in(root, root / OUTPUTS, *LANGUAGE_FLAGS, monkeypatch=monkeypatch) == 0
+    return root
+
+
 @pytest.fixture(autouse=True, scope="module")
 def code_read_once() -> Iterator[None]:
     """No test changes the sources, and to read them takes longer than all else."""
@@ -354,11 +371,17 @@ def test_an_archive_is_refused_before_it_is_unpacked(
     assert entries(tmp_path) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.fixture
+def outputs(kind: str, request: pytest.FixtureRequest) -> Path:
+    """Outputs that have such a folder."""
+    named = {"model": "finished", "model/adapter": "language"}.get(kind, "stopped")
+    return Path(request.getfixturevalue(named) / OUTPUTS)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "model/adapter"])
 def test_no_file_folder_or_link_arrives_that_no_training_leaves(
-    root: Path, finished: Path, stopped: Path, tmp_path: Path, kind: str, refused: Check
+    root: Path, outputs: Path, tmp_path: Path, kind: str, refused: Check
 ) -> None:
-    outputs = (finished if kind == "model" else stopped) / OUTPUTS
     for name, spoil in odd_folders(tmp_path / "marker"):
         take(outputs, root)
         [folder] = (root / OUTPUTS).glob(kind)
@@ -366,11 +389,10 @@ def test_no_file_folder_or_link_arrives_that_no_training_leaves(
         refused(name)
 
 
-@pytest.mark.parametrize("kind", KINDS[::2])
+@pytest.mark.parametrize("kind", [*KINDS[::2], "model/adapter"])
 def test_no_archive_arrives_that_no_training_leaves(
-    root: Path, finished: Path, stopped: Path, tmp_path: Path, kind: str, refused: Check
+    root: Path, outputs: Path, tmp_path: Path, kind: str, refused: Check
 ) -> None:
-    outputs = (finished if kind == "model" else stopped) / OUTPUTS
     files = {path.relative_to(outputs).as_posix(): path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
     [place] = (folder.relative_to(outputs).as_posix() for folder in outputs.glob(kind))
     shutil.rmtree(root / OUTPUTS)
@@ -385,7 +407,7 @@ WORDS = ("events.jsonl", "report.html", "README.md")
 PARSED = ("recipe.json", "metrics.json", "state.json")
 
 
-@pytest.mark.parametrize("kind", ["finished", "stopped"])
+@pytest.mark.parametrize("kind", ["finished", "stopped", "language"])
 def test_no_file_arrives_that_holds_something_else(
     root: Path, kind: str, refused: Check, request: pytest.FixtureRequest
 ) -> None:
@@ -425,6 +447,7 @@ def merged(document: Any, changed: Any, fields: Any) -> Any:
 # What is not only shown.
 RECIPE = dict.fromkeys(("seed", "model_name_or_path", "train_file", "class_weights"))
 DECIDING = {"recipe": RECIPE, "inputs": {"model": None}, "threads": None, "fingerprint": None}
+LANGUAGE = dict.fromkeys(("use_peft", "lora_r", "lora_target_modules", "save_merged", "max_length"))
 READ = {"status": None, "after": {"accuracy": None}}
 STOP = {"status": None, "train": {"steps": None, "epochs": None}}
 
@@ -434,6 +457,8 @@ STOP = {"status": None, "train": {"steps": None, "epochs": None}}
     [
         ("finished", "model/recipe.json", DECIDING, canonical_json),
         ("finished", "model/metrics.json", READ, canonical_json),
+        ("language", "model/recipe.json", {"recipe": LANGUAGE, "prompt": None}, canonical_json),
+        ("language", "model/metrics.json", {"status": None, "after": {"loss": None}}, canonical_json),
         ("stopped", "model.checkpoint/metrics.json", STOP, canonical_json),
         ("stopped", "model.checkpoint/checkpoint-*/state.json", {"files": None, "format": None}, sealed),
     ],
@@ -547,12 +572,19 @@ def test_a_label_names_a_test_of_this_repository(root: Path, label: str, capsys:
     assert "is not the label of a test in this repository" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "flags"), [("finished", ()), ("language", LANGUAGE_FLAGS)])
 def test_a_stopped_run_resumes_to_the_same_bits(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path,
+    tmp_path: Path,
+    kind: str,
+    flags: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
-    uninterrupted = (root / OUTPUTS / "model" / "model.safetensors").read_bytes()
+    uninterrupted = weights_in(request.getfixturevalue(kind) / OUTPUTS / "model")
     shutil.rmtree(root / OUTPUTS)
-    assert train_in(root, root / OUTPUTS, "--deadline_seconds", "0.01", monkeypatch=monkeypatch) == 3
+    assert train_in(root, root / OUTPUTS, *flags, "--deadline_seconds", "0.01", monkeypatch=monkeypatch) == 3
     assert collect.main([]) == 3
     assert "stopped_at_deadline" in capsys.readouterr().out
     # One file, so that nothing in it has a name in the workspace.
@@ -563,11 +595,16 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     # As run_training.sh does.
     archive = collect.resume_folder(root, collect.DEFAULT_TEST) / collect.RESUME_FILE
     subprocess.run(["tar", "--no-same-owner", "-xmf", archive, "-C", root / OUTPUTS], check=True)
-    assert train_in(root, root / OUTPUTS, "--resume_from_checkpoint", "true", monkeypatch=monkeypatch) == 0
-    assert (root / OUTPUTS / "model" / "model.safetensors").read_bytes() == uninterrupted
+    resumed = (*flags, "--resume_from_checkpoint", "true")
+    assert train_in(root, root / OUTPUTS, *resumed, monkeypatch=monkeypatch) == 0
+    assert weights_in(root / OUTPUTS / "model") == uninterrupted
     assert collect.main([]) == 0
     assert len(entries(tmp_path)) == 1
     assert not archive.exists()
+
+
+def weights_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
 
 
 def test_a_regression_is_collected(
@@ -582,17 +619,24 @@ def test_a_regression_is_collected(
     assert len(entries(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("merged", ["true", "false"])
-def test_a_language_model_is_collected_with_its_adapter(
-    merged: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+MERGED, ADAPTER = "model.safetensors", "adapter/adapter_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("flags", "weights"),
+    [([], {MERGED, ADAPTER}), (["--save_merged", "false"], {ADAPTER}), (["--use_peft", "false"], {MERGED})],
+)
+def test_a_language_model_is_collected_and_loads_out_of_the_cache(
+    root: Path,
+    tmp_path: Path,
+    flags: list[str],
+    weights: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.rmtree(root / OUTPUTS)
-    shutil.rmtree(root / "base")
-    build_tiny_chat_model(root / "base")
-    write_conversations(root / "rows.jsonl", rows=24, seed=1)
     monkeypatch.setenv("TEST_TMPDIR", str(tmp_path))
-    flags = ("--train_file", "rows.jsonl", "--max_generate_samples", "2", "--save_merged", merged)
-    assert train_in(root, root / OUTPUTS, *flags, monkeypatch=monkeypatch) == 0
+    assert train_in(root, root / OUTPUTS, *LANGUAGE_FLAGS, *flags, monkeypatch=monkeypatch) == 0
     monkeypatch.delenv("TEST_TMPDIR")
     capsys.readouterr()
     assert collect.main([]) == 0
@@ -600,10 +644,15 @@ def test_a_language_model_is_collected_with_its_adapter(
     [key] = entries(tmp_path)
     entry = Store(tmp_path / "cache").lookup(key)
     assert entry is not None
-    assert (entry / "adapter" / "adapter_model.safetensors").is_file()
-    assert (entry / "model.safetensors").is_file() == (merged == "true")
-    config = root / OUTPUTS / "model" / "adapter" / "adapter_config.json"
-    config.chmod(0o644)
-    config.write_text(config.read_text().replace('"r": 8', '"r": 9'))
-    assert collect.main([]) == 2
-    assert "the model's adapter/adapter_config.json is not what this checkout writes" in capsys.readouterr().err
+    assert {path.relative_to(entry).as_posix() for path in entry.rglob("*.safetensors")} == weights
+    assert type(load_model(entry)).__name__ == "LlamaForCausalLM"
+
+
+@pytest.mark.parametrize("name", [MERGED, ADAPTER])
+def test_weights_that_are_no_numbers_are_refused(root: Path, language: Path, name: str, refused: Check) -> None:
+    take(language / OUTPUTS, root)
+    path = root / OUTPUTS / "model" / name
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    path.write_bytes(content[:header] + b"\xff" * (len(content) - header))
+    assert "logits are not finite" in refused(name)

@@ -14,6 +14,7 @@ from src.training.model.model_files import PICKLED_INDEX, PICKLED_WEIGHTS, max_b
 from src.training.model.pretrained import check_config
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_ADAPTER = {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
 _PICKLED = rf"{PICKLED_WEIGHTS}|{PICKLED_INDEX}"
 _MAX_NAME = 1000
 
@@ -98,7 +99,10 @@ def check_model(files: Mapping[str, Path], *, what: str) -> None:
         except ValueError as error:
             raise RequestError(f"{what} is not a whole model: {error}") from error
     else:
-        missing = {_WEIGHTS} - files.keys() if any(name.endswith(".safetensors") for name in files) else set()
+        has_weights = any(name.endswith(".safetensors") and "/" not in name for name in files)
+        missing = {_WEIGHTS} - files.keys() if has_weights else set()
+    if _ADAPTER & files.keys():
+        missing |= _ADAPTER - files.keys()
     if missing:
         raise RequestError(f"{what} is not a whole model: {min(missing)[:80]!a} is missing")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src.cache_manager.sharing.shared_cache import SharedCache
 from src.cache_manager.sharing.transfer import export_entry, import_folder
 from src.cache_manager.store.manifest import MANIFEST
 from src.cache_manager.store.store import Store
@@ -98,6 +99,26 @@ def test_what_is_no_part_of_a_model_is_left_out(store: Store, tmp_path: Path) ->
     names = {path.relative_to(last.entry).as_posix() for path in last.entry.rglob("*")}
     assert {"README.md", "generation_config.json", "adapter/adapter_model.safetensors"} < names
     assert "adapter/odd.py" in last.left_out and "adapter/odd.py" not in names
+
+
+def test_an_adapter_alone_is_a_model(store: Store, tmp_path: Path) -> None:
+    folder = write_model_folder(tmp_path / "model", seed=1)
+    (folder / "adapter").mkdir()
+    (folder / "model.safetensors").rename(folder / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(RequestError, match=r"adapter/adapter_config.json' is missing"):
+        import_folder(store, folder)
+    (folder / "adapter" / "adapter_config.json").write_text("{}")
+    key = import_folder(store, folder).entry.name
+    SharedCache(str(tmp_path / "shared")).push(store, key)
+    for name in ("importing", "pulling"):
+        elsewhere = Store(tmp_path / name)
+        if name == "importing":
+            import_folder(elsewhere, export_entry(store, key, tmp_path / "out"))
+        else:
+            SharedCache(str(tmp_path / "shared")).pull(elsewhere, key)
+        found = inspect(elsewhere.layout, key, every_byte=True)
+        assert found.state == "ok" and found.manifest is not None
+        assert "adapter/adapter_model.safetensors" in found.manifest.files
 
 
 def test_pickled_weights_are_taken_only_on_request(store: Store, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def resolve_received(folder: Path, *, root: Path) -> ResolvedRun:
     return resolved
 
 
-def check_metrics(folder: Path, *, versions: Mapping[str, str]) -> str:
+def check_metrics(folder: Path, resolved: ResolvedRun, *, versions: Mapping[str, str]) -> str:
     """Checks that the run was finished, with the library versions of this checkout; returns its main score.
 
     That is a classification's accuracy, a regression's MAE or a language model's loss.
@@ -108,7 +108,8 @@ def check_metrics(folder: Path, *, versions: Mapping[str, str]) -> str:
                 "rebuild its image"
             )
     after = _object(metrics, "after")
-    name = next((name for name in ("accuracy", "mae") if name in after), "loss")
+    of_labels = "accuracy" if "accuracy" in after else "mae"
+    name = "loss" if resolved.recipe.task == TEXT_GENERATION else of_labels
     return f"{name} {_number(after, name):.4f}"
 
 

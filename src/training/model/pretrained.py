@@ -31,8 +31,8 @@ def refuse_custom_code(folder: Path, *, name: str | Path | None = None) -> None:
         check_config(path, name=name or folder)
 
 
-def check_config(path: Path, *, name: str | Path) -> None:
-    """Refuses one config that names Python, or is not a JSON object; `name` is what the message calls the model.
+def check_config(path: Path, *, name: str | Path) -> dict[str, Any]:
+    """Returns a config, unless it names Python or is not a JSON object; `name` is what the message calls the model.
 
     Raises:
         RequestError: it is refused.
@@ -53,9 +53,8 @@ def check_config(path: Path, *, name: str | Path) -> None:
         if not isinstance(content, dict):
             raise ValueError("it is not an object")
     except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(
-            f"{name} cannot be loaded as a text classifier: {path.name} is not valid JSON ({error})"
-        ) from error
+        raise RequestError(f"{name} cannot be loaded: {path.name} is not valid JSON ({error})") from error
+    return content
 
 
 def load_config(folder: Path) -> Any:
@@ -107,9 +106,13 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
     from safetensors import SafetensorError, safe_open
 
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file() or not (folder / "adapter_config.json").is_file():
-        raise RequestError(f"{folder} is not an adapter: it lacks adapter_config.json or {weights.name}")
+    weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    if not weights.is_file() or not config.is_file():
+        raise RequestError(f"{folder} is not an adapter: it lacks {config.name} or {weights.name}")
+    fields = check_config(config, name=f"the adapter in {folder}")
+    # Other kinds read files and models that their config names, and Megatron's is a module that peft imports.
+    if fields.get("peft_type") != "LORA" or fields.get("megatron_config"):
+        raise RequestError(f"the adapter in {folder} is not LoRA alone, the one kind that is loaded")
     try:
         with warnings.catch_warnings():
             # Of what peft itself calls in transformers.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.cli.errors import RequestError
-from src.training.model.pretrained import load_model, load_tokenizer, refuse_custom_code
+from src.training.model.pretrained import load_adapter, load_model, load_tokenizer, refuse_custom_code
 from src.training.testing.tiny_model import build_tiny_model
 
 
@@ -36,6 +36,23 @@ def test_a_config_that_cannot_be_checked_is_refused(tmp_path: Path, content: str
     (tmp_path / "tokenizer_config.json").write_text(content, errors="surrogateescape")
     with pytest.raises(RequestError, match=r"tokenizer_config.json is not valid JSON"):
         refuse_custom_code(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "adapter_config.json is not valid JSON"),
+        ({}, "is not LoRA alone"),
+        # It reads the adapters that it names.
+        ({"peft_type": "XLORA", "adapters": {"1": "elsewhere"}}, "is not LoRA alone"),
+        # peft imports the module of that name.
+        ({"peft_type": "LORA", "megatron_config": {"a": 1}, "megatron_core": "this"}, "is not LoRA alone"),
+    ],
+)
+def test_an_adapter_is_weights_and_nothing_else(tmp_path: Path, content: Any, message: str) -> None:
+    (tmp_path / "adapter_model.safetensors").touch()
+    with pytest.raises(RequestError, match=message):
+        load_adapter(None, folder_with(tmp_path, content, file="adapter_config.json"))
 
 
 def test_a_pickle_is_not_loaded_unasked(tmp_path: Path) -> None:
