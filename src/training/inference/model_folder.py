@@ -8,6 +8,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.disk.json_files import read_json
+from src.training.model.lora import has_adapter_alone
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import refuse_custom_code
 
@@ -90,7 +91,7 @@ def _check_folder(folder: Path) -> None:
         raise RequestError(f"--model {folder} does not exist: name the folder of a trained model")
     for what, found in (
         ("config.json", (folder / "config.json").is_file()),
-        ("*.safetensors", any(folder.glob("*.safetensors"))),
+        ("*.safetensors", any(folder.glob("*.safetensors")) or has_adapter_alone(folder)),
         ("tokenizer files", any((folder / name).is_file() for name in _TOKENIZER_FILES)),
     ):
         if not found:

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
-from src.cli.parser import did_you_mean
-from src.disk.durable import write_json
 from src.training.model.base_model import BaseModel
+from src.training.model.lora import ADAPTER, save_weights, without_adapter
 from src.training.model.pretrained import load_adapter, load_config, load_model, load_tokenizer
 
 MODEL_CLASS = "AutoModelForCausalLM"
-ADAPTER = "adapter"
-ALL_LINEAR = "all-linear"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """Low-rank adapters (Hu et al. 2021), as peft has them."""
-
-    r: int
-    alpha: int
-    dropout: float
-    target_modules: tuple[str, ...]
 
 
 def load_language_model(base: BaseModel) -> tuple[Any, Any]:
@@ -70,99 +54,21 @@ def _check_architecture(folder: Path, *, name: str) -> None:
         )
 
 
-def add_lora(model: Any, lora: Lora, *, seed: int, base_name: str, task_type: str = "CAUSAL_LM") -> Any:
-    """Returns peft's model around a model whose own weights are frozen.
-
-    Args:
-        model: of transformers.
-        lora: the adapters.
-        seed: of their random halves.
-        base_name: what adapter_config.json calls the base.
-        task_type: peft's.
-
-    Raises:
-        RequestError: a target module is not there, or cannot have an adapter.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    is_all = lora.target_modules == (ALL_LINEAR,)
-    if not is_all:
-        _check_targets(model, lora.target_modules)
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        task_type=task_type,
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=ALL_LINEAR if is_all else list(lora.target_modules),
-    )
-    with warnings.catch_warnings():
-        # Of what peft itself calls in transformers.
-        warnings.simplefilter("ignore", FutureWarning)
-        wrapped = get_peft_model(model, config)
-    wrapped.peft_config["default"].base_model_name_or_path = base_name
-    return wrapped
-
-
-def _check_targets(model: Any, names: Sequence[str]) -> None:
-    """Refuses names that match no module: peft passes over one as long as another matches (peft#1959)."""
-    modules = dict(model.named_modules())
-    leaves = {name.rpartition(".")[2] for name, module in modules.items() if name and not list(module.children())}
-    missing = [name for name in names if not any(path == name or path.endswith(f".{name}") for path in modules)]
-    if missing:
-        near = did_you_mean(missing[0], sorted(leaves))
-        linear = sorted(
-            {name.rpartition(".")[2] for name, module in modules.items() if hasattr(module, "out_features")}
-        )
-        raise RequestError(
-            f"--lora_target_modules {', '.join(missing)}: the model has no module of that name{near}; it has "
-            f"{', '.join(linear)}"
-        )
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is not None and head.weight is embedding.weight:
-        tied = {path.rpartition(".")[2] for path, module in modules.items() if module is head or module is embedding}
-        if wrong := sorted(tied & set(names)):
-            raise RequestError(
-                f"--lora_target_modules {', '.join(wrong)}: this model's head is tied to its embeddings, and an "
-                "adapter on one of them is lost when the merged weights are loaded (transformers#45127); leave it out"
-            )
-
-
 def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: Sequence[int], merged: bool) -> None:
-    """Writes a trained model: its weights with the adapter merged into them, and the adapter in a folder of its own.
-
-    A loader that found both in one folder would apply the adapter twice (transformers#43781).
+    """Writes a trained model: see `save_weights`.
 
     Args:
-        model: of transformers, or peft's around it. The adapter of the latter is merged into its weights.
+        model: of transformers, or peft's around it.
         tokenizer: of the model.
         folder: where to.
         stop_ids: tokens that end an answer, for the generation config.
         merged: whether the merged weights are written.
     """
-    plain = model
-    if hasattr(model, "peft_config"):
-        model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
-        # A template of a card, without a word about this model.
-        (folder / ADAPTER / "README.md").unlink(missing_ok=True)
-        config = folder / ADAPTER / "adapter_config.json"
-        fields = json.loads(config.read_text(encoding="utf-8"))
-        if isinstance(fields["target_modules"], list):
-            # A set's order differs from run to run.
-            fields["target_modules"].sort()
-        write_json(config, fields)
-        plain = model.get_base_model()
-    generation = plain.generation_config
+    generation = without_adapter(model).generation_config
     generation.eos_token_id = stop_ids[0] if len(stop_ids) == 1 else list(stop_ids)
     generation.pad_token_id = tokenizer.pad_token_id
-    if plain is model:
-        model.save_pretrained(folder)
-    elif merged:
-        model.merge_and_unload().save_pretrained(folder)
-    else:
-        plain.config.save_pretrained(folder)
-        generation.save_pretrained(folder)
+    save_weights(model, folder, merged=merged)
+    generation.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -179,8 +85,3 @@ def load_with_adapter(base: BaseModel, folder: Path) -> Any:
     """
     model, _ = load_language_model(base)
     return load_adapter(model, folder / ADAPTER)
-
-
-def has_adapter_alone(folder: Path) -> bool:
-    """Whether a model's folder has its adapter, and no merged weights."""
-    return (folder / ADAPTER).is_dir() and not any(folder.glob("*.safetensors"))

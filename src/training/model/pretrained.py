@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,10 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if not weights.is_file() or not (folder / "adapter_config.json").is_file():
         raise RequestError(f"{folder} is not an adapter: it lacks adapter_config.json or {weights.name}")
     try:
-        adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
+        with warnings.catch_warnings():
+            # Of what peft itself calls in transformers, and of weights that are missing: see below.
+            warnings.simplefilter("ignore")
+            adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
         with safe_open(weights, framework="numpy") as opened:
             wanted = set(opened.keys())
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
@@ -106,8 +110,11 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import get_peft_model_state_dict
 
     # peft drops what does not fit in silence.
-    if lost := sorted(wanted - get_peft_model_state_dict(adapted).keys()):
+    taken = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
+    if lost := sorted(wanted - taken):
         raise RequestError(f"the adapter in {folder} is of another base model: nothing takes its {lost[0]}")
+    if lacking := sorted(taken - wanted):
+        raise RequestError(f"the adapter in {folder} is damaged: it lacks {lacking[0]}")
     return adapted
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from src.cli.errors import RequestError
 from src.training.data.conversations import Conversations
 from src.training.data.token_rows import TokenRows, encode_conversations
-from src.training.embedded.locate import PREFIX
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.language_pass import LanguagePass
 from src.training.engine.memory_check import check_language_model_fits
@@ -24,16 +22,8 @@ from src.training.fused.causal import CausalForward
 from src.training.fused.linear import fuse_linear_layers
 from src.training.inference.generator import Answer as Generated
 from src.training.inference.generator import Decoding, generate
-from src.training.model.base_model import BaseModel
-from src.training.model.language_model import (
-    ADAPTER,
-    Lora,
-    add_lora,
-    load_language_model,
-    load_merged,
-    load_with_adapter,
-    save_language_model,
-)
+from src.training.model.language_model import load_language_model, load_merged, load_with_adapter, save_language_model
+from src.training.model.lora import ADAPTER, CAUSAL_LM, Lora, add_lora, check_moved
 from src.training.problems.generation.problem import GenerationProblem
 from src.training.run.resolved_run import ResolvedRun
 
@@ -60,14 +50,10 @@ class LanguageKind:
     def build(self) -> tuple[Any, Any]:
         """See Kind.build."""
         model, tokenizer = load_language_model(self._resolved.base)
-        if self._recipe.use_peft:
-            lora = Lora(
-                r=self._recipe.lora_r,
-                alpha=self._recipe.lora_alpha,
-                dropout=self._recipe.lora_dropout,
-                target_modules=self._recipe.lora_target_modules,
+        if (lora := Lora.of(self._recipe)) is not None:
+            model = add_lora(
+                model, lora, seed=self._recipe.seed, base_name=self._resolved.base.loadable_name, task_type=CAUSAL_LM
             )
-            model = add_lora(model, lora, seed=self._recipe.seed, base_name=_base_name(self._resolved.base))
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and self._recipe.max_length > limit:
             raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
@@ -173,15 +159,8 @@ class LanguageKind:
 
     def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """See Kind.save."""
-        self._check_moved(model)
+        check_moved(model)
         save_language_model(model, tokenizer, folder, stop_ids=self._stop_ids, merged=self._recipe.save_merged)
-
-    def _check_moved(self, model: Any) -> None:
-        """Fails where the adapter is the one that training began with (peft#793)."""
-        if self._recipe.use_peft and not any(
-            weight.any() for name, weight in model.named_parameters() if "lora_B" in name
-        ):
-            raise RuntimeError("training left the adapter as it was: nothing was kept")
 
     def verify(self, folder: Path, sample: torch.Tensor) -> None:
         """See Kind.verify: merged weights, and base and adapter, each against the model in memory."""
@@ -201,14 +180,6 @@ class LanguageKind:
                 raise RuntimeError(f"{what} does not answer as the trained one did: nothing was kept")
             log.info("Loaded %s: it answers as before (logits differ by %.1g at most)", what, difference)
             del model
-
-
-def _base_name(base: BaseModel) -> str:
-    """Returns the base as peft is to load it: as it was named, unless that is no name that transformers knows."""
-    source = base.content["source"]
-    is_derived = source.startswith(PREFIX) or source.endswith(".gguf")
-    # A test's folders are gone when it ends.
-    return str(base.folder) if is_derived and "TEST_TMPDIR" not in os.environ else source
 
 
 def _answered_rows(test: Conversations, count: int, *, seed: int) -> list[int]:
