@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -129,7 +129,12 @@ def _decoder(folder: Path, *, ends_texts: bool = False, pad_token_id: int | None
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     ).save_pretrained(folder)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(0)
     LlamaModel(LlamaConfig(vocab_size=len(vocabulary), pad_token_id=pad_token_id, **sizes)).save_pretrained(folder)
     return folder
@@ -144,7 +149,8 @@ def test_a_decoder_scores_the_last_token_that_is_not_padding(
     ends_texts: bool, pad_token_id: int | None, padding: str, tmp_path: Path
 ) -> None:
     folder = _decoder(tmp_path / "llama", ends_texts=ends_texts, pad_token_id=pad_token_id)
-    model, tokenizer = build_model(find(folder), output_names=("bad", "good"), seed=1, max_seq_length=8)
+    built = build_model(find(folder), output_names=("bad", "good"), seed=1, max_seq_length=8)
+    model, tokenizer = cast("Any", built[0]), built[1]
     assert tokenizer.pad_token == padding
     # An unknown word is <unk>, which the config may take for padding.
     texts = ["a good film", "a odd", "bad"]

@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
 from src.training.model.base_model import BaseModel
-from src.training.model.lora import ADAPTER, save_weights, without_adapter
-from src.training.model.pretrained import load_adapter, load_config, load_model, load_tokenizer
+from src.training.model.lora import ADAPTER, Lora, check_targets, save_weights, without_adapter
+from src.training.model.pretrained import empty_model, load_adapter, load_model, load_tokenizer
 
 MODEL_CLASS = "AutoModelForCausalLM"
 
 
-def load_language_model(base: BaseModel) -> tuple[Any, Any]:
-    """Loads a language model and its tokenizer.
+def is_language_model(architectures: Sequence[str]) -> bool:
+    """Whether a config's architectures name a model that continues text."""
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+
+
+def check_language_model(base: BaseModel, *, because: str = "") -> None:
+    """Refuses a base model whose config names another kind of model.
+
+    Args:
+        base: the model.
+        because: why it has to be a language model, for the message.
+
+    Raises:
+        RequestError: it is none.
+    """
+    config = json.loads((base.folder / "config.json").read_text(encoding="utf-8"))
+    architectures = config.get("architectures") or []
+    if architectures and not is_language_model(architectures):
+        raise RequestError(
+            f"{base.content['source']} is not a language model (its config names {', '.join(architectures)}){because}: "
+            "choose one, such as embedded:smollm2-135m-instruct"
+        )
+
+
+def load_language_tokenizer(base: BaseModel) -> Any:
+    """Loads the tokenizer of a language model.
+
+    Raises:
+        RequestError: there is none.
+    """
+    tokenizer = load_tokenizer(base.folder, name=base.content["source"])
+    if tokenizer.pad_token_id is None:
+        # What everybody does by hand; what is padding is known by the rows' lengths, never by this id.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def check_targets_of(base: BaseModel, lora: Lora) -> None:
+    """Refuses adapters that a language model cannot have, before its weights are read.
+
+    Raises:
+        RequestError: as `check_targets`.
+    """
+    if not lora.is_everywhere:
+        check_targets(empty_model(base.folder, model_class=MODEL_CLASS), lora.target_modules)
+
+
+def load_language_model(base: BaseModel) -> Any:
+    """Loads a language model.
 
     Raises:
         RequestError: the files are not such a model.
@@ -23,8 +71,7 @@ def load_language_model(base: BaseModel) -> tuple[Any, Any]:
     import torch
 
     name = base.content["source"]
-    _check_architecture(base.folder, name=name)
-    tokenizer = load_tokenizer(base.folder, name=name)
+    check_language_model(base)
     model, loaded = load_model(
         base.folder,
         name=name,
@@ -39,19 +86,7 @@ def load_language_model(base: BaseModel) -> tuple[Any, Any]:
             f"{name} lacks weights of a language model ({', '.join(missing[:3])}): they would be random; choose "
             "another model"
         )
-    if tokenizer.pad_token_id is None:
-        # What everybody does by hand; what is padding is known by the rows' lengths, never by this id.
-        tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer
-
-
-def _check_architecture(folder: Path, *, name: str) -> None:
-    architectures = load_config(folder).architectures or []
-    if architectures and not any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in architectures):
-        raise RequestError(
-            f"{name} is not a language model (its config names {', '.join(architectures)}): choose one, such as "
-            "embedded:smollm2-135m-instruct"
-        )
+    return model
 
 
 def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: Sequence[int], merged: bool) -> None:
@@ -83,5 +118,4 @@ def load_with_adapter(base: BaseModel, folder: Path) -> Any:
     Raises:
         RequestError: the adapter does not go with the base.
     """
-    model, _ = load_language_model(base)
-    return load_adapter(model, folder / ADAPTER)
+    return load_adapter(load_language_model(base), folder / ADAPTER)

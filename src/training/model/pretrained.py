@@ -81,6 +81,24 @@ def load_model(
     return _from_pretrained(model_class, folder, name=name, use_safetensors=use_safetensors, **options)
 
 
+def empty_model(folder: Path, *, model_class: str) -> Any:
+    """Returns a model of a folder's config without weights, on the meta device.
+
+    Raises:
+        RequestError: the config names no such model.
+    """
+    config = load_config(folder)
+    import torch
+    import transformers
+
+    try:
+        with torch.device("meta"):
+            return getattr(transformers, model_class).from_config(config, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RequestError(f"{folder} cannot be loaded as {model_class}: {reason}") from error
+
+
 def load_adapter(model: Any, folder: Path) -> Any:
     """Puts an adapter that peft saved on a model.
 

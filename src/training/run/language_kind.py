@@ -22,7 +22,14 @@ from src.training.fused.causal import CausalForward
 from src.training.fused.linear import fuse_linear_layers
 from src.training.inference.generator import Answer as Generated
 from src.training.inference.generator import Decoding, generate
-from src.training.model.language_model import load_language_model, load_merged, load_with_adapter, save_language_model
+from src.training.model.language_model import (
+    check_targets_of,
+    load_language_model,
+    load_language_tokenizer,
+    load_merged,
+    load_with_adapter,
+    save_language_model,
+)
 from src.training.model.lora import ADAPTER, CAUSAL_LM, Lora, add_lora, check_moved
 from src.training.problems.generation.problem import GenerationProblem
 from src.training.run.resolved_run import ResolvedRun
@@ -49,38 +56,40 @@ class LanguageKind:
 
     def build(self) -> tuple[Any, Any]:
         """See Kind.build."""
-        model, tokenizer = load_language_model(self._resolved.base)
-        if (lora := Lora.of(self._recipe)) is not None:
-            model = add_lora(
-                model, lora, seed=self._recipe.seed, base_name=self._resolved.base.loadable_name, task_type=CAUSAL_LM
-            )
-        limit = getattr(model.config, "max_position_embeddings", None)
-        if limit is not None and self._recipe.max_length > limit:
-            raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
-        return model, tokenizer
-
-    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
-        """See Kind.data_parallel."""
-        splits = {
+        # What can be refused is refused before the weights are read.
+        lora = Lora.of(self._recipe)
+        if lora is not None:
+            check_targets_of(self._resolved.base, lora)
+        tokenizer = load_language_tokenizer(self._resolved.base)
+        self._splits = {
             TRAIN: self._encode(self._task.train, tokenizer),
             VALIDATION: self._encode(self._task.validation, tokenizer),
             TEST: self._encode(self._task.test, tokenizer),
         }
+        model = load_language_model(self._resolved.base)
+        if lora is not None:
+            model = add_lora(
+                model, lora, seed=self._recipe.seed, base_name=self._resolved.base.loadable_name, task_type=CAUSAL_LM
+            )
+        return model, tokenizer
+
+    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
+        """See Kind.data_parallel."""
         check_language_model_fits(
             model,
             rows_per_process=-(-self._recipe.per_device_train_batch_size // self._resolved.threads),
-            longest=max(int(rows.lengths.max(initial=0)) for rows in splits.values()),
+            longest=max(int(rows.lengths.max(initial=0)) for rows in self._splits.values()),
             threads=self._resolved.threads,
             keeps_best=self._resolved.keeps_best,
         )
         fuse_linear_layers(model)
         self._forward = CausalForward(model)
-        self._stop_ids = _stop_ids(splits[TRAIN], tokenizer)
+        self._stop_ids = _stop_ids(self._splits[TRAIN], tokenizer)
         self._plan_answers(tokenizer)
         return DataParallel(
             model,
             self._resolved.training_settings,
-            splits=splits,
+            splits=self._splits,
             problem=self._problem,
             threads=self._resolved.threads,
             forward_pass=LanguagePass(self._forward),
@@ -97,7 +106,8 @@ class LanguageKind:
             rows,
             tokenizer=tokenizer,
             form=self._form,
-            max_length=self._recipe.max_length,
+            # Filled in with the base.
+            max_length=self._recipe.max_length or 0,
             completion_only_loss=default(self._recipe.completion_only_loss),
             assistant_only_loss=default(self._recipe.assistant_only_loss),
         )
