@@ -7,6 +7,7 @@ visibility of every module of this, and `//src:layers_test` holds the imports ag
 LAYERS = [
     ["src/cli"],
     ["src/disk"],
+    ["src/disk/testing"],
     # training: recipe -> data -> batches -> engine -> artifact folder
     ["src/training/gguf"],
     ["src/training/recipes", "src/training/embedded"],

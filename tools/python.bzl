@@ -25,7 +25,7 @@ def py_modules(
       modules: module -> what it imports.
       programs: module that is run -> what it imports.
       tests: size -> test file -> what it imports; run by pytest.
-      extra_deps: module -> packages that no import shows.
+      extra_deps: target -> packages that no import shows.
       data: target -> files that it reads.
       options: test -> further arguments of its rule, such as its tags.
       testonly: modules and programs for tests alone; ["*"]: all of them.
@@ -51,7 +51,7 @@ def py_modules(
             data = data.get(name, []),
             testonly = name in testonly or "*" in testonly,
             visibility = ["//visibility:public"],
-            deps = deps,
+            deps = deps + extra_deps.get(name, []),
         )
     for size, tests_of_size in tests.items():
         for name, deps in tests_of_size.items():
@@ -60,7 +60,7 @@ def py_modules(
                 size = size,
                 srcs = [name + ".py"],
                 data = data.get(name, []),
-                deps = deps,
+                deps = deps + extra_deps.get(name, []),
                 **options.get(name, {})
             )
 

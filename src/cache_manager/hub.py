@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from src.training.model.model_files import shards
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -37,8 +38,11 @@ def _has_weights(folder: Path) -> bool:
         return True
     for name in _INDEX:
         if (folder / name).is_file():
-            shards = set(json.loads((folder / name).read_text(encoding="utf-8"))["weight_map"].values())
-            return all((folder / shard).is_file() for shard in shards)
+            try:
+                return all((folder / shard).is_file() for shard in shards(folder / name))
+            except ValueError:
+                # No loader can read it either.
+                return False
     return False
 
 

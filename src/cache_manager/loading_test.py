@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from src.cache_manager.loading import load_model, load_tokenizer
 from src.cli.errors import RequestError
+from src.disk.testing.malicious_returns import wrong_types
 from src.training.testing.tiny_model import build_tiny_model
 
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -110,6 +112,29 @@ def test_a_tokenizer_is_loaded(tmp_path: Path) -> None:
     folder = build_tiny_model(tmp_path / "model", head=2)
     usual = transformers.AutoTokenizer.from_pretrained(folder)
     assert load_tokenizer(folder)("good film")["input_ids"] == usual("good film")["input_ids"]
+
+
+def test_a_model_that_lacks_weights_is_refused_and_not_filled_at_random(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RequestError, match=r"lacks weights of its model \(classifier.weight\): train or import it"):
+        load_model(folder)
+
+
+def test_a_wrong_type_in_a_config_is_one_sentence(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "model", head=2)
+    rest = json.loads((folder / "config.json").read_text())
+    few = {name: rest.pop(name) for name in ("architectures", "model_type", "hidden_act")}
+    refused = 0
+    for _, wrong in wrong_types(few):
+        (folder / "config.json").write_text(json.dumps({**rest, **wrong} if isinstance(wrong, dict) else wrong))
+        try:
+            load_model(folder)
+        except RequestError:
+            refused += 1
+    assert refused > 20
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated"])

@@ -49,7 +49,11 @@ def explain(store: Store, key: Key) -> Explanation:
     for record in records(store, checked=False):
         if record.manifest is None or record.manifest.document.get("kind") != "run" or record.key == key.digest:
             continue
-        found = _without_fingerprint(differences(key.document, record.manifest.document))
+        try:
+            found = _without_fingerprint(differences(key.document, record.manifest.document))
+        except RecursionError:
+            # No run has a document that is nested so deeply.
+            continue
         weight = sum(_WEIGHTS.get(difference["field"].partition(".")[0], 1) for difference in found)
         if best is None or weight < best[0]:
             best = weight, record.key, found

@@ -9,11 +9,15 @@ import traceback
 from collections.abc import Callable
 
 from src.cli.standard_output import discard, flush_or_discard, is_unread, open_closed_streams
+from src.cli.terminal import printable
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_WRONG_REQUEST = 2
 EXIT_STOPPED = 3
+
+# A value that someone else wrote may stand in a message.
+_MAX_MESSAGE = 4000
 
 
 class RequestError(Exception):
@@ -78,7 +82,9 @@ def exit_code_of(
     if code == EXIT_FAILED and os.strerror(errno.ENOSPC) in message:
         message = f"the disk is full: free some space, and {retry}"
     if debug:
-        traceback.print_exception(ended)
+        lines = "".join(traceback.format_exception(ended)).splitlines()
+        sys.stderr.writelines(f"{printable(line)}\n" for line in lines)
     flush_or_discard()
-    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
+    message = " ".join(message[:_MAX_MESSAGE].split()) + "..." * (len(message) > _MAX_MESSAGE)
+    sys.stderr.write(f"{program}: {printable(message)}\n")
     return code

@@ -49,6 +49,19 @@ def test_a_full_disk_is_reported_as_such_by_any_library(
     )
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_terminal_obeys_nothing_in_a_message(debug: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise RequestError("a\x1b[2J\x9b2J\u202egnp.exe\x07\udcff\nprog: done " + "x" * 100_000)
+
+    assert exit_code_of("prog", work, debug=debug) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith(r"prog: a\x1b[2J\x9b2J\u202egnp.exe\x07\udcff prog: done xxx")
+    assert len(lines[-1]) < 5000
+    assert all(line.isprintable() for line in lines)
+    assert (len(lines) > 1) is debug
+
+
 @pytest.mark.parametrize("error", [RequestError("wrong"), KeyboardInterrupt(), OSError("gone"), ValueError("odd")])
 def test_debug_shows_where_an_error_was_raised(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     _, text = end(error, capsys, debug=True)

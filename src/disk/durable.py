@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,9 +29,39 @@ def write_json(path: Path, document: Any) -> None:
     path.write_text(canonical_json(document), encoding="utf-8")
 
 
-def file_sha256(path: Path) -> str:
-    """Returns the hash of a file's bytes, as hexadecimal digits."""
-    with path.open("rb") as file:
+def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
+    """Opens a file to be read, if it is a regular one: a pipe would block for ever, a device never ends.
+
+    Raises:
+        OSError: it is anything else, or cannot be opened.
+    """
+    # First by its name, where a link may lead to a device: to open one may already do something.
+    if follow_links and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, *, max_bytes: int) -> bytes:
+    """Returns what a regular file holds; links are not followed.
+
+    Raises:
+        OSError: it is not a regular file, cannot be read or is larger than `max_bytes`.
+    """
+    with open_regular(path, follow_links=False) as file:
+        # A sparse file may claim terabytes.
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes", str(path))
+        return file.read()
+
+
+def file_sha256(path: Path, *, follow_links: bool = True) -> str:
+    """Returns the hash of a regular file's bytes, as hexadecimal digits."""
+    with open_regular(path, follow_links=follow_links) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -122,6 +122,7 @@ def _sample(contest: Any, *, rounds: int, steps: int) -> dict[str, Any]:
     from src.training.environment.description import describe_environment
 
     batch_size, threads = contest.settings.per_device_train_batch_size, contest.threads
+    environment = describe_environment()  # what can fail here fails before the measurement
     times = _take_turns(contest, rounds=rounds, steps=steps)
     peak = peak_flops(threads=threads)
     work = training_flops_a_token(contest.model) * batch_size * contest.tokens_a_row()
@@ -132,7 +133,7 @@ def _sample(contest: Any, *, rounds: int, steps: int) -> dict[str, Any]:
         "tokens_a_row": contest.tokens_a_row(),
         "padding_share": contest.padding_shares(),
         "sample": _summary(times, contest=contest),
-        "environment": describe_environment(),
+        "environment": environment,
         "peak_gflops": round(peak / 1e9, 1),
         "fraction_of_peak": {name: round(work / statistics.median(all_) / peak, 4) for name, all_ in times.items()},
     }

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from src.cli.errors import RequestError
+from src.training.environment import description
 from src.training.problems.classification.metrics import ClassMetrics
+from src.training.problems.classification.problem import Classification
 from src.training.testing.user_folder import copy_of_inputs, write_inputs
 from src.training.train_model import main, print_model_performance, train_classifier
 
@@ -182,6 +184,28 @@ def test_without_an_output_dir_the_folder_is_named_after_the_run(user_folder: Pa
     assert main([*ARGUMENTS[:-2], "--num_train_epochs", "1"]) == 0
     [folder] = (user_folder / "finetuned").iterdir()
     assert folder.name == f"custom-{_read(folder / 'recipe.json')['fingerprint'][:8]}"
+
+
+@pytest.mark.usefixtures("user_folder")
+def test_what_the_records_need_is_missed_before_the_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(description, "_PACKAGES", ("no-such-package",))
+    assert main([*ARGUMENTS]) == 1
+    shown = capsys.readouterr()
+    assert "no-such-package" in shown.err
+    assert "Model Performance" not in shown.out
+
+
+def test_a_page_that_cannot_be_made_costs_the_page_and_not_the_model(
+    user_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classification, "page_template", user_folder / "absent.j2")
+    assert main([*ARGUMENTS, "--num_train_epochs", "1"]) == 0
+    assert "report.html is left out, for it could not be made: TemplateNotFound: " in capsys.readouterr().out
+    files = {path.name for path in (user_folder / "out").iterdir()}
+    assert {"model.safetensors", "metrics.json", "README.md"} <= files
+    assert "report.html" not in files
 
 
 def test_train_classifier_returns_the_folder_and_takes_any_field_of_a_recipe(user_folder: Path) -> None:

@@ -38,7 +38,7 @@ def _compare(arguments: list[str]) -> int:
     parser = RefusingParser(prog="which_bits", description=__doc__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.parse_args(arguments)
-    sha256, environment = trained_sha256(), describe_environment()
+    environment, sha256 = describe_environment(), trained_sha256()
     versions = versions_of(environment)
     for name, value in {"CPU": environment["cpu"], **versions, "model.safetensors": sha256}.items():
         sys.stdout.write(f"{name}: {value}\n")

@@ -1,7 +1,7 @@
 """Compares the Python packages of this interpreter with the lock files; for the air-gapped lane.
 
-check_venv.py LOCK CUDA_LOCK  prints {package: [pins it stands on]} as JSON; exit 1, naming each package that differs.
-                              CUDA_LOCK counts where torch is PyPI's build (see tools/compile_lock.py)
+check_venv.py LOCK CUDA_LOCK  prints {package: [PIN MODULE... of each it stands on]} as JSON; exit 1, naming what
+                              differs. CUDA_LOCK counts where torch is PyPI's build (see tools/compile_lock.py)
 check_venv.py --stamp         prints a hash that changes whenever a package or the interpreter does
 """
 
@@ -12,7 +12,8 @@ import json
 import platform
 import re
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePath
 
 _PIN = re.compile(r"^([A-Za-z0-9][^ \[=]*)(?:\[[^\]]*\])?==([^ \\;]+)(?: ; ([^\\]+?))?(?: \\)?$", re.MULTILINE)
 
@@ -42,14 +43,15 @@ def locked_pins(lock: str) -> dict[str, str]:
     }
 
 
-def installed() -> tuple[dict[str, str], dict[str, set[str]]]:
-    """Returns versions and needs (extras left out) of what is installed, by canonical name."""
+def installed() -> tuple[dict[str, str], dict[str, set[str]], dict[str, list[str]]]:
+    """Returns versions, needs (extras left out) and modules of what is installed, by canonical name."""
     from importlib import metadata
 
     from packaging.requirements import Requirement
 
     versions: dict[str, str] = {}
     needs: dict[str, set[str]] = {}
+    importable: dict[str, list[str]] = {}
     for distribution in metadata.distributions():
         name = canonical(distribution.name)
         if name in versions:
@@ -57,7 +59,8 @@ def installed() -> tuple[dict[str, str], dict[str, set[str]]]:
         versions[name] = distribution.version
         wanted = [Requirement(text) for text in distribution.requires or []]
         needs[name] = {canonical(r.name) for r in wanted if not r.marker or r.marker.evaluate({"extra": ""})}
-    return versions, needs
+        importable[name] = modules(distribution.files or [])
+    return versions, needs, importable
 
 
 def differences(pins: dict[str, str], versions: dict[str, str]) -> list[str]:
@@ -72,15 +75,21 @@ def differences(pins: dict[str, str], versions: dict[str, str]) -> list[str]:
     return wrong
 
 
+def modules(files: Iterable[PurePath]) -> list[str]:
+    """Returns what can be imported of a package's files, given below site-packages: `yaml` and `_yaml` of PyYAML."""
+    tops = {file.parts[0] for file in files}
+    return sorted(top.partition(".")[0] for top in tops if "." not in top or top.endswith((".py", ".so")))
+
+
 def closure(name: str, needs: dict[str, set[str]], versions: dict[str, str]) -> list[str]:
-    """Returns the pins that `name` stands on, itself included."""
+    """Returns the packages that `name` stands on, itself included."""
     todo, seen = [name], set()
     while todo:
         package = todo.pop()
         if package in versions and package not in seen:
             seen.add(package)
             todo += needs[package]
-    return [f"{package}=={versions[package]}" for package in sorted(seen)] + [f"python=={platform.python_version()}"]
+    return sorted(seen)
 
 
 def main(arguments: list[str]) -> int:
@@ -91,7 +100,7 @@ def main(arguments: list[str]) -> int:
     lock, cuda_lock = (Path(argument).read_text() for argument in arguments)
     try:
         pins = locked_pins(lock)
-        versions, needs = installed()
+        versions, needs, importable = installed()
         if "+" not in versions.get("torch", "+"):
             pins |= locked_pins(cuda_lock)
     except ModuleNotFoundError as error:
@@ -101,7 +110,9 @@ def main(arguments: list[str]) -> int:
     if wrong:
         print(", ".join(wrong), file=sys.stderr)
         return 1
-    print(json.dumps({name: closure(name, needs, versions) for name in pins}))
+    lines = {name: " ".join([f"{name}=={version}", *importable[name]]) for name, version in versions.items()}
+    python = f"python=={platform.python_version()}"
+    print(json.dumps({name: [*map(lines.get, closure(name, needs, versions)), python] for name in pins}))
     return 0
 
 

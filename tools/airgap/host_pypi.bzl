@@ -2,11 +2,12 @@
 
 load(":host_python.bzl", "ENVIRON", "host_interpreter")
 
-# The pins are an input: a test that stands on a package runs again when that package's version changes.
+# The pins are an input: a test that stands on a package runs again when that package's version changes. They are also
+# what its programs may import: declared_only/sitecustomize.py reads them.
 _BUILD = """\
 py_library(
     name = "{name}",
-    data = ["pins.txt"],
+    data = ["declared.txt"],
     visibility = ["//visibility:public"],
 )
 
@@ -24,9 +25,9 @@ def _host_pypi_impl(rctx):
     if checked.return_code:
         fail("%s differs from %s (run ./setup.sh): %s" % (python, lock.basename, checked.stderr.strip()))
     rctx.file("BUILD")
-    for name, pins in json.decode(checked.stdout).items():
+    for name, lines in json.decode(checked.stdout).items():
         rctx.file(name + "/BUILD", _BUILD.format(name = name))
-        rctx.file(name + "/pins.txt", "\n".join(pins) + "\n")
+        rctx.file(name + "/declared.txt", "\n".join(lines) + "\n")
 
 host_pypi = repository_rule(
     implementation = _host_pypi_impl,

@@ -3,7 +3,8 @@
 Debian's Bazel 4.2 has no bzlmod, so WORKSPACE calls this where MODULE.bazel
 does the work for Bazel 8. Nothing here touches the network:
 
-* @rules_python and @rules_shell hand out the rules built into Bazel 4;
+* @rules_python and @rules_shell hand out the rules built into Bazel 4, whose
+  programs see no package but those they declare (python_rules.bzl);
 * @pypi has one py_library without sources for each pin of the lock file: the
   packages themselves are those of the interpreter's environment (.venv);
 * @rules_cc, @rules_java and @remote_coverage_tools are loaded by Bazel 4's own
@@ -19,6 +20,8 @@ def _builtin_rules_impl(rctx):
     for bzl, rules in rctx.attr.exports.items():
         rctx.file(bzl.rpartition("/")[0] + "/BUILD")
         rctx.file(bzl, _DEFS + "".join(["{0} = native.{0}\n".format(rule) for rule in rules]))
+    for bzl, rule in rctx.attr.python_rules.items():
+        rctx.file(bzl, "load(\"@//tools/airgap:python_rules.bzl\", _rule = \"{0}\")\n\n{0} = _rule\n".format(rule))
     rctx.file("BUILD", rctx.attr.build_file_content)
 
 _builtin_rules = repository_rule(
@@ -26,6 +29,7 @@ _builtin_rules = repository_rule(
     attrs = {
         "build_file_content": attr.string(),
         "exports": attr.string_list_dict(doc = ".bzl file -> the built-in rules it exports"),
+        "python_rules": attr.string_dict(doc = ".bzl file -> the rule of python_rules.bzl it exports"),
     },
 )
 
@@ -38,10 +42,10 @@ def airgap_repositories(requirements_lock):
     """
     _builtin_rules(
         name = "rules_python",
-        exports = {
-            "python/py_binary.bzl": ["py_binary"],
-            "python/py_library.bzl": ["py_library"],
-            "python/py_test.bzl": ["py_test"],
+        exports = {"python/py_library.bzl": ["py_library"]},
+        python_rules = {
+            "python/py_binary.bzl": "py_binary",
+            "python/py_test.bzl": "py_test",
         },
     )
     _builtin_rules(

@@ -4,6 +4,7 @@ Run with Bazel 7.7.1, not in CI: see docs/bazel.md.
 """
 
 load("//tools:pypi_sdist.bzl", "pypi_sdist")
+load(":packages.bzl", "image_python", "pypi_hub")
 
 _sdist = tag_class(
     doc = "Source distribution of a locked package, as @name//:sdist.",
@@ -43,4 +44,42 @@ def _sdists_impl(module_ctx):
 sdists = module_extension(
     implementation = _sdists_impl,
     tag_classes = {"sdist": _sdist},
+)
+
+_hub = tag_class(
+    doc = "The locked packages as @name//PACKAGE, and the executor image's interpreter.",
+    attrs = {
+        "image_python": attr.string(
+            doc = "name of the repository with the interpreter's toolchain",
+            mandatory = True,
+        ),
+        "name": attr.string(
+            doc = "the repository's name",
+            mandatory = True,
+        ),
+        "requirements_lock": attr.label(
+            doc = "names the packages",
+            mandatory = True,
+        ),
+        "wheels": attr.string(
+            doc = "pip.parse's hub, as the module names it",
+            mandatory = True,
+        ),
+    },
+)
+
+def _packages_impl(module_ctx):
+    for module in module_ctx.modules:
+        for tag in module.tags.hub:
+            image_python(name = tag.image_python)
+            pypi_hub(
+                name = tag.name,
+                requirements_lock = tag.requirements_lock,
+                wheels = tag.wheels,
+            )
+    return module_ctx.extension_metadata(reproducible = True)
+
+packages = module_extension(
+    implementation = _packages_impl,
+    tag_classes = {"hub": _hub},
 )

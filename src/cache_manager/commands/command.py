@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from src.cache_manager.store.store import Store
 from src.cli.errors import EXIT_DONE
 from src.cli.parser import RefusingParser
+from src.cli.terminal import printable
 
 Commands: TypeAlias = "argparse._SubParsersAction[RefusingParser]"
 
@@ -34,14 +35,21 @@ class Answer:
         if as_json:
             sys.stdout.write(_json(self.data) + "\n")
         else:
-            sys.stdout.writelines(f"{line}\n" for line in self.lines)
+            sys.stdout.writelines(f"{printable(line)}\n" for line in self.lines)
 
 
 def _json(data: Any) -> str:
     """Returns JSON. Of a list each element is one line: without indent=2, json.dumps runs in C for 10,000 of them."""
     if isinstance(data, list) and data:
-        return "[\n" + ",\n".join(json.dumps(element, ensure_ascii=False) for element in data) + "\n]"
-    return json.dumps(data, indent=2, ensure_ascii=False)
+        return "[\n" + ",\n".join(_escaped(json.dumps(element, ensure_ascii=False)) for element in data) + "\n]"
+    return "\n".join(map(_escaped, json.dumps(data, indent=2, ensure_ascii=False).split("\n")))
+
+
+def _escaped(line: str) -> str:
+    """Returns a line of JSON with what does not print as JSON's own escapes."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in line)
 
 
 def add_command(

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator
 
 from src.cache_manager.commands.command import Answer, Commands, add_command
-from src.cache_manager.store.evict import Plan, execute, plan, remove
+from src.cache_manager.store.evict import Plan, empty_quarantine, execute, plan, remove
 from src.cache_manager.store.store import Store
-from src.cache_manager.store.sweep import QUARANTINE_SECONDS, empty_quarantine, remove_old_trainings, sweep
+from src.cache_manager.store.sweep import remove_old_trainings, sweep
 from src.cli.errors import RequestError
 from src.cli.formats import parse_age, parse_size, show_size
 
@@ -43,8 +43,7 @@ def _gc(store: Store, options: argparse.Namespace) -> Answer:
     swept = sweep(store)
     store.blobs.sweep()
     if options.yes:
-        over = max_size is not None and store.budget.used() > max_size
-        empty_quarantine(store, older_than=0.0 if over else QUARANTINE_SECONDS)
+        empty_quarantine(store)
         if max_age is not None:
             remove_old_trainings(store, older_than=max_age)
     chosen = plan(store, max_size=max_size, max_age=max_age)
@@ -54,6 +53,7 @@ def _gc(store: Store, options: argparse.Namespace) -> Answer:
         kept = store.budget.used()
     data = {
         "planned": [eviction.to_dict() for eviction in chosen.evictions],
+        "quarantined": len(chosen.quarantined),
         "freed_bytes": freed,
         "kept_bytes": kept,
         "done": options.yes,
@@ -66,11 +66,13 @@ def _plan_lines(chosen: Plan, *, freed: int, kept: int, swept: int, done: bool) 
     for eviction in chosen.evictions:
         record = eviction.record
         yield f"{record.key[:12]}  {show_size(eviction.frees):>9}  {eviction.why:<20}  {record.model_name or '?'}"
+    if chosen.quarantined:
+        yield f"{len(chosen.quarantined)} quarantined models, before their week is over"
     if swept:
         yield f"{swept} leftovers of dead processes removed"
     verb = "freed" if done else "would be freed"
     yield f"{len(chosen.evictions)} models, {show_size(freed)} {verb}; {show_size(kept)} kept"
-    if chosen.evictions and not done:
+    if (chosen.evictions or chosen.quarantined) and not done:
         yield "this is only a plan: --yes carries it out"
 
 

@@ -16,11 +16,13 @@ from src.cli.working_folder import working_folder
 
 def add_commands(commands: Commands) -> None:
     """Adds import, export, push and pull."""
-    parser = add_command(commands, "import", _import, summary="copy a model's folder into the cache")
+    parser = add_command(commands, "import", _import, summary="copy the files of a model into the cache")
     parser.add_argument("dir", metavar="DIR", help="folder with config.json and safetensors")
     entry = parser.add_argument_group("entry")
     entry.add_argument("--name", help="model name that `ls` shows (default: the folder's name)")
-    entry.add_argument("--allow_pickle", action="store_true", help="also take files that run code when they are loaded")
+    entry.add_argument(
+        "--allow_pickle", action="store_true", help="also take pytorch_model.bin, which may run code when it is loaded"
+    )
 
     parser = add_command(commands, "export", _export, summary="copy a model into a new folder")
     parser.add_argument("key", metavar="KEY", help="model to copy")
@@ -39,8 +41,14 @@ def add_commands(commands: Commands) -> None:
 
 
 def _import(store: Store, options: argparse.Namespace) -> Answer:
-    entry = import_folder(store, _folder(options.dir), model_name=options.name, allow_pickle=options.allow_pickle)
-    return Answer(data={"key": entry.name, "path": str(entry)}, lines=[f"{entry.name[:12]} imported: {entry}"])
+    folder = _folder(options.dir)
+    imported = import_folder(store, folder, model_name=options.name, allow_pickle=options.allow_pickle)
+    entry, left_out = imported.entry, imported.left_out
+    lines = [f"{entry.name[:12]} imported: {entry}"]
+    if left_out:
+        some = ", ".join(left_out[:4]) + (", ..." if len(left_out) > 4 else "")
+        lines.append(f"left out as no part of a model: {len(left_out)} ({some})")
+    return Answer(data={"key": entry.name, "path": str(entry), "left_out": left_out}, lines=lines)
 
 
 def _export(store: Store, options: argparse.Namespace) -> Answer:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.cache_manager.commands.program import build_parser, run_command
+from src.cache_manager.store.manifest import MANIFEST, seal_manifest
 from src.cache_manager.store.store import Store
 from src.cache_manager.testing.sample_entries import sample_key, sample_store, write_model_folder
 
@@ -47,6 +49,31 @@ def test_ls_has_the_promised_fields(store: Store, capsys: pytest.CaptureFixture[
     assert found[FIRST]["model_name"] == "sample-1" and found[FIRST]["state"] == "ok"
     assert found[FIRST]["pinned"] is True and found[SECOND]["pinned"] is False
     assert found[FIRST]["size_bytes"] > 4096 and found[FIRST]["created"].startswith("20")
+
+
+def test_no_name_steers_the_terminal_or_forges_a_line(
+    store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    odd = "\x1b[2Jevil\n0123456789ab  forged\x9b\udcff"
+    files = {"config.json": write_model_folder(tmp_path / "odd", seed=3) / "config.json"}
+    committed = store.commit(files, document={"seed": 3}, model_name=odd, revision=odd)
+    # As an earlier version wrote it.
+    manifest = store.path(SECOND) / MANIFEST
+    fields = json.loads(manifest.read_bytes())
+    del fields["seal"]
+    manifest.unlink()
+    manifest.write_bytes(seal_manifest({**fields, "model_name": odd, "revision": odd}))
+    (store.layout.entries / os.fsdecode(b"\x1b[2J\n\xff")).mkdir()
+    (store.path(FIRST) / "\x1b[2Jstray").touch()
+    for arguments, lines in ((["ls"], 5), (["verify"], 5), (["info", SECOND], 9), (["info", committed.name], 7)):
+        assert run_command(arguments) in (0, 1)
+        shown = capsys.readouterr().out
+        assert shown.count("\n") == lines and shown.replace("\n", "").isprintable(), shown
+        assert run_command([*arguments, "--json"]) in (0, 1)
+        shown = capsys.readouterr().out
+        assert shown.replace("\n", "").isprintable() and json.loads(shown)
+    names = {entry["key"]: entry["model_name"] for entry in answer(capsys, "ls")}
+    assert names[SECOND] == odd and names[committed.name].startswith(r"\x1b[2Jevil\n")
 
 
 def test_info_and_path_take_a_prefix(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

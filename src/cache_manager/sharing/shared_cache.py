@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.cache_manager.sharing.arrivals import check_files, check_model, check_model_name
 from src.cache_manager.store.assemble import manifest_room
-from src.cache_manager.store.document import digest_of
+from src.cache_manager.store.document import IMPORT
 from src.cache_manager.store.layout import is_key
-from src.cache_manager.store.manifest import MANIFEST, BadEntryError, File, Manifest, parse
+from src.cache_manager.store.manifest import MANIFEST, MAX_MANIFEST_BYTES, BadEntryError, File, Manifest, parse
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import OK, inspect
 from src.cli.errors import RequestError
@@ -23,7 +24,6 @@ from src.disk.durable import copy_hashed
 from src.disk.owner import unique_name
 
 _FOLDER = "v2"
-_MAX_MANIFEST_BYTES = 16 << 20
 # Where a file is visible while it is written. Object stores show a file when it is whole.
 _NON_ATOMIC_PROTOCOLS = ("file", "local", "sftp", "ssh", "smb", "ftp")
 # What fsspec needs beside itself, for the error that names it.
@@ -101,6 +101,8 @@ class SharedCache:
             finding = inspect(store.layout, key, every_byte=True)
             if finding.state != OK or finding.manifest is None:
                 raise RequestError(f"the entry {key[:16]} is {finding.state}: `repair` it before pushing it")
+            # What no `pull` takes is not uploaded.
+            _check_listed(finding.manifest, store, what=f"the entry {key[:16]}")
             uploaded_sizes = [
                 file.size
                 for name, file in finding.manifest.files.items()
@@ -119,22 +121,25 @@ class SharedCache:
         if store.lookup(key) is not None:
             return Transferred(key, 0, 0)
         manifest = self._read_manifest(key)
+        what = f"the model {key[:16]} at {self.url}"
+        _check_listed(manifest, store, what=what)
         with store.staging() as staging:
             missing = {
                 name: file
                 for name, file in manifest.files.items()
-                if not store.blobs.link(file.sha256, staging.path(name))
+                if not store.blobs.link(file.sha256, staging.path(name), size=file.size)
             }
             size = sum(file.size for file in missing.values())
             store.reserve(staging, size + manifest_room(manifest, manifest.files))
             for name, file in missing.items():
                 self._download(name, file, staging.path(name))
+            check_model({name: staging.path(name) for name in manifest.files}, what=what)
             store.finish(staging, manifest, {name: file.sha256 for name, file in manifest.files.items()})
         return Transferred(key, len(missing), sum(file.size for file in missing.values()))
 
     def _download(self, name: str, file: File, target: Path) -> None:
         try:
-            with self._files.open(self._blob(file.sha256), "rb") as reader:
+            with self._open(self._blob(file.sha256)) as reader:
                 # No more than was reserved, however much arrives.
                 arrived = copy_hashed(reader, target, size=file.size)
         except FileNotFoundError:
@@ -147,17 +152,23 @@ class SharedCache:
 
     def _read_manifest(self, key: str) -> Manifest:
         try:
-            with self._files.open(self._manifest(key), "rb") as file:
-                data = file.read(_MAX_MANIFEST_BYTES)
+            with self._open(self._manifest(key)) as file:
+                data = file.read(MAX_MANIFEST_BYTES)
         except FileNotFoundError:
             raise RequestError(f"{key[:16]} is not at {self.url}: push it first") from None
         try:
             manifest = parse(data, what=f"the manifest of {key[:16]} at {self.url}")
         except BadEntryError as error:
             raise RequestError(f"{error}: nothing was kept; push it again") from error
-        if manifest.key != key or digest_of(manifest.document) != key:
+        if manifest.key != key or not manifest.has_its_key():
             raise RequestError(f"the manifest of {key[:16]} at {self.url} does not hash to its key: nothing was kept")
         return manifest
+
+    def _open(self, path: str) -> Any:
+        # In a shared folder a pipe would block for ever, and a device never end.
+        if self._protocol in _NON_ATOMIC_PROTOCOLS and not self._files.isfile(path):
+            raise FileNotFoundError(path)
+        return self._files.open(path, "rb")
 
     def _upload(self, source: str, target: str, *, size: int | None) -> bool:
         """Uploads a file unless one of that name and size is present; returns whether it had to."""
@@ -191,3 +202,12 @@ class SharedCache:
 
     def _manifest(self, key: str) -> str:
         return f"{self._root}/{key}/{MANIFEST}"
+
+
+def _check_listed(manifest: Manifest, store: Store, *, what: str) -> None:
+    check_files({name: file.size for name, file in manifest.files.items()}, store, what=what)
+    check_model_name(manifest.model_name, what=what)
+    check_model_name(manifest.revision or "", what=what)
+    hashes = {name: file.sha256 for name, file in manifest.files.items()}
+    if manifest.document.get("kind") == IMPORT and manifest.document.get("files") != hashes:
+        raise RequestError(f"{what} has other files than its key says: nothing was kept")

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import stat
+from dataclasses import dataclass
 from pathlib import Path
 
-from src.cache_manager.store.document import digest_of, import_document
-from src.cache_manager.store.manifest import MANIFEST, BadEntryError, Manifest, check_name, is_own_file, read
+from src.cache_manager.sharing.arrivals import check_files, check_model, check_model_name, is_model_file, is_pickled
+from src.cache_manager.store.document import import_document
+from src.cache_manager.store.layout import is_real_folder
+from src.cache_manager.store.manifest import MANIFEST, BadEntryError, Manifest, is_own_file, read
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.verify import OK, inspect
 from src.cli.errors import RequestError
 from src.disk.durable import delete, file_sha256, flush
 from src.disk.owner import unique_name
 
-# Formats that run code when they are read.
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".h5", ".keras", ".npy", ".npz")
+
+@dataclass(frozen=True)
+class Imported:
+    """An imported model: the folder of its entry, and what of the imported folder is no part of a model."""
+
+    entry: Path
+    left_out: tuple[str, ...]
 
 
-def import_folder(store: Store, folder: Path, *, model_name: str | None = None, allow_pickle: bool = False) -> Path:
-    """Copies a model's folder into the cache; returns the entry's folder.
+def import_folder(store: Store, folder: Path, *, model_name: str | None = None, allow_pickle: bool = False) -> Imported:
+    """Copies the files of a model out of a folder into the cache. Whatever else is there is left out.
 
     What `export` wrote keeps its key; of any other folder the content is the key.
 
@@ -27,7 +35,7 @@ def import_folder(store: Store, folder: Path, *, model_name: str | None = None, 
         store: the cache.
         folder: of the model: config.json and safetensors.
         model_name: what `ls` shows (default: the folder's name, or what it was exported with).
-        allow_pickle: also take files that run code when they are loaded.
+        allow_pickle: also take weights that run code when they are loaded.
 
     Raises:
         RequestError: the folder is not a model, has changed since it was exported, or holds what is not allowed.
@@ -35,25 +43,27 @@ def import_folder(store: Store, folder: Path, *, model_name: str | None = None, 
     """
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a folder: name the folder of a model")
-    files = model_files(folder, allow_pickle=allow_pickle)
-    manifest = exported_manifest(folder)
-    if manifest is None:
-        hashes = {name: file_sha256(path) for name, path in files.items()}
-        name, revision = _origin(folder.resolve())
-        document = import_document(hashes)
-        return store.commit(files, document=document, model_name=model_name or name, revision=revision, hashes=hashes)
-    if files.keys() != manifest.files.keys():
+    if model_name is not None:
+        check_model_name(model_name, what="--name")
+    files, left_out = model_files(folder, allow_pickle=allow_pickle)
+    manifest = exported_manifest(folder, store=store, allow_pickle=allow_pickle)
+    if manifest is not None and files.keys() != manifest.files.keys():
         odd = sorted(files.keys() ^ manifest.files.keys())
         raise RequestError(
             f"{folder} has changed since it was exported ({odd[0]}): export it again, or delete {MANIFEST}"
         )
-    return store.commit(
-        files,
-        document=manifest.document,
-        model_name=model_name or manifest.model_name,
-        revision=manifest.revision,
-        hashes={name: file.sha256 for name, file in manifest.files.items()},
-    )
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    check_files(sizes, store, what=str(folder), allow_pickle=allow_pickle)
+    check_model(files, what=str(folder))
+    if manifest is None:
+        hashes = {name: file_sha256(path) for name, path in files.items()}
+        name, revision = _origin(folder.resolve())
+        document = import_document(hashes)
+    else:
+        hashes = {name: file.sha256 for name, file in manifest.files.items()}
+        name, revision, document = manifest.model_name, manifest.revision, manifest.document
+    entry = store.commit(files, document=document, model_name=model_name or name, revision=revision, hashes=hashes)
+    return Imported(entry, left_out)
 
 
 def _origin(folder: Path) -> tuple[str, str | None]:
@@ -64,70 +74,78 @@ def _origin(folder: Path) -> tuple[str, str | None]:
     return folder.name, None
 
 
-def exported_manifest(folder: Path) -> Manifest | None:
+def exported_manifest(folder: Path, *, store: Store, allow_pickle: bool) -> Manifest | None:
     """Returns the manifest that `export` wrote into a folder; None where it has none.
 
     Raises:
-        RequestError: the manifest is not valid.
+        RequestError: the manifest is not valid, or lists what is no file of a model.
     """
-    if not (folder / MANIFEST).exists():
+    if not os.path.lexists(folder / MANIFEST):
         return None
+    as_they_are = f"delete {MANIFEST} to import the files as they are"
     try:
         manifest = read(folder)
     except BadEntryError as error:
-        raise RequestError(f"{folder}: {error}: delete {MANIFEST} to import the files as they are") from error
-    if digest_of(manifest.document) != manifest.key:
-        raise RequestError(f"{folder}: {MANIFEST} does not hash to its key: delete it to import the files as they are")
+        raise RequestError(f"{folder}: {error}: {as_they_are}") from error
+    if not manifest.has_its_key():
+        raise RequestError(f"{folder}: {MANIFEST} does not hash to its key: {as_they_are}")
+    sizes = {name: file.size for name, file in manifest.files.items()}
+    check_files(sizes, store, what=f"{folder / MANIFEST}", allow_pickle=allow_pickle)
+    check_model_name(manifest.model_name, what=f"{folder / MANIFEST}")
     return manifest
 
 
-def model_files(folder: Path, *, allow_pickle: bool) -> dict[str, Path]:
-    """Returns path by name of everything in a model's folder, hidden files aside.
+def model_files(folder: Path, *, allow_pickle: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Returns path by name of a model's files in a folder, and the names of what else is there.
+
+    Pickled weights beside safetensors are left out; alone they are among the files, to be refused.
 
     Raises:
-        RequestError: it holds a link that leads elsewhere, a pickle, or no model.
+        RequestError: a file of the model is a link that leads elsewhere, or not a regular file.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if any(part.startswith(".") for part in Path(name).parts) or is_own_file(name):
+    pickled: dict[str, Path] = {}
+    left_out: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if is_own_file(path.name):
             continue
-        target = _followed(path, folder)
-        if target is None:
-            continue
-        try:
-            files[check_name(name)] = target
-        except ValueError as error:
-            raise RequestError(f"{folder}: {error}: rename it") from error
-        if path.suffix.lower() in _PICKLES and not allow_pickle:
-            raise RequestError(
-                f"{path} may run code when it is loaded: delete it, store the weights as safetensors, or give "
-                "--allow_pickle if you trust it"
-            )
-    if "config.json" not in files or not any(name.endswith((".safetensors", *_PICKLES)) for name in files):
-        raise RequestError(f"{folder} is not a model: config.json and *.safetensors are missing")
-    return files
+        inner = sorted(path.iterdir()) if is_real_folder(path) else [path]
+        names = {each.relative_to(folder).as_posix(): each for each in inner}
+        known = {name: each for name, each in names.items() if is_model_file(name)}
+        weights = {name: each for name, each in names.items() if is_pickled(name)}
+        files |= {name: _followed(each, folder) for name, each in known.items()}
+        pickled |= weights
+        if not known and not weights:
+            left_out.append(path.name + "/" * is_real_folder(path))
+        else:
+            left_out += names.keys() - known.keys() - weights.keys()
+    if not allow_pickle and any(name.endswith(".safetensors") for name in files):
+        left_out += pickled.keys()
+    else:
+        files |= {name: _followed(path, folder) for name, path in pickled.items()}
+    return files, tuple(left_out)
 
 
-def _followed(path: Path, folder: Path) -> Path | None:
-    """Returns the file behind a name, or None for a folder.
+def _followed(path: Path, folder: Path) -> Path:
+    """Returns the file behind a name.
 
     Of links only those of the hub's cache are followed, from its snapshots to its blobs, and those inside the folder.
     """
+    target = path
     if path.is_symlink():
-        target = path.resolve()
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError):
+            # A circle, which the check below refuses.
+            target = path
         roots = [folder.resolve()]
         if folder.resolve().parent.name == "snapshots":
             roots.append(folder.resolve().parent.parent / "blobs")
         if not any(root in target.parents for root in roots) or not target.is_file():
             raise RequestError(f"{path} is a broken link, or leads out of the folder: put the file itself there")
-        return target
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        return None
-    if not stat.S_ISREG(mode):
+    if not target.is_file():
         raise RequestError(f"{path} is not a regular file: remove it")
-    return path
+    return target
 
 
 def export_entry(store: Store, key: str, folder: Path) -> Path:

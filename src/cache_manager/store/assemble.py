@@ -13,7 +13,8 @@ from src.cache_manager.store.budget import Staging
 from src.cache_manager.store.layout import Layout
 from src.cache_manager.store.manifest import MANIFEST, MANIFEST_COPY, File, Manifest, check_name
 from src.cli.errors import RequestError
-from src.disk.durable import copy_hashed, file_sha256, flush, share
+from src.cli.terminal import printable
+from src.disk.durable import copy_hashed, file_sha256, flush, open_regular, share
 
 # Entries are read-only: they share files.
 _MODE = 0o444
@@ -48,9 +49,9 @@ def fill(
         raise RequestError(f"{odd} is missing, or not in the manifest: nothing was kept")
     # Known hashes are compared while copying: the files are read once.
     expected = dict(hashes) if hashes is not None else {name: file_sha256(path) for name, path in files.items()}
-    fresh = [name for name in files if not blobs.link(expected[name], staging.path(name))]
-    sizes = {name: files[name].stat().st_size for name in fresh}
-    reserve(sum(sizes.values()))
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    fresh = [name for name in files if not blobs.link(expected[name], staging.path(name), size=sizes[name])]
+    reserve(sum(sizes[name] for name in fresh))
     for name in fresh:
         source, target = files[name], staging.path(name)
         # Nobody else writes to the training folder: its files are linked, not copied.
@@ -64,7 +65,7 @@ def fill(
 
 
 def _copied(source: Path, target: Path, *, size: int) -> str:
-    with source.open("rb") as reader:
+    with open_regular(source) as reader:
         return copy_hashed(reader, target, size=size)
 
 
@@ -83,7 +84,10 @@ def seal(staging: Staging, manifest: Manifest, hashes: Mapping[str, str]) -> Man
         hashes: sha256 by name.
     """
     files = {name: _describe(staging.folder / name, sha256) for name, sha256 in hashes.items()}
-    whole = dataclasses.replace(manifest, created=round(time.time(), 3), files=files)
+    # They may come from paths, which are not always Unicode.
+    name, revision = printable(manifest.model_name), manifest.revision and printable(manifest.revision)
+    created = round(time.time(), 3)
+    whole = dataclasses.replace(manifest, model_name=name, revision=revision, created=created, files=files)
     for subfolder in sorted(path for path in staging.folder.rglob("*") if path.is_dir()):
         flush(subfolder)
     for name in (MANIFEST_COPY, MANIFEST):

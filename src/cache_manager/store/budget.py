@@ -6,6 +6,7 @@ No lock is needed for that; one is taken to save needless evictions.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -15,10 +16,13 @@ from pathlib import Path
 from src.cache_manager.store.layout import Layout
 from src.cli.errors import RequestError
 from src.cli.formats import parse_size, show_size
+from src.cli.terminal import printable
 from src.disk.owner import is_abandoned, unique_name
 
 LIMIT_VARIABLE = "FINETUNE_CACHE_MAX_SIZE"
 _ATTEMPTS = 20
+
+log = logging.getLogger("finetune.cache")
 
 
 def configured_limit() -> int | None:
@@ -128,14 +132,20 @@ def _children(folder: Path | str) -> list[os.DirEntry[str]]:
             return list(items)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        log.warning("cache: %s is not counted (%s)", printable(str(folder)), error.strerror)
+        return []
 
 
 def _new_bytes(folder: Path | str, seen: set[tuple[int, int]], *, min_links: int) -> int:
     """Returns the bytes of files below a folder that have not been counted yet."""
     total = 0
-    for item in _children(folder):
+    # Not by recursion: folders may be nested more deeply than Python's calls.
+    waiting = _children(folder)
+    while waiting:
+        item = waiting.pop()
         if item.is_dir(follow_symlinks=False):
-            total += _new_bytes(item.path, seen, min_links=min_links)
+            waiting += _children(item.path)
             continue
         try:
             status = item.stat(follow_symlinks=False)

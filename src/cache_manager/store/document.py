@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 KEY_SCHEMA = 2
+IMPORT = "import"
 
 
 def digest_of(document: Any) -> str:
@@ -45,4 +46,4 @@ def named_key(model_name: str, revision: str) -> str:
 
 def import_document(hashes: dict[str, str]) -> dict[str, Any]:
     """Returns the document of an import, of which only the content is known: sha256 by file name."""
-    return {"schema": KEY_SCHEMA, "kind": "import", "files": hashes}
+    return {"schema": KEY_SCHEMA, "kind": IMPORT, "files": hashes}

@@ -6,12 +6,16 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from src.cache_manager.store.evict import execute, make_room, plan, remove
+from src.cache_manager.store.evict import empty_quarantine, execute, make_room, plan, remove
+from src.cache_manager.store.repair import repair
 from src.cache_manager.store.store import Store
-from src.cache_manager.store.sweep import empty_quarantine, sweep
+from src.cache_manager.store.sweep import sweep
+from src.cache_manager.store.training_folder import claimed_training_folder
+from src.cache_manager.store.verify import Finding, inspect
 from src.cache_manager.testing.sample_entries import bytes_on_disk, commit_sample, sample_key
 from src.cli.errors import RequestError
 
@@ -109,12 +113,57 @@ def test_what_cannot_fit_is_refused_and_evicts_nothing(tmp_path: Path) -> None:
     assert seeds_left(store) == {0, 1} and not list(store.layout.incoming.iterdir())
 
 
-def test_the_quarantine_goes_before_any_entry(tmp_path: Path) -> None:
-    store = filled(tmp_path, count=3, size=10_000, limit=55_000)
-    (store.path(sample_key(2)) / "model.safetensors").unlink()
-    assert store.lookup(sample_key(2)) is None
-    commit_sample(store, tmp_path / "model-3", seed=3, size=20_000)
-    assert seeds_left(store) == {0, 1, 3} and not list(store.layout.quarantine.iterdir())
+def quarantine(store: Store, seed: int) -> None:
+    weights = store.path(sample_key(seed)) / "model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert store.lookup(sample_key(seed)) is None
+
+
+def test_entries_go_before_the_quarantine_whose_week_is_promised(tmp_path: Path) -> None:
+    store = filled(tmp_path, count=3, size=10_000, limit=45_000)
+    quarantine(store, 2)
+    commit_sample(store, tmp_path / "model-3", seed=3, size=10_000)
+    assert seeds_left(store) == {1, 3} and len(store.usage.quarantined()) == 1
+
+
+def test_the_quarantine_goes_early_only_where_nothing_else_makes_room_and_not_without_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.cache_manager.store.budget._ATTEMPTS", 1)
+    store = filled(tmp_path, count=2, size=10_000, limit=35_000)
+    quarantine(store, 1)
+    for seed in (0, 1):
+        store.usage.pin(sample_key(seed))
+        os.utime(store.layout.pins / sample_key(seed), (0, 0))
+    with pytest.raises(RequestError, match="pinned or in use"):
+        commit_sample(store, tmp_path / "model-3", seed=3, size=12_000)
+    store.usage.unpin(sample_key(1))
+    with store.usage.lease(sample_key(1)), pytest.raises(RequestError, match="pinned or in use"):
+        commit_sample(store, tmp_path / "model-3", seed=3, size=12_000)
+    assert len(store.usage.quarantined()) == 1 and not store.usage.evictions()
+    commit_sample(store, tmp_path / "model-3", seed=3, size=12_000)
+    assert seeds_left(store) == {0, 3} and not store.usage.quarantined()
+    assert "room was needed" in str(store.usage.evictions()[sample_key(1)]["why"])
+
+
+def test_room_is_not_made_of_an_entry_that_is_hashed_in_the_quarantine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(tmp_path, count=1)
+    real = inspect
+
+    def inspect_slowly(*arguments: Any, **options: Any) -> Any:
+        other = Store(store.layout.root)
+        execute(other, plan(other, max_size=0, max_age=None))
+        empty_quarantine(other, older_than=0.0)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("src.cache_manager.store.store.inspect", inspect_slowly)
+    # Of an entry that has been replaced by a whole one since.
+    store.quarantine(Finding(key=sample_key(0), state="corrupt"))
+    monkeypatch.undo()
+    assert store.lookup(sample_key(0)) is not None
 
 
 def _commit_many(root: Path, scratch: Path, first: int, limit: int) -> None:
@@ -153,10 +202,30 @@ def test_leftovers_of_dead_processes_are_swept_and_those_of_living_ones_are_not(
     assert seeds_left(store) == {0}
 
 
+def test_an_odd_claim_of_a_training_stops_nothing(tmp_path: Path) -> None:
+    store = filled(tmp_path, count=1)
+    store.layout.training.mkdir()
+    for name, make in (("0", os.mkfifo), ("1", Path.mkdir)):
+        make(store.layout.training / f"{name * 64}.claim")
+    (store.layout.training / f"{'2' * 64}.claim").write_bytes(b"\xff")
+    sweep(store)
+    with claimed_training_folder(store.layout, "0" * 64) as folder:
+        assert folder.name != "0" * 64, "it may be another process's"
+
+
 def test_the_quarantine_is_kept_for_a_while(tmp_path: Path) -> None:
     store = filled(tmp_path, count=1)
     (store.path(sample_key(0)) / "config.json").unlink()
     # However old the entry is: the time in the quarantine counts.
     os.utime(store.path(sample_key(0)), (0, 0))
     store.lookup(sample_key(0))
-    assert empty_quarantine(store, older_than=3600.0) == 0 and empty_quarantine(store, older_than=0.0) == 1
+    assert empty_quarantine(store) == 0 and not store.usage.evictions()
+    assert empty_quarantine(store, older_than=0.0) == 1
+    assert "quarantine" in str(store.usage.evictions()[sample_key(0)]["why"])
+
+
+def test_no_blob_goes_that_may_repair_what_is_in_quarantine(tmp_path: Path) -> None:
+    store = filled(tmp_path, count=1)
+    (store.path(sample_key(0)) / "model.safetensors").unlink()
+    store.lookup(sample_key(0))
+    assert store.blobs.sweep() == 0 and [each.action for each in repair(store, [])] == ["restored"]

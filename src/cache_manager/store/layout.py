@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from src.cli.working_folder import working_folder
 
 # Another layout gets another folder, so that no version reads or removes another's entries.
 _LAYOUT = "v2"
@@ -17,7 +20,8 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 def default_root() -> Path:
     """Returns $FINETUNE_CACHE_DIR, else a folder in the platform's cache folder: never the hub's own cache."""
     if configured := os.environ.get("FINETUNE_CACHE_DIR"):
-        return Path(configured).expanduser()
+        # Relative to where the command was typed: `bazel run` starts programs elsewhere.
+        return working_folder() / Path(configured).expanduser()
     if sys.platform == "darwin":
         caches = Path.home() / "Library" / "Caches"
     else:
@@ -28,6 +32,19 @@ def default_root() -> Path:
 def is_key(name: str) -> bool:
     """Whether a name is a key: 64 hexadecimal digits."""
     return _KEY.fullmatch(name) is not None
+
+
+def key_of(folder: Path) -> str:
+    """Returns the key of an entry's folder, also in the quarantine: KEY+OWNER."""
+    return folder.name.partition("+")[0]
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether a path is a folder, and not a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

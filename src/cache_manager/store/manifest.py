@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from src.cache_manager.store.layout import is_key
+from src.cache_manager.store.document import digest_of
+from src.cache_manager.store.layout import is_key, key_of
+from src.disk.durable import read_regular
 
 MANIFEST = "manifest.json"
 # A copy: `repair` restores the manifest from it.
 MANIFEST_COPY = ".manifest-copy.json"
 MANIFEST_SCHEMA = 2
-_CHUNK = 1 << 16
+# Of 40,000 files; there are entries with some 15.
+MAX_MANIFEST_BYTES = 16 << 20
+_MAX_NAME, _MAX_PART_BYTES = 1000, 255
+# The end of the year 9999, and of what a file system can count.
+MAX_SECONDS, _MAX_INTEGER = 253_402_300_799, 1 << 63
 _OWN_FILES = (MANIFEST, MANIFEST_COPY)
 # Nearly all names: a fast path.
-_PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+_PLAIN_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+
+log = logging.getLogger("finetune.cache")
 
 
 class BadEntryError(Exception):
@@ -80,6 +89,14 @@ class Manifest:
         """Total size of the files."""
         return sum(file.size for file in self.files.values())
 
+    def has_its_key(self) -> bool:
+        """Whether the key is the hash of the document."""
+        try:
+            return digest_of(self.document) == self.key
+        except (ValueError, RecursionError):
+            # It holds NaN, or is nested too deeply: no key was ever made of it.
+            return False
+
     def to_json(self) -> bytes:
         """Returns the bytes of manifest.json."""
         return seal_manifest({"schema": MANIFEST_SCHEMA, **asdict(self)})
@@ -135,6 +152,7 @@ def _check_fields(manifest: Manifest, *, what: str) -> None:
         and isinstance(manifest.model_name, str)
         and isinstance(manifest.revision, str | None)
         and type(manifest.created) in (int, float)
+        and 0 <= manifest.created <= MAX_SECONDS
         and all(_is_valid(file) for file in manifest.files.values())
     )
     if not valid:
@@ -144,7 +162,7 @@ def _check_fields(manifest: Manifest, *, what: str) -> None:
 def _is_valid(file: File) -> bool:
     return (
         type(file.size) is type(file.inode) is type(file.mtime_ns) is int
-        and min(file.size, file.inode, file.mtime_ns) >= 0
+        and 0 <= min(file.size, file.inode, file.mtime_ns) <= max(file.size, file.inode, file.mtime_ns) < _MAX_INTEGER
         and isinstance(file.sha256, str)
         and is_key(file.sha256)
     )
@@ -159,32 +177,55 @@ def check_name(name: str) -> str:
     if _PLAIN_NAME.fullmatch(name) and name not in _OWN_FILES:
         return name
     path = PurePosixPath(name)
-    inside = name != "" and not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
-    if not inside or any(character in name for character in "\\\0\n") or name in _OWN_FILES or name == ".":
-        raise ValueError(f"the file name {name[:80]!r} is not allowed")
+    inside = name not in ("", ".") and not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
+    # What does not print is no Unicode, or steers a terminal.
+    plain = name.isprintable() and "\\" not in name and len(name) <= _MAX_NAME
+    if not inside or not plain or path.parts[0] in _OWN_FILES or any(map(_is_too_long, path.parts)):
+        raise ValueError(f"the file name {name[:80]!a} is not allowed")
     return name
 
 
-def read(folder: Path) -> Manifest:
-    """Reads an entry's manifest.
+def _is_too_long(part: str) -> bool:
+    return len(part.encode()) > _MAX_PART_BYTES
+
+
+def read(folder: Path, *, name: str = MANIFEST) -> Manifest:
+    """Reads an entry's manifest, or its copy.
 
     Raises:
         BadEntryError: it is missing or cannot be read.
     """
+    return parse(_read_file(folder, name), what=name)
+
+
+def recover(folder: Path) -> Manifest | None:
+    """Returns the manifest of an entry's folder, or else its copy; None if neither is that of its key."""
+    for name in (MANIFEST, MANIFEST_COPY):
+        try:
+            manifest = read(folder, name=name)
+        except BadEntryError as error:
+            log.debug("cache: %s: %s", folder.name, error)
+            continue
+        if manifest.key == key_of(folder) and manifest.has_its_key():
+            return manifest
+    return None
+
+
+def copy_is_right(folder: Path) -> bool:
+    """Whether the copy of an entry's manifest is a copy of it."""
     try:
-        descriptor = os.open(f"{folder}/{MANIFEST}", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        return _read_file(folder, MANIFEST_COPY) == _read_file(folder, MANIFEST)
+    except BadEntryError:
+        return False
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    try:
+        return read_regular(folder / name, max_bytes=MAX_MANIFEST_BYTES)
     except FileNotFoundError:
-        raise BadEntryError("incomplete", f"{MANIFEST} is missing") from None
+        raise BadEntryError("incomplete", f"{name} is missing") from None
     except OSError as error:
-        raise BadEntryError("corrupt", f"{MANIFEST} cannot be read ({error.strerror})") from error
-    try:
-        data = chunk = os.read(descriptor, _CHUNK)
-        while len(chunk) == _CHUNK:
-            chunk = os.read(descriptor, _CHUNK)
-            data += chunk
-    finally:
-        os.close(descriptor)
-    return parse(data, what=MANIFEST)
+        raise BadEntryError("corrupt", f"{name} cannot be read ({error.strerror})") from error
 
 
 def is_own_file(name: str) -> bool:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from src.cache_manager.store.entries import Entries
-from src.cache_manager.store.layout import is_key
-from src.cache_manager.store.manifest import BadEntryError, Manifest, read
+from src.cache_manager.store.layout import is_key, is_real_folder
+from src.cache_manager.store.manifest import MAX_SECONDS, BadEntryError, Manifest, read
 from src.cache_manager.store.verify import FOREIGN, OK, Finding, inspect
 
 
@@ -49,8 +49,8 @@ class Record:
 
 
 def iso_time(seconds: float) -> str:
-    """Returns a time as 2026-01-31T12:00:00Z, which also sorts."""
-    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    """Returns a time as 2026-01-31T12:00:00Z, which also sorts; an mtime may lie outside the years that have one."""
+    return f"{datetime.fromtimestamp(min(max(0, int(seconds)), MAX_SECONDS), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def records(entries: Entries, *, checked: bool = True) -> list[Record]:
@@ -116,7 +116,7 @@ def _record(finding: Finding, *, last_used: float | None, changed: float, pinned
 
 
 def _read(entries: Entries, key: str) -> Finding:
-    if not is_key(key):
+    if not is_key(key) or not is_real_folder(entries.path(key)):
         return Finding(key=key, state=FOREIGN)
     try:
         return Finding(key=key, state=OK, manifest=read(entries.path(key)))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.cache_manager.store.document import digest_of
-from src.cache_manager.store.layout import is_key
-from src.cache_manager.store.manifest import MANIFEST, MANIFEST_COPY, BadEntryError, File, Manifest, parse
-from src.cache_manager.store.store import Store
-from src.cache_manager.store.verify import CORRUPT, INCOMPLETE, OK, Finding, inspect
-from src.disk.durable import discard, file_sha256
+from src.cache_manager.store.blobs import has_hash, is_file
+from src.cache_manager.store.layout import is_key, is_real_folder, key_of
+from src.cache_manager.store.manifest import (
+    MANIFEST,
+    MANIFEST_COPY,
+    File,
+    Manifest,
+    recover,
+)
+from src.cache_manager.store.store import CacheError, Store
+from src.cache_manager.store.verify import COPY_PROBLEM, CORRUPT, INCOMPLETE, OK, Finding, inspect
+from src.cli.errors import RequestError
+from src.disk.durable import copy_hashed, discard, flush, open_regular
+from src.disk.owner import unique_name
 
 log = logging.getLogger("finetune.cache")
 
@@ -31,10 +39,8 @@ def repair(store: Store, keys: list[str]) -> list[Repair]:
 
     A file is restored from a blob, another entry or the quarantine, wherever its bytes are still right.
     """
-    bad_blobs = [] if keys else [blob for blob in store.blobs.all() if file_sha256(blob) != blob.name]
-    for blob in bad_blobs:
-        log.warning("cache: the blob %.12s holds other bytes than its name says: removing it", blob.name)
-        discard(blob, trash=store.layout.trash)
+    if not keys:
+        store.blobs.remove_bad(_sizes(store))
     repairs = []
     for key in keys or sorted(store.keys()):
         finding = inspect(store.layout, key, every_byte=True)
@@ -47,6 +53,16 @@ def repair(store: Store, keys: list[str]) -> list[Repair]:
     return repairs + ([] if keys else _restore_quarantined(store, {repair.key for repair in repairs}))
 
 
+def _sizes(store: Store) -> dict[str, int]:
+    """Returns the bytes of the files that entries need, quarantined ones too, by sha256."""
+    sizes: dict[str, int] = {}
+    for folder in (*map(store.path, store.keys()), *store.usage.quarantined()):
+        manifest = recover(folder)
+        if manifest is not None:
+            sizes |= {file.sha256: file.size for file in manifest.files.values()}
+    return sizes
+
+
 def _known(manifest: Manifest | None) -> Manifest:
     if manifest is None:
         raise ValueError("an entry that is ok has a manifest")
@@ -55,77 +71,88 @@ def _known(manifest: Manifest | None) -> Manifest:
 
 def _repair_entry(store: Store, finding: Finding) -> Repair:
     """Quarantines a bad entry and restores it from right copies of its files, if all exist."""
-    store.quarantine(finding)
-    action = "restored" if store.path(finding.key).exists() or _restore(store, finding.key) else "quarantined"
-    return Repair(key=finding.key, problems=finding.problems, action=action)
+    key, problems = finding.key, finding.problems
+    if problems == (COPY_PROBLEM,):
+        _write_copy(store, key)
+        return Repair(key=key, problems=problems, action="restored")
+    with store.usage.lease(key):
+        store.quarantine(finding)
+        try:
+            restored = store.path(key).exists() or _restore(store, key)
+        except (RequestError, CacheError) as error:
+            # No room for it: it stays in the quarantine, and the others have their turn.
+            restored, problems = False, (*problems, str(error))
+    return Repair(key=key, problems=problems, action="restored" if restored else "quarantined")
+
+
+def _write_copy(store: Store, key: str) -> None:
+    """Copies the manifest of an entry that is whole. A kill leaves nothing in the entry."""
+    manifest, copy = store.path(key) / MANIFEST, store.path(key) / MANIFEST_COPY
+    store.layout.trash.mkdir(parents=True, exist_ok=True)
+    temporary = store.layout.trash / unique_name()
+    with store.usage.lease(key), open_regular(manifest) as reader:
+        status = manifest.stat()
+        copy_hashed(reader, temporary, size=status.st_size)
+        temporary.chmod(status.st_mode)
+        discard(copy, trash=store.layout.trash)
+        temporary.rename(copy)
+        flush(copy.parent)
 
 
 def _restore_quarantined(store: Store, tried: set[str]) -> list[Repair]:
     """Restores entries that were quarantined earlier and have not been replaced."""
     repairs = []
-    for key in sorted({path.name.partition("+")[0] for path in _quarantined(store)} - tried):
-        if is_key(key) and not store.path(key).exists() and _restore(store, key):
-            repairs.append(Repair(key=key, problems=("it was in quarantine",), action="restored"))
+    for key in sorted({key_of(path) for path in store.usage.quarantined()} - tried):
+        if not is_key(key) or store.path(key).exists():
+            continue
+        try:
+            if _restore(store, key):
+                repairs.append(Repair(key=key, problems=("it was in quarantine",), action="restored"))
+        except (RequestError, CacheError) as error:
+            repairs.append(Repair(key=key, problems=("it is in quarantine", str(error)), action="quarantined"))
     return repairs
-
-
-def _quarantined(store: Store, key: str = "") -> list[Path]:
-    folder = store.layout.quarantine
-    return [path for path in folder.iterdir() if path.name.startswith(key)] if folder.is_dir() else []
 
 
 def _restore(store: Store, key: str) -> bool:
     """Commits an entry again from right copies of its files; returns whether all were found."""
-    for folder in _quarantined(store, key):
-        manifest = _manifest_of(folder, key)
-        if manifest is None:
-            continue
-        files = {name: _right_copy(store, name, file) for name, file in manifest.files.items()}
-        found = {name: path for name, path in files.items() if path is not None}
-        if len(found) < len(files):
-            log.info("cache: %.12s: no right copy of %s", key, ", ".join(sorted(files.keys() - found.keys())))
-            continue
-        store.commit(
-            found,
-            document=manifest.document,
-            model_name=manifest.model_name,
-            revision=manifest.revision,
-            hashes={name: file.sha256 for name, file in manifest.files.items()},
-        )
-        for old in _quarantined(store, key):
-            discard(old, trash=store.layout.trash)
-        return True
+    # Entries whose files are read count as in use: room may be made for this one.
+    with ExitStack() as in_use:
+        in_use.enter_context(store.usage.lease(key))
+        for folder in [path for path in store.usage.quarantined() if key_of(path) == key]:
+            manifest = recover(folder)
+            if manifest is None:
+                continue
+            files = {name: _right_copy(store, name, file, in_use) for name, file in manifest.files.items()}
+            found = {name: path for name, path in files.items() if path is not None}
+            if len(found) < len(files):
+                log.info("cache: %.12s: no right copy of %s", key, ", ".join(sorted(files.keys() - found.keys())))
+                continue
+            store.commit(
+                found,
+                document=manifest.document,
+                model_name=manifest.model_name,
+                revision=manifest.revision,
+                hashes={name: file.sha256 for name, file in manifest.files.items()},
+            )
+            for old in [path for path in store.usage.quarantined() if key_of(path) == key]:
+                discard(old, trash=store.layout.trash)
+            return True
     return False
 
 
-def _manifest_of(folder: Path, key: str) -> Manifest | None:
-    """Returns the manifest of a quarantined entry, or its copy."""
-    for name in (MANIFEST, MANIFEST_COPY):
-        try:
-            manifest = parse((folder / name).read_bytes(), what=name)
-        except (OSError, BadEntryError) as error:
-            log.debug("cache: %s: %s", folder.name, error)
-            continue
-        if manifest.key == key and digest_of(manifest.document) == key:
-            return manifest
-    return None
-
-
-def _right_copy(store: Store, name: str, file: File) -> Path | None:
+def _right_copy(store: Store, name: str, file: File, in_use: ExitStack) -> Path | None:
     """Returns a file with the right bytes: the blob, or that of any entry, quarantined or not."""
-    for path in _candidates(store, name, file):
-        # A link could lead anywhere.
-        if not path.is_symlink() and path.is_file() and file_sha256(path) == file.sha256:
-            return path
+    blob = store.layout.blob(file.sha256)
+    if is_file(blob, size=file.size) and has_hash(blob, file.sha256):
+        return blob
+    for folder in (*store.usage.quarantined(), *map(store.path, store.keys())):
+        path = folder / name
+        if not is_real_folder(folder) or not is_file(path, size=file.size):
+            continue
+        with store.usage.lease(key_of(folder)):
+            if has_hash(path, file.sha256):
+                in_use.enter_context(store.usage.lease(key_of(folder)))
+                # A link, where the file system has them: then the copy takes no room.
+                store.blobs.add_file(path, file.sha256)
+                return path
     return None
-
-
-def _candidates(store: Store, name: str, file: File) -> Iterator[Path]:
-    yield store.layout.blob(file.sha256)
-    for folder in (store.layout.quarantine, store.layout.entries):
-        if folder.is_dir():
-            yield from (
-                path
-                for entry in folder.iterdir()
-                if not entry.is_symlink() and (path := entry / name).is_file() and path.lstat().st_size == file.size
-            )

@@ -66,17 +66,19 @@ class Store(Entries):
             self.layout.quarantine,
         )
         quarantined = self.layout.quarantine / f"{finding.key}+{unique_name()}"
-        try:
-            self.layout.quarantine.mkdir(parents=True, exist_ok=True)
-            self.path(finding.key).rename(quarantined)
-            # It is kept for a week from now on, and a rename leaves the folder's time as it was.
-            os.utime(quarantined)
-        except OSError as error:
-            # Gone already, or a cache that may only be read.
-            log.debug("cache: %s stays where it is (%s)", finding.key, error)
-            return
-        if inspect(self.layout, finding.key, every_byte=True, folder=quarantined).state == OK:
-            self._place(quarantined, finding.key)
+        # In use, or another process may remove it before it has its new time, or while it is hashed.
+        with self.usage.lease(finding.key):
+            try:
+                self.layout.quarantine.mkdir(parents=True, exist_ok=True)
+                self.path(finding.key).rename(quarantined)
+                # It is kept for a week from now on, and a rename leaves the folder's time as it was.
+                os.utime(quarantined)
+            except OSError as error:
+                # Gone already, or a cache that may only be read.
+                log.debug("cache: %s stays where it is (%s)", finding.key, error)
+                return
+            if inspect(self.layout, finding.key, every_byte=True, folder=quarantined).state == OK:
+                self._place(quarantined, finding.key)
 
     def commit(
         self,

@@ -233,3 +233,6 @@ def test_the_root_is_not_the_hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "huggingface" not in default_root().parts
     monkeypatch.setenv("FINETUNE_CACHE_DIR", str(tmp_path / "mine"))
     assert default_root() == tmp_path / "mine"
+    monkeypatch.setenv("FINETUNE_CACHE_DIR", "mine")
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path / "typed-here"))
+    assert default_root() == tmp_path / "typed-here" / "mine"

@@ -15,8 +15,6 @@ from src.cache_manager.store.training_folder import live_claims
 from src.disk.durable import delete, discard
 from src.disk.owner import is_abandoned
 
-# A week to examine bad entries.
-QUARANTINE_SECONDS = 7 * 86400.0
 _WRITTEN_FILE = re.compile(r"\..+?\.(?P<owner>[a-z0-9-]+\.[0-9a-f]+\.\d+\.\d+\.\d+\.[0-9a-f]+)")
 
 
@@ -37,12 +35,6 @@ def sweep(entries: Entries) -> int:
     entries.usage.in_use()
     entries.usage.forget_missing()
     return removed
-
-
-def empty_quarantine(entries: Entries, *, older_than: float) -> int:
-    """Removes quarantined entries that are older than so many seconds; returns how many."""
-    limit = time.time() - older_than
-    return _remove(entries.layout.quarantine, lambda path: _changed(path) <= limit, trash=entries.layout.trash)
 
 
 def remove_old_trainings(entries: Entries, *, older_than: float) -> int:

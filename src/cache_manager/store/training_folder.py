@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from src.cache_manager.store.layout import Layout
-from src.disk.durable import delete
+from src.disk.durable import delete, read_regular
 from src.disk.owner import is_abandoned, unique_name
+
+_MAX_CLAIM_BYTES = 4096
 
 log = logging.getLogger("finetune.cache")
 
@@ -73,11 +75,11 @@ def _removed_if_dead(claim: Path) -> bool:
     """Removes the claim of a process that has ended; returns whether the claim is free."""
     aside = claim.with_name(f"{claim.name}+{unique_name()}")
     try:
-        if not is_abandoned(claim.read_text(encoding="ascii").strip(), claim):
+        if not is_abandoned(_owner(claim), claim):
             return False
         claim.rename(aside)
         # Another process may have replaced the claim since it was read: put its claim back.
-        if is_abandoned(aside.read_text(encoding="ascii").strip(), aside):
+        if is_abandoned(_owner(aside), aside):
             return True
         with contextlib.suppress(FileExistsError):
             os.link(aside, claim)
@@ -85,4 +87,15 @@ def _removed_if_dead(claim: Path) -> bool:
     except FileNotFoundError:
         return True
     finally:
-        aside.unlink(missing_ok=True)
+        delete(aside)
+
+
+def _owner(claim: Path) -> str:
+    """Returns what a claim holds; of what is not a file, nothing."""
+    try:
+        return read_regular(claim, max_bytes=_MAX_CLAIM_BYTES).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        log.warning("cache: the claim %s cannot be read (%s)", claim, error.strerror)
+        return ""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.cache_manager.store.layout import Layout
-from src.disk.durable import append_line
+from src.cache_manager.store.layout import Layout, key_of
+from src.disk.durable import append_line, open_regular
 from src.disk.owner import is_abandoned, unique_name
 
 # `why-miss` shows evictions; only the last so many bytes of them are read.
@@ -82,9 +82,14 @@ class Usage:
                 keys.add(key)
         return keys
 
-    def is_evictable(self, key: str) -> bool:
-        """Whether an entry is neither pinned nor in use."""
-        return not (self._layout.pins / key).exists() and key not in self.in_use()
+    def is_evictable(self, key: str, *, though_pinned: bool = False) -> bool:
+        """Whether an entry is neither pinned nor in use; with `though_pinned`, only whether it is not in use."""
+        return (though_pinned or not (self._layout.pins / key).exists()) and key not in self.in_use()
+
+    def quarantined(self) -> list[Path]:
+        """Returns the folders in the quarantine, the oldest first."""
+        found = sorted((status.st_mtime, name) for name, status in _files(self._layout.quarantine))
+        return [self._layout.quarantine / name for _, name in found]
 
     def note_eviction(self, key: str, *, why: str) -> None:
         """Notes that an entry is about to be evicted, or was kept after all."""
@@ -94,7 +99,9 @@ class Usage:
     def evictions(self) -> dict[str, dict[str, object]]:
         """Returns the last eviction of each key: {"key", "why", "time"}."""
         try:
-            lines = self._layout.evictions.read_bytes()[-_MAX_EVICTION_BYTES:].splitlines()
+            with open_regular(self._layout.evictions) as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_EVICTION_BYTES))
+                lines = file.read(_MAX_EVICTION_BYTES).splitlines()
         except FileNotFoundError:
             return {}
         evictions: dict[str, dict[str, object]] = {}
@@ -102,7 +109,7 @@ class Usage:
             try:
                 eviction = json.loads(line)
                 evictions[str(eviction["key"])] = eviction
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 # A line that was cut off by a kill, or by where reading began.
                 continue
         return evictions
@@ -114,10 +121,13 @@ class Usage:
 
     def forget_missing(self) -> None:
         """Removes the last uses, pins and stamps of entries that are gone."""
+        # An entry in the quarantine may come back, and its pin keeps it there.
+        quarantined = {key_of(path) for path in self.quarantined()}
         for folder in (self._layout.used, self._layout.pins, self._layout.checked):
             for name, status in _files(folder):
                 # A pin may come before its entry is pulled or imported: only old files are leftovers.
-                if time.time() - status.st_mtime > 60 and not self._layout.entry(name).exists():
+                is_old = time.time() - status.st_mtime > 60
+                if is_old and name not in quarantined and not self._layout.entry(name).exists():
                     (folder / name).unlink(missing_ok=True)
 
     def _take_lease(self, key: str) -> Path | None:

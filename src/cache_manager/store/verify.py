@@ -11,12 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.cache_manager.store.document import digest_of
-from src.cache_manager.store.layout import Layout, is_key
-from src.cache_manager.store.manifest import BadEntryError, File, Manifest, is_own_file, read
-from src.disk.durable import file_sha256, write_whole
+from src.cache_manager.store.layout import Layout, is_key, is_real_folder
+from src.cache_manager.store.manifest import (
+    MANIFEST_COPY,
+    MAX_MANIFEST_BYTES,
+    BadEntryError,
+    File,
+    Manifest,
+    copy_is_right,
+    is_own_file,
+    read,
+)
+from src.cli.terminal import printable
+from src.disk.durable import file_sha256, read_regular, write_whole
 
 OK, CORRUPT, INCOMPLETE, FOREIGN = "ok", "corrupt", "incomplete", "foreign"
+COPY_PROBLEM = f"{MANIFEST_COPY} is not a copy of the manifest"
 
 log = logging.getLogger("finetune.cache")
 
@@ -56,7 +66,7 @@ def inspect(layout: Layout, key: str, *, every_byte: bool = False, folder: Path 
             was hashed last, which every write by way of the file system does; rot on the disk itself does not.
     """
     folder = folder or layout.entry(key)
-    if not is_key(key) or not _is_real_folder(folder):
+    if not is_key(key) or not is_real_folder(folder):
         return Finding(key=key, state=FOREIGN, problems=("not an entry of this cache",))
     try:
         manifest = read(folder)
@@ -65,19 +75,16 @@ def inspect(layout: Layout, key: str, *, every_byte: bool = False, folder: Path 
     if manifest.key != key:
         problem = f"its manifest is that of {manifest.key}"
         return Finding(key=key, state=CORRUPT, problems=(problem,))
-    if every_byte and digest_of(manifest.document) != key:
+    if every_byte and not manifest.has_its_key():
         return Finding(key=key, state=CORRUPT, problems=("its document does not hash to its key",), manifest=manifest)
     try:
         return _inspect_files(layout, manifest, folder=folder, every_byte=every_byte)
     except FileNotFoundError:
         return Finding(key=key, state=INCOMPLETE, problems=("it was removed in the meantime",))
-
-
-def _is_real_folder(folder: Path) -> bool:
-    try:
-        return stat.S_ISDIR(folder.lstat().st_mode)
-    except FileNotFoundError:
-        return False
+    except (OSError, RecursionError) as error:
+        # One odd entry is one bad row, never the end of a command.
+        problem = f"its folder cannot be read ({getattr(error, 'strerror', 'it is nested too deeply')})"
+        return Finding(key=key, state=CORRUPT, problems=(problem,), manifest=manifest)
 
 
 def _inspect_files(layout: Layout, manifest: Manifest, *, folder: Path, every_byte: bool) -> Finding:
@@ -98,9 +105,12 @@ def _inspect_files(layout: Layout, manifest: Manifest, *, folder: Path, every_by
                 unchecked[name] = present[name]
             continue
         bad.append(name)
-    problems += [f"{name} was not committed" for name in sorted(present.keys() - manifest.files.keys())]
+    problems += [f"{printable(name)} was not committed" for name in sorted(present.keys() - manifest.files.keys())]
     wrong = _wrong_by_hash(layout, manifest, unchecked, folder=folder, every_byte=every_byte)
     problems += [f"{name} has other bytes than were committed" for name in wrong]
+    if every_byte and not copy_is_right(folder):
+        # No lookup needs it, but `repair` does.
+        problems.append(COPY_PROBLEM)
     state = OK if not problems else INCOMPLETE if missing and len(problems) == len(missing) else CORRUPT
     return Finding(key=manifest.key, state=state, problems=tuple(problems), bad_files=(*bad, *wrong), manifest=manifest)
 
@@ -132,7 +142,7 @@ def _wrong_by_hash(
         if known.get(name) == stamp:
             continue
         try:
-            right = file_sha256(folder / name) == manifest.files[name].sha256
+            right = file_sha256(folder / name, follow_links=False) == manifest.files[name].sha256
         except OSError as error:
             log.warning("cache: %s cannot be read (%s)", name, error)
             right = False
@@ -152,8 +162,8 @@ def _is_stamp_of(file: File, stamp: list[int]) -> bool:
 
 def _read_stamps(layout: Layout, key: str) -> dict[str, Any]:
     try:
-        stamps = json.loads((layout.checked / key).read_bytes())
-    except (OSError, ValueError):
+        stamps = json.loads(read_regular(layout.checked / key, max_bytes=MAX_MANIFEST_BYTES))
+    except (OSError, ValueError, RecursionError):
         return {}
     return stamps if isinstance(stamps, dict) else {}
 

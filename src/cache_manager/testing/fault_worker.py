@@ -94,7 +94,7 @@ def do(place: Place, store: Store, operation: str, *, choose: random.Random, scr
     if operation == "commit":
         return commit_sample(store, scratch / str(seed), seed=seed, size=SIZE)
     if operation == "import":
-        return import_folder(store, place.scratch / "imports" / str(seed % 8)).name
+        return import_folder(store, place.scratch / "imports" / str(seed % 8)).entry.name
     if operation == "pull":
         shared = SharedCache(place.url)
         return shared.pull(store, choose.choice(shared.keys())).key

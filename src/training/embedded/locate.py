@@ -116,9 +116,9 @@ def derive_into(target: Path, pinned: Mapping[str, str], derive: Callable[[Path]
 
 
 def _derive_model(out_dir: Path) -> None:
-    from src.training.embedded import derive_base_model
+    from src.training.embedded import projected_model
 
-    derive_base_model.write(minilm.minilm_folder(), out_dir)
+    projected_model.write(minilm.minilm_folder(), out_dir)
 
 
 def _derive_language_model(out_dir: Path) -> None:

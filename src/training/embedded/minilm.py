@@ -19,7 +19,8 @@ def minilm_folder() -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(
-        f"The Python package {pins.MINILM_PACKAGE}, which carries all-MiniLM-L6-v2, is not installed: run ./setup.sh."
+        f"The Python package {pins.MINILM_PACKAGE}, which carries all-MiniLM-L6-v2, is not installed: run ./setup.sh; "
+        "under Bazel with --config=remote, which leaves it out, give --define=minilm=with too."
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.training.data.chat_template import with_fixed_date
 from src.training.model.base_model import BaseModel
 from src.training.model.lora import ADAPTER, Lora, check_targets, save_weights, without_adapter
 from src.training.model.pretrained import empty_model, load_adapter, load_model, load_tokenizer
@@ -104,6 +105,9 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: S
     generation.pad_token_id = tokenizer.pad_token_id
     save_weights(model, folder, merged=merged)
     generation.save_pretrained(folder)
+    if isinstance(tokenizer.chat_template, str):
+        # Whoever asks the model is to write what it has learnt, whatever the day.
+        tokenizer.chat_template = with_fixed_date(tokenizer.chat_template)
     tokenizer.save_pretrained(folder)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from src.cli.errors import RequestError
 
+# What transformers raises where a file holds what it does not expect: it checks few types.
+_WRONG_FILES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 _CLASSIFIER = "AutoModelForSequenceClassification"
 
 
@@ -24,25 +26,36 @@ def refuse_custom_code(folder: Path, *, name: str | Path | None = None) -> None:
     Raises:
         RequestError: the model needs code of its own, or a config is not JSON.
     """
+    # config.4.0.0.json: a config.json may name one to be read in its place.
+    for path in sorted(path for path in folder.glob("*config*.json") if path.is_file()):
+        check_config(path, name=name or folder)
+
+
+def check_config(path: Path, *, name: str | Path) -> None:
+    """Refuses one config that names Python, or is not a JSON object; `name` is what the message calls the model.
+
+    Raises:
+        RequestError: it is refused.
+    """
 
     # At any depth: transformers builds parts of a model from parts of its config.
     def check(content: dict[str, Any]) -> dict[str, Any]:
         # A label of that name has a number.
         if isinstance(content.get("auto_map"), dict | list | str):
             raise RequestError(
-                f"{name or folder} needs Python code of its own ({path.name} has auto_map), which is never run: "
+                f"{name} needs Python code of its own ({path.name} has auto_map), which is never run: "
                 "choose a model whose architecture is part of transformers"
             )
         return content
 
-    # config.4.0.0.json: a config.json may name one to be read in its place.
-    for path in sorted(path for path in folder.glob("*config*.json") if path.is_file()):
-        try:
-            json.loads(path.read_text(encoding="utf-8"), object_hook=check)
-        except (OSError, ValueError, RecursionError) as error:
-            raise RequestError(
-                f"{name or folder} cannot be loaded as a text classifier: {path.name} is not valid JSON ({error})"
-            ) from error
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=check)
+        if not isinstance(content, dict):
+            raise ValueError("it is not an object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(
+            f"{name} cannot be loaded as a text classifier: {path.name} is not valid JSON ({error})"
+        ) from error
 
 
 def load_config(folder: Path) -> Any:
@@ -139,6 +152,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
 def _from_pretrained(class_name: str, folder: Path, *, name: str | None = None, **options: Any) -> Any:
     refuse_custom_code(folder, name=name)
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import dynamic_module_utils
     from transformers.utils import logging as transformers_logging
@@ -152,7 +166,7 @@ def _from_pretrained(class_name: str, folder: Path, *, name: str | None = None, 
         return getattr(transformers, class_name).from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **options
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*_WRONG_FILES, SafetensorError, StrictDataclassError) as error:
         what = class_name if class_name not in (_CLASSIFIER, "AutoConfig", "AutoTokenizer") else "a text classifier"
         reason = " ".join(str(error).split())[:300]
         if isinstance(error, SafetensorError):

@@ -76,7 +76,7 @@ def test_no_more_is_asked_for_than_the_model_reads(user_folder: Path, capsys: py
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (("--max_length", "8"), "--max_length 8 would cut all that is to be learnt away"),
+        (("--max_length", "8"), "--max_length 8 cuts off all that is to be learnt"),
         (("--lora_target_modules", "q_proj", "nothing"), "nothing: the model has no module of that name"),
     ],
 )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from src.disk.durable import delete, write_json
 from src.training.engine.trainer import Trainer
-from src.training.environment.description import describe_environment, peak_rss_bytes
+from src.training.environment.description import peak_rss_bytes
 from src.training.evaluation.problem import Metrics
 from src.training.evaluation.result import FinishedRun
 from src.training.report.model_card import model_card
 from src.training.report.page import report_page
 from src.training.run.artifact import METRICS_FILE, RECIPE_FILE
 
+log = logging.getLogger("finetune")
+
 
 def write_finished_run(folder: Path, run: FinishedRun) -> None:
-    """Writes all four files."""
+    """Writes all four files; without a page that cannot be made, which is no reason to lose a trained model."""
     results = {
         "after": run.after.metrics.as_json(),
         "comparison": run.comparison.as_json(),
@@ -26,12 +29,27 @@ def write_finished_run(folder: Path, run: FinishedRun) -> None:
     }
     _write_metrics(folder, before=run.before.metrics, effort=run.effort, results=results)
     write_json(folder / RECIPE_FILE, run.resolved)
-    (folder / "report.html").write_text(report_page(run), encoding="utf-8")
-    (folder / "README.md").write_text(model_card(run), encoding="utf-8")
+    _write_page(folder / "report.html", report_page, run)
+    _write_page(folder / "README.md", model_card, run)
+
+
+def _write_page(path: Path, make: Callable[[FinishedRun], str], run: FinishedRun) -> None:
+    try:
+        page = make(run)
+    except Exception as error:
+        log.warning("%s is left out, for it could not be made: %s: %s", path.name, type(error).__name__, error)
+        return
+    path.write_text(page, encoding="utf-8")
 
 
 def write_stopped_run(
-    folder: Path, *, resolved: Mapping[str, Any], before: Metrics, effort: Mapping[str, Any], status: str
+    folder: Path,
+    *,
+    resolved: Mapping[str, Any],
+    before: Metrics,
+    effort: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    status: str,
 ) -> None:
     """Writes recipe.json, and metrics.json without results.
 
@@ -40,13 +58,14 @@ def write_stopped_run(
         resolved: content of recipe.json.
         before: scores before training.
         effort: what `training_effort` returns.
+        environment: what `describe_environment` returns.
         status: interrupted or stopped_at_deadline.
     """
     for name in (RECIPE_FILE, METRICS_FILE):
         # Whatever has the name: writing to a FIFO would block for ever.
         delete(folder / name)
     write_json(folder / RECIPE_FILE, resolved)
-    results = {"after": None, "comparison": None, "environment": describe_environment(), "status": status}
+    results = {"after": None, "comparison": None, "environment": environment, "status": status}
     _write_metrics(folder, before=before, effort=effort, results=results)
 
 

@@ -63,6 +63,8 @@ class TrainingRun:
             self.folders.lock.release()
 
     def _run(self) -> Path:
+        # What can fail in the records of a run fails before it.
+        self.environment = describe_environment()
         configure_torch(self.recipe.reproducible)
         self._announce()
         check_model_fits(self.resolved.base.folder, is_frozen=bool(self.recipe.use_peft))
@@ -94,6 +96,7 @@ class TrainingRun:
                 resolved=self.resolved.document,
                 before=before.metrics,
                 effort=self._effort(trainer),
+                environment=self.environment,
                 status=str(self.stop.status),
             )
             raise
@@ -189,7 +192,7 @@ class TrainingRun:
             events=read_events(self.events.path),
             kept_epoch=trainer.state.best_epoch or trainer.state.epochs_scored,
             effort=self._effort(trainer),
-            environment=describe_environment(),
+            environment=self.environment,
         )
 
     def _effort(self, trainer: Trainer) -> dict[str, Any]:
