@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.training.benchmark import main
-from src.training.testing.tiny_model import build_tiny_model, write_sentences
+from src.training.testing.tiny_kinds import build_tiny_chat_model
+from src.training.testing.tiny_model import build_tiny_model, write_conversations, write_sentences
 
 
 @pytest.fixture
@@ -52,3 +53,30 @@ def test_a_sample_and_the_whole_job_are_reported_for_each_loop(
 def test_a_missing_file_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*flags, "--test_file", "no.csv"]) == 2
     assert "no.csv does not exist" in capsys.readouterr().err
+
+
+def test_a_language_model_is_compared_with_peft_and_trainer_which_have_the_same_losses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_tiny_chat_model(tmp_path / "base")
+    files = [
+        f"--{role}_file={write_conversations(tmp_path / f'{role}.jsonl', rows=rows, seed=rows)}"
+        for role, rows in (("train", 40), ("validation", 8), ("test", 6))
+    ]
+    given = ["--recipe", "embedded_llm", "--model_name_or_path", str(tmp_path / "base"), *files, "--threads", "1"]
+    assert main([*given, "--rounds", "1", "--learning_rate", "0.01"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    loops = result["loops"]
+    assert set(loops) == {"peft_trainer", "peft_trainer_same_batches", "ours"}
+    # 40 rows in batches of 16.
+    assert {len(loop["losses"]) for loop in loops.values()} == {3}
+    assert result["greatest_difference_of_losses"] < 1e-4
+    # Of the rate's size: otherwise equal losses would say nothing of the steps.
+    assert loops["ours"]["losses"][0] - loops["ours"]["losses"][2] > 0.05
+    assert all(loop["seconds"] > 0 and loop["rows_per_second"] > 0 for loop in loops.values())
+    assert loops["ours"]["times_ours"] == 1
+
+
+def test_a_recipe_of_a_classifier_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--recipe", "embedded"]) == 2
+    assert "--recipe is for language models" in capsys.readouterr().err

@@ -20,10 +20,10 @@ if [[ -n "${TEST_UNDECLARED_OUTPUTS_DIR:-}" ]]; then
   (cd "$(dirname "${BASH_SOURCE[0]}")/.." && find -L . \( -name '*.py' -o -name '*.j2' \) -type f -print0 | sort -z |
     xargs -0 -r sha256sum) > "$TEST_UNDECLARED_OUTPUTS_DIR/training_code.sha256"
   # The checkpoint of a run of this test that was stopped: //src/remote:collect has packed it.
-  resume="$(echo "$(dirname "${BASH_SOURCE[0]}")"/resume/*/model.checkpoint.tar)"
-  if [[ -f "$resume" ]]; then
+  resume=("$(dirname "${BASH_SOURCE[0]}")"/resume/*/model.checkpoint.tar)
+  if [[ -f "${resume[0]}" ]]; then
     echo "run_training: going on from src/training/resume; to start over, remove that folder"
-    tar --no-same-owner -xmf "$resume" -C "$TEST_UNDECLARED_OUTPUTS_DIR"
+    tar --no-same-owner -xmf "${resume[0]}" -C "$TEST_UNDECLARED_OUTPUTS_DIR"
   fi
 fi
 

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.training.engine.checkpoints import Checkpoints
+from src.training.testing.artifact_content import artifact_content
 from src.training.testing.user_folder import copy_of_inputs, write_inputs
 from src.training.train_model import main
 
@@ -28,12 +29,17 @@ ARGUMENTS = (
     *("--max_seq_length", "16", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2"),
     *("--num_train_epochs", "12", "--threads", "1", "--output_dir", "out"),
 )
-INPUTS = ("base", "train.csv", "dev.csv", "test.csv")
+INPUTS = {"base", "chat", *(f"{part}.{ending}" for part in ("train", "dev", "test") for ending in ("csv", "jsonl"))}
+LANGUAGE_MODEL = (
+    *("--model_name_or_path", "chat", "--train_file", "train.jsonl", "--validation_file", "dev.jsonl"),
+    *("--test_file", "test.jsonl", "--max_generate_samples", "2", "--max_new_tokens", "4", "--threads", "2"),
+    *("--num_train_epochs", "2", "--output_dir", "out"),
+)
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inputs(tmp_path_factory.mktemp("inputs"), train=100, dev=40, test=20, noisy=True)
+    return write_inputs(tmp_path_factory.mktemp("inputs"), train=100, dev=40, test=20, noisy=True, language=True)
 
 
 user_folder = pytest.fixture(copy_of_inputs)
@@ -76,7 +82,9 @@ def _wait_for_a_step(user_folder: Path, *, epochs: int = 0, gone: Callable[[], b
         time.sleep(0.01)
 
 
-def _stopped_by(number: signal.Signals, user_folder: Path, *, epochs: int = 0) -> int:
+def _stopped_by(
+    number: signal.Signals, user_folder: Path, *, epochs: int = 0, arguments: Sequence[str] = ARGUMENTS
+) -> int:
     """Runs the program in this process and sends it a signal in the middle; returns its exit code."""
 
     def interrupt() -> None:
@@ -85,7 +93,7 @@ def _stopped_by(number: signal.Signals, user_folder: Path, *, epochs: int = 0) -
 
     sender = threading.Thread(target=interrupt, daemon=True)
     sender.start()
-    code = main([*ARGUMENTS])
+    code = main([*arguments])
     sender.join()
     return code
 
@@ -171,6 +179,22 @@ def test_a_deadline_saves_a_checkpoint_and_says_so(user_folder: Path, uninterrup
     assert not (user_folder / "out").exists()
     assert main([*ARGUMENTS]) == 0
     assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
+
+
+@pytest.mark.parametrize("own", [(), ("--use_peft", "false"), ("--lora_dropout", "0.1")])
+def test_a_language_model_goes_on_to_the_bits_of_an_uninterrupted_run(own: tuple[str, ...], user_folder: Path) -> None:
+    often = (*LANGUAGE_MODEL, *own)
+    assert main([*often]) == 0
+    whole = artifact_content(user_folder / "out")
+    shutil.rmtree(user_folder / "out")
+    assert _stopped_by(signal.SIGTERM, user_folder, epochs=1, arguments=often) == 3
+    assert _metrics(user_folder / "out.checkpoint")["train"]["steps"] < whole["effort"]["steps"]
+    assert main([*often, "--resume_from_checkpoint", "true"]) == 0
+    assert artifact_content(user_folder / "out") == whole
+    shutil.rmtree(user_folder / "out")
+    # The second run of nothing interrupted.
+    assert main([*often, "--deadline_seconds", "600"]) == 0
+    assert artifact_content(user_folder / "out") == whole
 
 
 def test_a_stop_while_a_checkpoint_is_read_keeps_it(

