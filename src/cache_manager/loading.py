@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from src.cli.errors import RequestError
 from src.cli.working_folder import working_folder
 from src.training.model import pretrained
-from src.training.model.adapter_base import find_adapter_base
-from src.training.model.language_model import has_adapter_alone, load_with_adapter
+from src.training.model.adapter_base import find_adapter_base, load_adapted_classifier
+from src.training.model.language_model import is_language_model, load_with_adapter
+from src.training.model.lora import has_adapter_alone
 from src.training.model.model_files import WEIGHTS, shards
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def load_model(folder: Path) -> PreTrainedModel:
 
 def _load_adapted(folder: Path) -> PreTrainedModel:
     base = find_adapter_base(folder, user_folder=working_folder())
-    model: PreTrainedModel = load_with_adapter(base, folder).merge_and_unload().eval()
+    names = pretrained.load_config(folder).architectures or ()
+    load = load_with_adapter if is_language_model(names) else load_adapted_classifier
+    model: PreTrainedModel = load(base, folder).merge_and_unload().eval()
     return model
 
 

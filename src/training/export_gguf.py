@@ -154,7 +154,8 @@ def _stop_ids(folder: Path) -> list[int]:
 def _tensors(folder: Path) -> Iterator[Tensors]:
     """Gives the weights of a model; those of an adapter alone after they were merged with its base."""
     from src.training.export.gguf_file import held_tensors, stored_tensors
-    from src.training.model.language_model import has_adapter_alone, load_with_adapter
+    from src.training.model.language_model import load_with_adapter
+    from src.training.model.lora import has_adapter_alone
 
     if not has_adapter_alone(folder):
         with stored_tensors(folder) as tensors:

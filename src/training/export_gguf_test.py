@@ -28,7 +28,8 @@ from src.training.export import gguf_file
 from src.training.export_gguf import main
 from src.training.gguf.pre_tokenizers import CHECK, IGNORE_MERGES, PRE_TOKENIZERS
 from src.training.model.base_model import find_base_model
-from src.training.model.language_model import Lora, add_lora, save_language_model
+from src.training.model.language_model import save_language_model
+from src.training.model.lora import CAUSAL_LM, Lora, add_lora
 from src.training.testing.llama_cpp import llama_cpp
 from src.training.testing.program_runs import called_from
 from src.training.testing.tiny_kinds import build_tiny_chat_model, build_tiny_chat_tokenizer, build_tiny_decoder
@@ -238,7 +239,7 @@ def add_adapter(folder: Path, *, base: Path) -> Any:
     """Writes a model's folder with an adapter alone; returns the merged model."""
     lora = Lora(r=4, alpha=8, dropout=0.0, target_modules=("all-linear",))
     model = AutoModelForCausalLM.from_pretrained(base)
-    tuned = add_lora(model, lora, seed=1, base_name=f"./{base.name}")
+    tuned = add_lora(model, lora, seed=1, base_name=f"./{base.name}", task_type=CAUSAL_LM)
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)

@@ -20,7 +20,8 @@ from src.training.inference.generator import Answer, Decoding, generate
 from src.training.inference.language_folder import find_language_model
 from src.training.inference.text_generator import load_text_generator
 from src.training.model.base_model import find_base_model
-from src.training.model.language_model import Lora, add_lora, load_language_model, save_language_model
+from src.training.model.language_model import load_language_model, load_language_tokenizer, save_language_model
+from src.training.model.lora import CAUSAL_LM, Lora, add_lora
 from src.training.predict import main as predict
 from src.training.testing.chain_model import build_chain_model
 from src.training.testing.program_runs import json_lines, run_in
@@ -72,9 +73,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_tiny_model(folder / "encoder")
     for name, merged in (("adapter", False), ("merged", True)):
         base = find_base_model("tiny", folder=folder)
-        model, tokenizer = load_language_model(base)
+        model, tokenizer = load_language_model(base), load_language_tokenizer(base)
         lora = Lora(r=2, alpha=64, dropout=0.0, target_modules=("all-linear",))
-        adapted = add_lora(model, lora, seed=1, base_name="tiny")
+        adapted = add_lora(model, lora, seed=1, base_name="tiny", task_type=CAUSAL_LM)
         torch.manual_seed(2)
         with torch.no_grad():
             for parameter in adapted.parameters():

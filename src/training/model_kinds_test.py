@@ -160,14 +160,22 @@ def test_rows_are_encoded_as_its_tokenizer_does(kind: str, inputs: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_a_decoder_without_a_padding_token_is_refused(
+def test_a_decoder_without_a_padding_token_pads_with_its_end_token(
     kind: str, user_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from transformers import AutoTokenizer, pipeline
+
     build_tiny_decoder(user_folder / kind, kind, padding=False)
-    assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 2
-    errors = capsys.readouterr().err
-    assert errors == f"train_model: the tokenizer of {kind} has no padding token: choose an encoder such as BERT\n"
-    assert not (user_folder / "out").exists()
+    assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 0
+    assert AutoTokenizer.from_pretrained(user_folder / "out").pad_token == "<|endoftext|>"
+    metrics = json.loads((user_folder / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["before"]["accuracy"] < 0.8 < metrics["after"]["accuracy"]
+    capsys.readouterr()
+    assert predict.main(["--model", "out", "--threads", "1", *TEXTS]) == 0
+    together = [json.loads(line)["score"] for line in capsys.readouterr().out.splitlines()]
+    # Alone nothing is padded.
+    classify = pipeline("text-classification", model=str(user_folder / "out"), truncation=True, max_length=MAX_TOKENS)
+    np.testing.assert_allclose(together, [classify(text)[0]["score"] for text in TEXTS], atol=1e-5)
 
 
 def test_a_decoder_whose_tokenizer_has_one_is_trained_and_exported(user_folder: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.disk.durable import canonical_json
 from src.training.engine.checkpoint_seal import STATE_FILE
-from src.training.model.language_model import ADAPTER, has_adapter_alone, load_merged, load_with_adapter
+from src.training.model.language_model import ADAPTER, load_merged, load_with_adapter
+from src.training.model.lora import has_adapter_alone
 from src.training.model.pretrained import load_model, load_tokenizer
 from src.training.recipes.recipe import FIELDS, TEXT_GENERATION, Recipe, parse_fields
 from src.training.report.page import OPENING

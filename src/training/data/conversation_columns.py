@@ -281,9 +281,13 @@ def _turn(place: str, turn: Any) -> Turn:
         raise RowFaultError(f"{place} has {unread}, which is not read: text alone is")
     if not turn.keys() & {"content", "value"}:
         raise RowFaultError(f"{place} has no content: it has {', '.join(turn)}")
-    content = _content(place, turn["content"] if turn.get("content") is not None else turn.get("value"))
+    given = turn["content"] if turn.get("content") is not None else turn.get("value")
+    content = _content(place, given)
     if _ROLES[role] == "assistant" and _is_blank(content):
         raise RowFaultError(f"{place} is of the assistant and empty")
+    if given is None:
+        # No template writes it: some write "None", others fail.
+        raise RowFaultError(f"{place} has null for its content: write an empty text if it is one")
     return Turn(role=_ROLES[role], content=content)
 
 

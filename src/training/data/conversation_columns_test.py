@@ -134,6 +134,8 @@ def test_rows_are_told_from_those_of_a_classifier(columns: dict[str, Any], wante
         ({"role": "assistant", "content": None}, "turn 1 of messages is of the assistant and empty"),
         ({"role": "user", "content": [{"type": "image"}]}, "turn 1 of messages is [{'type': 'image'}], not text"),
         ({"role": "user", "content": 7}, "turn 1 of messages is 7, not text"),
+        ({"role": "user", "content": None}, "turn 1 of messages has null for its content"),
+        ({"role": "system", "content": None, "value": None}, "turn 1 of messages has null for its content"),
         ("hello", "turn 1 of messages is 'hello', not an object"),
     ],
 )

@@ -64,6 +64,21 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("case", ["texts", "class weights"])
+def test_accumulated_batches_train_as_one_of_them_all_does(make: Make, case: str, processes: int) -> None:
+    parts = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3}
+    whole, accumulated = make(threads=1, **CASES[case]), make(threads=processes, **parts, **CASES[case])
+    assert accumulated.steps == whole.steps
+    assert train(accumulated) == pytest.approx(train(whole), abs=1e-4)
+    assert_near(weights(accumulated), weights(whole))
+
+
+def test_steps_may_be_counted_in_place_of_epochs(make: Make) -> None:
+    # 37 rows are 4 steps of 12 rows.
+    assert [make(threads=1, max_steps=steps).steps for steps in (None, 3, 9)] == [8, 3, 9]
+
+
 @pytest.mark.parametrize(("case", "processes"), [*((case, 2) for case in CASES), ("texts", 3)])
 def test_processes_train_as_one_does(make: Make, case: str, processes: int) -> None:
     alone, together = make(threads=1, **CASES[case]), make(threads=processes, **CASES[case])

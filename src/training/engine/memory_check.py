@@ -166,8 +166,8 @@ class ModelSize:
     """What a model's need follows from.
 
     Attributes:
-        weights: in the model.
-        embedding: of its word embedding, whose gradients are sparse.
+        weights: that are trained.
+        embedding: of its word embedding, whose gradients are sparse; 0 if it is frozen.
         width: of a token between layers.
         inner: of a token inside of a feed-forward part.
         vocabulary: tokens it knows.
@@ -218,9 +218,10 @@ def model_size(model: Any) -> ModelSize | None:
     )
     if not layers or not heads or not width:
         return None
+    embedding = model.get_input_embeddings().weight
     return ModelSize(
-        weights=sum(weight.numel() for weight in model.parameters()),
-        embedding=model.get_input_embeddings().weight.numel(),
+        weights=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        embedding=embedding.numel() if embedding.requires_grad else 0,
         layers=int(layers),
         heads=int(heads),
         width=int(width),

@@ -39,6 +39,9 @@ _BUILDERS: tuple[Callable[[Any], FusedModel | None], ...] = (fused_encoder,)
 
 def find_fused(model: Any) -> FusedModel | None:
     """Returns the fused forward pass of a model's architecture, unchecked, or None if there is none."""
+    if hasattr(model, "peft_config"):
+        # It would pass over the adapters, and an adapter that is still zero makes no difference to be seen.
+        return None
     return next((fused for build in _BUILDERS if (fused := build(model)) is not None), None)
 
 

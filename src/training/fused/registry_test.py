@@ -32,6 +32,13 @@ def test_other_settings_have_none() -> None:
     assert fuse(build("roberta", layers=0)) is None
 
 
+def test_a_model_with_adapters_has_none() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    # They are zero, and the fused layers, which know nothing of them, would give the same logits.
+    assert fuse(get_peft_model(build("bert"), LoraConfig(task_type="SEQ_CLS", target_modules="all-linear"))) is None
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions_have_none(dtype: torch.dtype) -> None:
     assert fuse(torch.nn.Module.to(build("bert"), dtype)) is None

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.cli.errors import RequestError
+from src.cli.working_folder import working_folder
 from src.training.inference.model_folder import TrainedModel
 from src.training.inference.pairs import Text
+from src.training.model.adapter_base import find_adapter_base, load_adapted_classifier
 from src.training.model.inputs import input_names
+from src.training.model.lora import has_adapter_alone
 from src.training.model.pretrained import load_model, load_tokenizer
 
 if TYPE_CHECKING:
@@ -103,6 +106,10 @@ def load_classifier(source: TrainedModel, *, attention: str = "sdpa") -> Classif
     import torch
 
     tokenizer = load_tokenizer(source.folder)
+    if has_adapter_alone(source.folder):
+        base = find_adapter_base(source.folder, user_folder=working_folder())
+        adapted = load_adapted_classifier(base, source.folder, attn_implementation=attention)
+        return Classifier(source=source, model=adapted.merge_and_unload().eval(), tokenizer=tokenizer)
     model, loading = load_model(
         source.folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
     )

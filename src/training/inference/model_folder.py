@@ -9,6 +9,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.disk.json_files import read_json
 from src.training.model.language_model import is_language_model
+from src.training.model.lora import has_adapter_alone
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import refuse_custom_code
 
@@ -60,7 +61,7 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
     refuse_custom_code(folder)
     if is_language_model(config.get("architectures") or ()):
         raise RequestError(f"{folder} holds a language model, not a classifier: generate answers prompts with it")
-    check_files(folder)
+    check_files(folder, weights=not has_adapter_alone(folder))
     if not any(str(name).endswith(_HEAD) for name in config.get("architectures") or ()):
         raise RequestError(
             f"{folder} has a model without a classification head ({_words(config.get('architectures'))}): "

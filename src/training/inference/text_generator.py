@@ -16,7 +16,7 @@ from src.training.inference.language_folder import LanguageModelFolder
 from src.training.inference.prompts import Prompt
 from src.training.inference.text_stream import INCOMPLETE
 from src.training.model.base_model import BaseModel
-from src.training.model.language_model import load_language_model, load_with_adapter
+from src.training.model.language_model import load_language_model, load_language_tokenizer, load_with_adapter
 from src.training.model.pretrained import load_tokenizer
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def load_text_generator(source: LanguageModelFolder, decoding: Decoding) -> Text
     """
     if source.base is None:
         here = BaseModel(folder=source.folder, content={"source": source.name})
-        model, tokenizer = load_language_model(here)
+        model, tokenizer = load_language_model(here), load_language_tokenizer(here)
     else:
         model = load_with_adapter(source.base, source.folder).merge_and_unload()
         tokenizer = load_tokenizer(source.folder)

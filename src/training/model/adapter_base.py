@@ -1,4 +1,4 @@
-"""The base of an adapter that was saved without merged weights."""
+"""The base of an adapter, which may have been saved without merged weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.training.model.base_model import BaseModel, find_base_model
-from src.training.model.language_model import ADAPTER
+from src.training.model.lora import ADAPTER
+from src.training.model.pretrained import load_adapter, load_config, load_model
 
 _CONFIG = "adapter_config.json"
 
@@ -39,6 +40,39 @@ def find_adapter_base(folder: Path, *, user_folder: Path) -> BaseModel:
     if content.get("sha256") not in (None, base.content["sha256"]):
         raise RequestError(f"{folder} holds an adapter alone, and its base {name} is not the model it was trained on")
     return base
+
+
+def load_adapted_classifier(base: BaseModel, folder: Path, **options: Any) -> Any:
+    """Loads the base of a classifier and puts the adapter of its folder, which has the head, on it.
+
+    Args:
+        base: of the adapter.
+        folder: as `save_weights` writes it.
+        options: further arguments of `from_pretrained`.
+
+    Raises:
+        RequestError: the adapter does not go with the base.
+    """
+    import torch
+    from peft import get_peft_model_state_dict
+
+    model, loading = load_model(
+        base.folder,
+        name=base.content["source"],
+        config=load_config(folder),
+        dtype=torch.float32,
+        use_safetensors=any(base.folder.glob("*.safetensors")),
+        # The head of the base is not the adapter's.
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **options,
+    )
+    adapted = load_adapter(model, folder / ADAPTER)
+    brought = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    drawn = loading["missing_keys"] | {name for name, *_ in loading["mismatched_keys"]}
+    if lacking := sorted(name for name in drawn if f"base_model.model.{name}" not in brought):
+        raise RequestError(f"neither the base of {folder} nor its adapter has {lacking[0]}: train it again")
+    return adapted
 
 
 def _recipe(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from src.disk.durable import file_sha256
 from src.training.embedded import locate
 from src.training.environment.hub import go_offline_unless_reachable
 from src.training.model.gguf_model import SUFFIX, gguf_model_folder
+from src.training.model.lora import SEQ_CLS, Lora, add_lora
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import load_model, load_tokenizer, refuse_custom_code
 
@@ -47,6 +49,14 @@ class BaseModel:
 
     folder: Path
     content: dict[str, str]
+
+    @property
+    def loadable_name(self) -> str:
+        """What peft is to load it by: its name, unless that is none that transformers knows."""
+        source = self.content["source"]
+        is_derived = source.startswith(locate.PREFIX) or source.endswith(SUFFIX)
+        # A test's folders are gone when it ends.
+        return str(self.folder) if is_derived and "TEST_TMPDIR" not in os.environ else source
 
 
 def find_base_model(
@@ -160,6 +170,7 @@ def build_model(
     seed: int,
     max_seq_length: int,
     problem_type: str = "single_label_classification",
+    lora: Lora | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Builds the classifier and its tokenizer. Every weight that the base does not hold comes from the seed.
 
@@ -169,6 +180,7 @@ def build_model(
         problem_type: of the model's config.
         seed: decides the new head.
         max_seq_length: tokens it must be able to read.
+        lora: adapters to train in place of the base's weights; the head is trained whole.
 
     Raises:
         RequestError: the files are not such a model, or it reads fewer tokens than max_seq_length.
@@ -177,11 +189,13 @@ def build_model(
 
     name = base.content["source"]
     tokenizer = load_tokenizer(base.folder, name=name)
+    _give_padding(tokenizer, name=name)
     # Before the first random number: a head drawn from another state would start every run elsewhere.
     torch.manual_seed(seed)
-    model = load_model(
+    model, loaded = load_model(
         base.folder,
         name=name,
+        output_loading_info=True,
         num_labels=len(output_names),
         id2label=dict(enumerate(output_names)),
         label2id={output: at for at, output in enumerate(output_names)},
@@ -193,24 +207,45 @@ def build_model(
         # Another head's shape is no obstacle: it is replaced.
         ignore_mismatched_sizes=True,
     )
-    _check_fit(model, tokenizer, name=name, max_seq_length=max_seq_length)
+    _check_fit(model, name=name, max_seq_length=max_seq_length)
     _describe(model, base, padding=tokenizer.pad_token_id)
+    if lora is not None:
+        new = loaded["missing_keys"] | {name for name, *_ in loaded["mismatched_keys"]}
+        model = add_lora(model, lora, seed=seed, base_name=base.loadable_name, task_type=SEQ_CLS, new_weights=new)
     return model, tokenizer
 
 
 def _describe(model: Any, base: BaseModel, *, padding: int) -> None:
     """Completes the model's config."""
     model.config._name_or_path = base.content["source"]
-    if model.config.pad_token_id is None:
-        # A decoder scores the last token that is not padding, and has to know which are.
+    if model.config.pad_token_id is None or hasattr(model, "score"):
+        # A decoder scores the last token that is not padding, and has to know which are: what the tokenizer pads with.
         model.config.pad_token_id = padding
 
 
-def _check_fit(model: Any, tokenizer: Any, *, name: str, max_seq_length: int) -> None:
+def _check_fit(model: Any, *, name: str, max_seq_length: int) -> None:
     limit = max_tokens(model.config.to_dict())
     if limit is not None and max_seq_length > limit:
         raise RequestError(
             f"max_seq_length must be at most {limit} for {name}, not {max_seq_length}: it has no more positions"
         )
-    if tokenizer.pad_token_id is None:
-        raise RequestError(f"the tokenizer of {name} has no padding token: choose an encoder such as BERT")
+
+
+def _give_padding(tokenizer: Any, *, name: str) -> None:
+    """Gives a tokenizer without a padding token one of its own tokens: the end of text, as everybody does by hand.
+
+    A decoder scores the last token that is not padding, and knows padding by its id alone: where the tokenizer ends
+    every text with that token, another one pads, which stands at no text's end.
+    """
+    if tokenizer.pad_token_id is not None:
+        return
+    end = tokenizer.eos_token
+    if end is None:
+        raise RequestError(f"the tokenizer of {name} has no padding token and no end token: choose another model")
+    others = (tokenizer.bos_token, tokenizer.unk_token) if _ends_texts(tokenizer) else ()
+    tokenizer.pad_token = next((token for token in others if token not in (None, end)), end)
+
+
+def _ends_texts(tokenizer: Any) -> bool:
+    ids: list[int] = tokenizer("a")["input_ids"]
+    return ids[-1:] == [tokenizer.eos_token_id]

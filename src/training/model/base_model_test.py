@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -109,11 +109,58 @@ def test_a_model_without_positions_reads_any_number_of_tokens(base: Path, tmp_pa
     assert model.config.max_position_embeddings == -1
 
 
-def test_a_tokenizer_without_padding_is_refused(base: Path) -> None:
+def test_a_tokenizer_without_padding_and_end_is_refused(base: Path) -> None:
     path = base / "tokenizer_config.json"
     path.write_text(path.read_text().replace('"pad_token": "[PAD]"', '"pad_token": null'))
-    with pytest.raises(RequestError, match="the tokenizer of base has no padding token"):
+    with pytest.raises(RequestError, match="the tokenizer of base has no padding token and no end token"):
         build(base)
+
+
+def _decoder(folder: Path, *, ends_texts: bool = False, pad_token_id: int | None = None) -> Path:
+    """Returns a Llama without a padding token whose tokenizer may write `</s>` at each text's end."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+    vocabulary = {token: at for at, token in enumerate(("<unk>", "<s>", "</s>", "a", "film", "good", "bad"))}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    template = "<s> $A </s>" if ends_texts else "<s> $A"
+    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=[("<s>", 1), ("</s>", 2)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    torch.manual_seed(0)
+    LlamaModel(
+        LlamaConfig(vocab_size=len(vocabulary), pad_token_id=pad_token_id, num_attention_heads=2, **sizes)
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("ends_texts", "pad_token_id", "padding"),
+    [(False, None, "</s>"), (False, 0, "</s>"), (True, None, "<s>")],
+    ids=["end of text", "config names another", "texts end with it"],
+)
+def test_a_decoder_scores_the_last_token_that_is_not_padding(
+    ends_texts: bool, pad_token_id: int | None, padding: str, tmp_path: Path
+) -> None:
+    folder = _decoder(tmp_path / "llama", ends_texts=ends_texts, pad_token_id=pad_token_id)
+    built = build_model(find(folder), output_names=("bad", "good"), seed=1, max_seq_length=8)
+    model, tokenizer = cast("Any", built[0]), built[1]
+    assert tokenizer.pad_token == padding
+    # An unknown word is <unk>, which the config may take for padding.
+    texts = ["a good film", "a odd", "bad"]
+    scores = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    for text, score in zip(texts, scores, strict=True):
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        last = model.score(model.model(input_ids=ids).last_hidden_state[0, -1])
+        torch.testing.assert_close(score, last, atol=1e-5, rtol=0)
 
 
 def test_a_head_of_another_shape_is_replaced_and_the_body_kept(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from src.training.data.batches import TOKEN_TYPES
+from src.training.model.lora import without_adapter
 
 
 def input_names(model: Any, tokenizer: Any) -> list[str]:
@@ -14,7 +15,7 @@ def input_names(model: Any, tokenizer: Any) -> list[str]:
     The tokenizer alone does not decide: transformers gives DistilBERT, which has no token types, the tokenizer of
     BERT; and a BERT with a single type has no embedding for that of the second text.
     """
-    arguments = inspect.signature(model.forward).parameters
+    arguments = inspect.signature(without_adapter(model).forward).parameters
     names = [name for name in arguments if name in tokenizer.model_input_names]
     if getattr(model.config, "type_vocab_size", None) == 1:
         return [name for name in names if name != TOKEN_TYPES]

@@ -93,6 +93,24 @@ def load_model(
     return _from_pretrained(model_class, folder, name=name, use_safetensors=use_safetensors, **options)
 
 
+def empty_model(folder: Path, *, model_class: str) -> Any:
+    """Returns a model of a folder's config without weights, on the meta device.
+
+    Raises:
+        RequestError: the config names no such model.
+    """
+    config = load_config(folder)
+    import torch
+    import transformers
+
+    try:
+        with torch.device("meta"):
+            return getattr(transformers, model_class).from_config(config, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RequestError(f"{folder} cannot be loaded as {model_class}: {reason}") from error
+
+
 def load_adapter(model: Any, folder: Path) -> Any:
     """Puts an adapter that peft saved on a model.
 
@@ -115,8 +133,8 @@ def load_adapter(model: Any, folder: Path) -> Any:
         raise RequestError(f"the adapter in {folder} is not LoRA alone, the one kind that is loaded")
     try:
         with warnings.catch_warnings():
-            # Of what peft itself calls in transformers.
-            warnings.simplefilter("ignore", FutureWarning)
+            # Of what peft itself calls in transformers, and of weights that are missing: see below.
+            warnings.simplefilter("ignore")
             adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
         with safe_open(weights, framework="numpy") as opened:
             wanted = set(opened.keys())
@@ -126,8 +144,11 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import get_peft_model_state_dict
 
     # peft drops what does not fit in silence.
-    if lost := sorted(wanted - get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()):
+    taken = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
+    if lost := sorted(wanted - taken):
         raise RequestError(f"the adapter in {folder} is of another base model: nothing takes its {lost[0]}")
+    if lacking := sorted(taken - wanted):
+        raise RequestError(f"the adapter in {folder} is damaged: it lacks {lacking[0]}")
     return adapted
 
 

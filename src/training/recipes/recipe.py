@@ -34,6 +34,8 @@ DATA_FIELDS = (
     *("train_fraction", "validation_fraction", "split_unit"),
     *("completion_only_loss", "assistant_only_loss", "system_prompt"),
 )
+# What a language model has no use for.
+_CLASSIFIER_FIELDS = ("max_seq_length", "text_pair_column_name", "problem_type", "class_weights")
 MODEL_FIELDS = ("model_name_or_path", "model_revision", "model_weights_sha256")
 # The first field of each part of a recipe, and what --help calls that part.
 GROUPS = {
@@ -151,7 +153,9 @@ class Recipe:
     )
     save_merged: bool = setting(True, "save the weights with the adapter merged into them, beside the adapter")
 
-    max_length: int = positive_integer(1024, "maximum tokens of a row; longer ones are truncated")
+    max_length: int | None = positive_integer(
+        None, "maximum tokens of a row; longer ones are truncated (default: 1024, or as many as the model reads)"
+    )
     completion_only_loss: bool | None = setting(
         None, "learn completions alone, not prompts (default: true where rows have both)"
     )
@@ -183,6 +187,17 @@ class Recipe:
 
 
 FIELDS = settings_of(Recipe)
+
+
+def task_mistakes(recipe: Recipe) -> list[str]:
+    """Returns one phrase for each field that is not for the recipe's task."""
+    if recipe.task != TEXT_GENERATION:
+        return []
+    return [
+        f"{name} is for text-classification{', use max_length' if name == 'max_seq_length' else ''}"
+        for name in _CLASSIFIER_FIELDS
+        if getattr(recipe, name) != FIELDS[name].default
+    ]
 
 
 def with_task_defaults(recipe: Recipe, *, task: str) -> Recipe:

@@ -11,7 +11,17 @@ import pytest
 from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
 from src.training.recipes.files import RECIPES, read_recipe, shipped_recipes
-from src.training.recipes.recipe import DATA_FIELDS, FIELDS, MODEL_FIELDS, Recipe, merge, parse_fields
+from src.training.recipes.recipe import (
+    DATA_FIELDS,
+    FIELDS,
+    MODEL_FIELDS,
+    TEXT_CLASSIFICATION,
+    TEXT_GENERATION,
+    Recipe,
+    merge,
+    parse_fields,
+    with_task_defaults,
+)
 
 
 def value(key: str, raw: Any) -> Any:
@@ -161,6 +171,23 @@ def test_a_shipped_recipe_opens_with_its_command_and_has_no_mistake(name: str) -
 
 def test_the_two_recipes_ship() -> None:
     assert {"embedded", "sst2_bert_tiny"} <= set(shipped_recipes())
+
+
+@pytest.mark.parametrize(
+    ("task", "use_peft", "wanted"),
+    [
+        (TEXT_CLASSIFICATION, None, (False, 5e-5, 2.0)),
+        (TEXT_CLASSIFICATION, True, (True, 5e-4, 2.0)),
+        (TEXT_GENERATION, None, (True, 5e-4, 1.0)),
+        (TEXT_GENERATION, False, (False, 2e-5, 1.0)),
+    ],
+)
+def test_defaults_depend_on_the_task(task: str, use_peft: bool | None, wanted: tuple[bool, float, float]) -> None:
+    filled = with_task_defaults(Recipe(use_peft=use_peft), task=task)
+    assert (filled.use_peft, filled.learning_rate, filled.num_train_epochs) == wanted
+    given = Recipe(use_peft=use_peft, learning_rate=0.1, num_train_epochs=3.0)
+    filled = with_task_defaults(given, task=task)
+    assert (filled.learning_rate, filled.num_train_epochs, filled.task) == (0.1, 3.0, task)
 
 
 def test_a_recipe_is_read_back_from_json(tmp_path: Path) -> None:

@@ -17,17 +17,16 @@ EVENTS_FILE = "events.jsonl"
 WORK_FOLDER = ".training"
 # In it, only while a commit goes on: the staged files before and after the older model is gone.
 IN_COMMIT = ("committed", "moving")
-# The second is an adapter's, whose merged weights are not kept.
-_WEIGHTS = ("*.safetensors", "adapter/*.safetensors")
+# Merged weights, or a language model's adapter alone.
+_WEIGHTS = ("*.safetensors", "adapter/adapter_model.safetensors")
 # In the root of a new ext4 file system.
 _NOBODYS = "lost+found"
 
 
 def is_artifact(folder: Path) -> bool:
     """Whether a folder holds a whole model of this project."""
-    return all((folder / name).is_file() for name in (RECIPE_FILE, METRICS_FILE)) and any(
-        weights for pattern in _WEIGHTS for weights in folder.glob(pattern)
-    )
+    has_records = all((folder / name).is_file() for name in (RECIPE_FILE, METRICS_FILE))
+    return has_records and any(any(folder.glob(pattern)) for pattern in _WEIGHTS)
 
 
 def check_output_folder(folder: Path, *, overwrite: bool, fingerprint: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParal
 from src.training.engine.memory_check import check_training_fits
 from src.training.evaluation.comparison import Comparison
 from src.training.evaluation.problem import Scored
+from src.training.model.adapter_base import load_adapted_classifier
 from src.training.model.base_model import build_model
 from src.training.model.inputs import reads_token_types
+from src.training.model.lora import Lora, check_moved, has_adapter_alone, save_weights
+from src.training.model.pretrained import load_model
 from src.training.run.resolved_run import ResolvedRun
 from src.training.run.verification import predict_sample, verify_saved
 
@@ -35,6 +39,7 @@ class ClassifierKind:
             seed=self._recipe.seed,
             max_seq_length=self._recipe.max_seq_length,
             problem_type=self._problem.config_problem_type,
+            lora=Lora.of(self._recipe),
         )
 
     def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
@@ -77,17 +82,25 @@ class ClassifierKind:
 
     def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """See Kind.save."""
-        model.save_pretrained(folder)
+        check_moved(model)
+        self._save(model, tokenizer, folder)
+
+    def _save(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        save_weights(model, folder, merged=self._recipe.save_merged)
         tokenizer.save_pretrained(folder)
 
     def write_untrained(self, folder: Path) -> None:
         """See Kind.write_untrained."""
-        self.save(*self.build(), folder)
+        self._save(*self.build(), folder)
 
     def verify(self, folder: Path, sample: torch.Tensor) -> None:
-        """See Kind.verify."""
+        """See Kind.verify: merged weights, and base and adapter, each against the model in memory."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        verify_saved(folder, sample, problem=self._problem, pair=self._reads_pairs, device=device)
+        loaders: list[Callable[[Path], Any]] = [] if has_adapter_alone(folder) else [load_model]
+        if self._recipe.use_peft:
+            loaders.append(partial(load_adapted_classifier, self._resolved.base))
+        for load in loaders:
+            verify_saved(folder, sample, load=load, problem=self._problem, pair=self._reads_pairs, device=device)
 
     @property
     def _reads_pairs(self) -> bool:

@@ -21,17 +21,17 @@ class Kind(Protocol):
     """The steps of a run that depend on what is trained."""
 
     def build(self) -> tuple[Any, Any]:
-        """Loads the model and its tokenizer.
+        """Loads the model and its tokenizer, once all that can be refused without its weights is.
 
         Raises:
-            RequestError: the base model is not one of this kind.
+            RequestError: the base model is not one of this kind, or a row does not fit into it.
         """
 
     def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
-        """Encodes the rows and starts the processes, which nothing holds up once `is_stopping`.
+        """Starts the processes, which nothing holds up once `is_stopping`.
 
         Raises:
-            RequestError: the run does not fit into memory, or a row into the model.
+            RequestError: the run does not fit into memory.
         """
 
     def measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from src.cli.errors import RequestError
 from src.training.data.conversations import Conversations
 from src.training.data.token_rows import TokenRows, encode_conversations
-from src.training.embedded.locate import PREFIX
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.language_pass import LanguagePass
 from src.training.engine.memory_check import check_language_model_fits
@@ -24,16 +22,15 @@ from src.training.fused.causal import CausalForward
 from src.training.fused.linear import fuse_linear_layers
 from src.training.inference.generator import Answer as Generated
 from src.training.inference.generator import Decoding, generate
-from src.training.model.base_model import BaseModel
 from src.training.model.language_model import (
-    ADAPTER,
-    Lora,
-    add_lora,
+    check_targets_of,
     load_language_model,
+    load_language_tokenizer,
     load_merged,
     load_with_adapter,
     save_language_model,
 )
+from src.training.model.lora import ADAPTER, CAUSAL_LM, Lora, add_lora, check_moved
 from src.training.problems.generation.problem import GenerationProblem
 from src.training.run.resolved_run import ResolvedRun
 
@@ -59,34 +56,30 @@ class LanguageKind:
 
     def build(self) -> tuple[Any, Any]:
         """See Kind.build."""
-        return self._build(base_name=_base_name(self._resolved.base))
+        return self._build(base_name=self._resolved.base.loadable_name)
 
     def _build(self, *, base_name: str) -> tuple[Any, Any]:
-        model, tokenizer = load_language_model(self._resolved.base)
-        if self._recipe.use_peft:
-            lora = Lora(
-                r=self._recipe.lora_r,
-                alpha=self._recipe.lora_alpha,
-                dropout=self._recipe.lora_dropout,
-                target_modules=self._recipe.lora_target_modules,
-            )
-            model = add_lora(model, lora, seed=self._recipe.seed, base_name=base_name)
-        limit = getattr(model.config, "max_position_embeddings", None)
-        if limit is not None and self._recipe.max_length > limit:
-            raise RequestError(f"max_length must be at most {limit} for this model, not {self._recipe.max_length}")
-        return model, tokenizer
-
-    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
-        """See Kind.data_parallel."""
-        splits = {
+        # What can be refused is refused before the weights are read.
+        lora = Lora.of(self._recipe)
+        if lora is not None:
+            check_targets_of(self._resolved.base, lora)
+        tokenizer = load_language_tokenizer(self._resolved.base)
+        self._splits = {
             TRAIN: self._encode(self._task.train, tokenizer),
             VALIDATION: self._encode(self._task.validation, tokenizer),
             TEST: self._encode(self._task.test, tokenizer),
         }
+        model = load_language_model(self._resolved.base)
+        if lora is not None:
+            model = add_lora(model, lora, seed=self._recipe.seed, base_name=base_name, task_type=CAUSAL_LM)
+        return model, tokenizer
+
+    def data_parallel(self, model: Any, tokenizer: Any, *, is_stopping: Callable[[], bool]) -> DataParallel:
+        """See Kind.data_parallel."""
         check_language_model_fits(
             model,
             rows_per_process=-(-self._recipe.per_device_train_batch_size // self._resolved.threads),
-            longest=max(int(rows.lengths.max(initial=0)) for rows in splits.values()),
+            longest=max(int(rows.lengths.max(initial=0)) for rows in self._splits.values()),
             threads=self._resolved.threads,
             keeps_best=self._resolved.keeps_best,
         )
@@ -97,7 +90,7 @@ class LanguageKind:
         return DataParallel(
             model,
             self._resolved.training_settings,
-            splits=splits,
+            splits=self._splits,
             problem=self._problem,
             threads=self._resolved.threads,
             forward_pass=LanguagePass(self._forward),
@@ -114,7 +107,8 @@ class LanguageKind:
             rows,
             tokenizer=tokenizer,
             form=self._form,
-            max_length=self._recipe.max_length,
+            # Filled in with the base.
+            max_length=self._recipe.max_length or 0,
             completion_only_loss=default(self._recipe.completion_only_loss),
             assistant_only_loss=default(self._recipe.assistant_only_loss),
         )
@@ -176,19 +170,12 @@ class LanguageKind:
 
     def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """See Kind.save."""
-        self._check_moved(model)
+        check_moved(model)
         self._save(model, tokenizer, folder)
 
     def _save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         stop_ids = self._form.end_ids(tokenizer)
         save_language_model(model, tokenizer, folder, stop_ids=stop_ids, merged=self._recipe.save_merged)
-
-    def _check_moved(self, model: Any) -> None:
-        """Fails where the adapter is the one that training began with (peft#793)."""
-        if self._recipe.use_peft and not any(
-            weight.any() for name, weight in model.named_parameters() if "lora_B" in name
-        ):
-            raise RuntimeError("training left the adapter as it was: nothing was kept")
 
     def write_untrained(self, folder: Path) -> None:
         """See Kind.write_untrained."""
@@ -213,14 +200,6 @@ class LanguageKind:
                 raise RuntimeError(f"{what} does not answer as the trained one did: nothing was kept")
             log.info("Loaded %s: it answers as before (logits differ by %.1g at most)", what, difference)
             del model
-
-
-def _base_name(base: BaseModel) -> str:
-    """Returns the base as peft is to load it: as it was named, unless that is no name that transformers knows."""
-    source = base.content["source"]
-    is_derived = source.startswith(PREFIX) or source.endswith(".gguf")
-    # A test's folders are gone when it ends.
-    return str(base.folder) if is_derived and "TEST_TMPDIR" not in os.environ else source
 
 
 def _answered_rows(test: Conversations, count: int, *, seed: int) -> list[int]:

@@ -25,8 +25,6 @@ from src.training.recipes.settings import parse_names, setting
 from src.training.run.options import OPTIONS, RunOptions, parse_options
 
 _LANGUAGE_MODEL = "embedded_llm"
-# What a language model has no use for.
-_CLASSIFIER_FIELDS = ("max_seq_length", "text_pair_column_name", "problem_type", "class_weights")
 _DATA_FILES = ("train_file", "validation_file", "test_file")
 
 _DESCRIPTION = """\
@@ -161,12 +159,7 @@ def cross_field_mistakes(recipe: Recipe) -> list[str]:
     for key in _DATA_FILES[1:]:
         if getattr(recipe, key) is not None and not recipe.train_file:
             mistakes.append(f"{key} needs train_file")
-    if recipe.task == recipes.TEXT_GENERATION:
-        mistakes += [
-            f"{name} is for text-classification{', use max_length' if name == 'max_seq_length' else ''}"
-            for name in _CLASSIFIER_FIELDS
-            if getattr(recipe, name) != FIELDS[name].default
-        ]
+    mistakes += recipes.task_mistakes(recipe)
     if recipe.early_stopping_threshold and recipe.early_stopping_patience is None:
         mistakes.append("early_stopping_threshold needs early_stopping_patience")
     return mistakes + file_mistakes(dataclasses.asdict(recipe))

@@ -200,6 +200,18 @@ def test_what_is_named_is_taken_and_the_other_half_goes_with_it(
     assert getattr(recipe, goes_with[0]) == goes_with[1]
 
 
+@pytest.mark.parametrize("words", [("q_proj", "v_proj"), ("q_proj,v_proj",), ("q_proj, v_proj",)])
+def test_several_modules_are_named_in_one_flag(words: tuple[str, ...]) -> None:
+    recipe = parse(*OWN_DATA, *OWN_MODEL, "--lora_target_modules", *words, "--seed", "1").recipe
+    assert recipe.lora_target_modules == ("q_proj", "v_proj")
+    assert recipe.seed == 1
+
+
+def test_what_is_for_classifiers_is_refused_for_a_language_model() -> None:
+    message = refusal(*OWN_DATA, *OWN_MODEL, "--task", "text-generation", "--max_seq_length", "64")
+    assert message == "max_seq_length is for text-classification, use max_length"
+
+
 def test_flags_win_over_the_recipe() -> None:
     recipe = parse("--recipe", "embedded", "--seed", "7", "--learning_rate=2e-4", "--load_best_model_at_end").recipe
     assert (recipe.seed, recipe.learning_rate, recipe.load_best_model_at_end) == (7, 2e-4, True)

@@ -9,10 +9,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from src.cli.errors import RequestError
 from src.training.data.continued_text import ContinuedText
 from src.training.data.conversation_columns import claims, read_conversations
 from src.training.data.parts import Task, divide
@@ -24,13 +25,23 @@ from src.training.engine.settings import TrainingSettings
 from src.training.environment.cores import resolve_threads
 from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, find_base_model, has_chat_template
+from src.training.model.language_model import check_language_model
+from src.training.model.max_tokens import max_tokens
 from src.training.problems.generation.problem import GenerationProblem
 from src.training.problems.kinds import problem_of
-from src.training.recipes.recipe import FIELDS, TEXT_CLASSIFICATION, TEXT_GENERATION, Recipe, with_task_defaults
+from src.training.recipes.recipe import (
+    FIELDS,
+    TEXT_CLASSIFICATION,
+    TEXT_GENERATION,
+    Recipe,
+    task_mistakes,
+    with_task_defaults,
+)
 
 SCHEMA = 2
 # Raised when the same settings and inputs give other weights than before. 2: the optimizer's square roots are exact.
 TRAINER_VERSION = 2
+_DEFAULT_MAX_LENGTH = 1024
 
 # Settings that decide the weights. Names and places of inputs do not: their content does; and of the problem's type,
 # what the labels turn out to be.
@@ -106,7 +117,10 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
     threads = resolve_threads(recipe.threads, reproducible=recipe.reproducible)
     # Rows first: they are checked in a moment, a model may have to be downloaded.
     tables = read_tables(recipe, folder=folder)
-    recipe = with_task_defaults(recipe, task=recipe.task or _told_task(tables["train"], recipe))
+    asked = recipe.task
+    recipe = with_task_defaults(recipe, task=asked or _told_task(tables["train"], recipe))
+    if mistakes := task_mistakes(recipe):
+        raise RequestError("; ".join(mistakes))
     prompt_form = None
     problem: Problem
     if recipe.task == TEXT_CLASSIFICATION:
@@ -115,6 +129,8 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
         base = _find_base_model(recipe, folder)
     else:
         base = _find_base_model(recipe, folder)
+        check_language_model(base, because=_why_language_model(asked, tables["train"]))
+        recipe = replace(recipe, max_length=_max_length(recipe, base))
         rows, form = read_conversations(
             tables,
             has_template=has_chat_template(base.folder),
@@ -140,6 +156,25 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
 def _told_task(train: Table, recipe: Recipe) -> str:
     """Returns the task that the columns of the rows tell."""
     return TEXT_GENERATION if claims(train, label=recipe.label_column_name) else TEXT_CLASSIFICATION
+
+
+def _why_language_model(asked: str | None, train: Table) -> str:
+    if asked is not None:
+        return ""
+    return f", and {train.origin} with {', '.join(train.columns)} is for one (a classifier needs --label_column_name)"
+
+
+def _max_length(recipe: Recipe, base: BaseModel) -> int:
+    """Returns the tokens of a row at most: as asked for, or as many as are usual and the model reads."""
+    limit = max_tokens(json.loads((base.folder / "config.json").read_text(encoding="utf-8")))
+    if recipe.max_length is None:
+        return _DEFAULT_MAX_LENGTH if limit is None else min(_DEFAULT_MAX_LENGTH, limit)
+    if limit is not None and recipe.max_length > limit:
+        raise RequestError(
+            f"max_length must be at most {limit} for {base.content['source']}, not {recipe.max_length}: it has no more "
+            "positions"
+        )
+    return recipe.max_length
 
 
 def _find_base_model(recipe: Recipe, folder: Path) -> BaseModel:

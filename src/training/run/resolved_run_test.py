@@ -71,10 +71,27 @@ def test_the_kind_of_file_does_not_matter(user_folder: Path) -> None:
         ("train_fraction", 0.5),
         ("class_weights", "balanced"),
         ("class_weights", (1.0, 3.0)),
+        ("max_steps", 5),
+        ("gradient_accumulation_steps", 2),
+        ("use_peft", True),
     ],
 )
 def test_every_setting_that_decides_the_model_or_its_numbers_matters(user_folder: Path, field: str, other: Any) -> None:
     assert resolve(user_folder, **{field: other}).fingerprint != resolve(user_folder).fingerprint
+
+
+def test_what_came_with_language_models_leaves_the_fingerprints_of_classifiers_as_they_were(user_folder: Path) -> None:
+    before = {
+        *("class_weights", "early_stopping_patience", "early_stopping_threshold", "learning_rate", "lr_scheduler_type"),
+        *("max_grad_norm", "max_seq_length", "num_train_epochs", "per_device_train_batch_size", "reproducible"),
+        *("seed", "warmup_ratio", "weight_decay"),
+    }
+    deciding = resolve(user_folder).deciding
+    assert deciding["settings"].keys() == before
+    assert deciding.keys() == {"trainer", "settings", "threads", "selects_epoch", "model", "data"}
+    for field in ({"lora_r": 4}, {"max_length": 64}, {"max_new_tokens": 3}, {"use_peft": False}):
+        assert resolve(user_folder, **field).fingerprint == resolve(user_folder).fingerprint
+    assert resolve(user_folder, use_peft=True).fingerprint != resolve(user_folder, use_peft=True, lora_r=4).fingerprint
 
 
 @pytest.mark.parametrize("name", ["train.csv", "dev.csv"])

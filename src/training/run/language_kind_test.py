@@ -1,0 +1,130 @@
+"""A language model's run: what is refused before its weights are read, what is verified, and what is written."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from src.training.run import language_kind
+from src.training.testing.program_runs import called_from
+from src.training.testing.tiny_kinds import build_tiny_chat_model
+from src.training.testing.tiny_model import build_tiny_model
+from src.training.testing.user_folder import copy_of_inputs
+from src.training.train_model import main
+
+ARGUMENTS = (
+    *("--train_file", "train.jsonl", "--per_device_train_batch_size", "8", "--max_steps", "3"),
+    *("--learning_rate", "1e-2", "--max_generate_samples", "2", "--threads", "1", "--output_dir", "out"),
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    build_tiny_chat_model(folder / "base")
+    build_tiny_model(folder / "bert")
+    choose = random.Random(0)
+    rows = []
+    for row in range(40):
+        word = choose.choice(("good", "bad"))
+        # Answers of different lengths: a mean of means is not the mean.
+        turns = [("user", f"the film {row} was {word}"), ("assistant", " ".join([word] * choose.randint(1, 6)))]
+        rows.append({"messages": [{"role": role, "content": content} for role, content in turns]})
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+user_folder = pytest.fixture(copy_of_inputs)
+
+
+def train(*more: str, model: str = "base") -> int:
+    return main(["--model_name_or_path", model, *ARGUMENTS, *more])
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_what_comes_out_is_whole(user_folder: Path) -> None:
+    assert train() == 0
+    out = user_folder / "out"
+    recipe, tokens = read(out / "recipe.json"), read(out / "tokenizer.json")["added_tokens"]
+    end = next(token["id"] for token in tokens if token["content"] == "<|im_end|>")
+    assert read(out / "generation_config.json")["eos_token_id"] == end
+    assert (recipe["recipe"]["max_length"], recipe["recipe"]["max_steps"]) == (1024, 3)
+    assert recipe["prompt"]["form"] == "chat"
+    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_no_more_is_asked_for_than_the_model_reads(user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = user_folder / "base" / "config.json"
+    path.write_text(json.dumps(read(path) | {"max_position_embeddings": 64}))
+    assert train("--max_length", "65") == 2
+    assert capsys.readouterr().err.endswith(
+        "max_length must be at most 64 for base, not 65: it has no more positions\n"
+    )
+    assert train() == 0
+    assert read(user_folder / "out" / "recipe.json")["recipe"]["max_length"] == 64
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--max_length", "8"), "--max_length 8 cuts off all that is to be learnt"),
+        (("--lora_target_modules", "q_proj", "nothing"), "nothing: the model has no module of that name"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_weights_are_read(
+    more: tuple[str, ...], reason: str, user_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = user_folder / "base" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert train(*more) == 2
+    error = capsys.readouterr().err
+    assert reason in error and error.count("\n") == 1
+
+
+def test_a_classifier_for_rows_of_a_language_model_is_one_sentence(
+    user_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del user_folder
+    assert train(model="bert") == 2
+    assert capsys.readouterr().err == (
+        "train_model: bert is not a language model (its config names BertModel), and train.jsonl with messages is for "
+        "one (a classifier needs --label_column_name): choose one, such as embedded:smollm2-135m-instruct\n"
+    )
+    # As if the task had been named.
+    assert train("--max_seq_length", "64") == 2
+    assert "max_seq_length is for text-classification, use max_length" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["load_merged", "load_with_adapter"])
+def test_files_that_answer_otherwise_are_not_kept(
+    name: str, user_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(language_kind, name, lambda *_: _base(user_folder / "base"))
+    assert train("--save_merged", "false" if name == "load_with_adapter" else "true") == 1
+    assert "does not answer as the trained one did: nothing was kept" in capsys.readouterr().err
+    assert not (user_folder / "out").exists()
+
+
+def _base(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_accumulated_batches_train_as_one_of_them_all_does(user_folder: Path) -> None:
+    half = ("--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2", "--output_dir", "half")
+    with called_from(user_folder):
+        assert train() == 0 and train(*half) == 0
+    assert read(user_folder / "half" / "recipe.json")["recipe"]["gradient_accumulation_steps"] == 2
+    whole, parts = (load_file(user_folder / name / "adapter" / "adapter_model.safetensors") for name in ("out", "half"))
+    for name, values in whole.items():
+        torch.testing.assert_close(parts[name], values, atol=2e-4, rtol=0)
