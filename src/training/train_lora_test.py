@@ -118,7 +118,7 @@ def test_a_base_that_has_moved_or_is_another_one_is_a_sentence(
     shutil.rmtree(user_folder / "moved")
     build_tiny_kind(user_folder / "bert", "bert", seed=1)
     assert predict.main(["--model", "out", *TEXTS]) == 2
-    assert "its base bert is not the model that it was trained on" in capsys.readouterr().err
+    assert "its base bert is not the model it was trained on" in capsys.readouterr().err
 
 
 def test_an_adapter_that_lacks_weights_is_refused(user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
