@@ -88,12 +88,12 @@ def _collect_model(folder: Path, *, outputs: Path, root: Path) -> None:
 
 
 def _score(metrics: dict[str, Any]) -> str:
-    """Returns the main score after training, by the problem: a classification's accuracy or a regression's MAE."""
+    """Returns the main score after training, by the problem: accuracy, F1 of many labels, or a regression's MAE."""
     try:
         after = metrics["after"]
-        name = "accuracy" if "accuracy" in after else "mae"
+        name = next(name for name in ("accuracy", "f1_micro", "mae") if name in after)
         return f"{name} {after[name]:.4f}"
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
         raise RequestError(f"{METRICS_FILE} in the outputs holds no scores: nothing is collected") from error
 
 
