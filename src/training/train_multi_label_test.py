@@ -15,12 +15,12 @@ from src.training.testing.program_runs import json_lines, read_json, run_in
 from src.training.testing.tiny_model import build_tiny_model
 from src.training.train_model import main, print_model_performance
 
-WORDS = {"great": ["good", "<b>long"], "fine": ["good"], "awful": ["<b>long"], "dull": []}
+WORDS = {"great": ["good"], "fine": ["good", "<b>long"], "awful": ["<b>long"]}
 TRAIN = (
     *("--model_name_or_path", "base", "--train_file", "train.jsonl", "--test_file", "test.jsonl"),
     *("--validation_file", "test.jsonl"),
-    *("--max_seq_length", "24", "--per_device_train_batch_size", "8", "--learning_rate", "3e-2"),
-    *("--num_train_epochs", "12", "--threads", "1", "--output_dir", "out"),
+    *("--max_seq_length", "24", "--per_device_train_batch_size", "8", "--learning_rate", "1e-2"),
+    *("--num_train_epochs", "16", "--threads", "1", "--output_dir", "out"),
 )
 
 
@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run."""
     folder = tmp_path_factory.mktemp("labels")
     build_tiny_model(folder / "base")
-    write_rows(folder / "train.jsonl", rows=160)
-    write_rows(folder / "test.jsonl", rows=40)
+    write_rows(folder / "train.jsonl", rows=120)
+    write_rows(folder / "test.jsonl", rows=36)
     assert run_in(folder, main, *TRAIN) == 0
     return folder
 
@@ -52,17 +52,17 @@ def test_lists_are_learnt_as_many_labels_and_measured_as_such(folder: Path) -> N
     assert (config["problem_type"], config["id2label"]) == (data["problem_type"], {"0": "<b>long", "1": "good"})
     metrics = read_json(folder / "out" / "metrics.json")
     assert metrics["after"]["f1_micro"] > 0.95 > metrics["before"]["f1_micro"]
-    assert [score["rows"] for score in metrics["after"]["label_scores"]] == [20, 20]
+    assert [score["rows"] for score in metrics["after"]["label_scores"]] == [24, 24]
     assert metrics["comparison"]["test"] == "mcnemar_exact"
     events = json_lines((folder / "out" / "events.jsonl").read_text())
     scored = [event for event in events if event["event"] == "evaluation"]
-    assert len(scored) == 12 and scored[-1]["f1_micro"] > scored[0]["f1_micro"]
+    assert len(scored) == 16 and scored[-1]["f1_micro"] > scored[0]["f1_micro"]
 
 
 def test_the_page_and_the_card_tell_every_label(folder: Path) -> None:
     page, card = ((folder / "out" / name).read_text() for name in ("report.html", "README.md"))
     words = " ".join(re.sub("<style.*?</style>|<desc.*?</desc>|<[^>]*>", " ", page, flags=re.DOTALL).split())
-    assert re.search(r"Label by label .* &lt;b&gt;long 20 \d+ [\d.]+ % [\d.]+ % [\d.]+ % good 20", words)
+    assert re.search(r"Label by label .* &lt;b&gt;long 24 \d+ [\d.]+ % [\d.]+ % [\d.]+ % good 24", words)
     assert "Subset accuracy before and after" in words and "Confusion" not in words
     assert re.findall(r"<script|https?:|<b>long", page) == []
     assert "A multi-label classifier of texts" in card
@@ -73,10 +73,10 @@ def test_the_page_and_the_card_tell_every_label(folder: Path) -> None:
 def test_predict_names_the_labels_above_a_threshold(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers import pipeline
 
-    texts = ["the film was great", "the film was fine", "the film was dull"]
+    texts = ["the story was great", "the story was fine", "the story was awful"]
     assert run_in(folder, predict.main, "--model", "out", "--threads", "1", *texts) == 0
     answers = json_lines(capfd.readouterr().out)
-    assert [answer["labels"] for answer in answers] == [["<b>long", "good"], ["good"], []]
+    assert [answer["labels"] for answer in answers] == [["good"], ["<b>long", "good"], ["<b>long"]]
     theirs = pipeline("text-classification", model=str(folder / "out"))(texts, top_k=None)
     for answer, scores in zip(answers, theirs, strict=True):
         assert answer["scores"] == pytest.approx({score["label"]: score["score"] for score in scores}, abs=1e-5)
@@ -98,7 +98,7 @@ def test_it_is_exported_and_compared_label_by_label(folder: Path, capsys: pytest
         command = ("--model", "out", "--output", "out.onnx", "--check_file", "test.jsonl", *flags)
         assert run_in(folder, export_onnx.main, *command) == 0
         check = read_json(folder / "out.onnx.json")["check"]
-        assert check["labelled_rows"] == 40
+        assert check["labelled_rows"] == 36
         after = read_json(folder / "out" / "metrics.json")["after"]
         assert check["accuracy"]["original"] == pytest.approx(after["subset_accuracy"])
     assert "equal predictions" in capsys.readouterr().out
@@ -114,7 +114,7 @@ def test_a_label_that_the_exported_model_turns_round_is_noticed(
     monkeypatch.setattr(OnnxClassifier, "score_batch", lambda self, batch: right(self, batch) * 0.4)
     command = ("--model", "out", "--output", "wrong.onnx", "--check_file", "test.jsonl")
     assert run_in(folder, export_onnx.main, *command) == 1
-    assert re.search(r"differs from the original \(\d?\d\.\d\d% of 40 predictions", capsys.readouterr().err)
+    assert re.search(r"differs from the original \(\d?\d\.\d\d% of 36 predictions", capsys.readouterr().err)
 
 
 def test_print_model_performance_scores_many_labels(folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_print_model_performance_scores_many_labels(folder: Path) -> None:
 
     model = AutoModelForSequenceClassification.from_pretrained(folder / "out")
     tokenizer = AutoTokenizer.from_pretrained(folder / "out")
-    rows = {"text": ["the film was great", "the film was dull"], "labels": [[1.0, 1.0], [0.0, 0.0]]}
+    rows = {"text": ["a film is great", "a film is awful"], "labels": [[0.0, 1.0], [1.0, 0.0]]}
     metrics = print_model_performance(model, None, tokenizer, rows, text_column_name="text", label_column_name="labels")
     assert isinstance(metrics, MultiLabelMetrics)
     assert metrics.subset_accuracy == 1.0
