@@ -1,7 +1,7 @@
 """The rules of this repository that no other linter knows; run by tools/check.
 
-Files named for what is in them, no registry's host name, no path of one machine; in src/training no operation whose
-bits depend on the CPU's maker.
+Files named for what is in them, no registry's host name, no path of one machine, no test named in docs that is gone; in
+src/training no operation whose bits depend on the CPU's maker.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 # A mirror is set where the tools look for it (pip's, npm's and apt's own configuration), never in this repository.
 _REGISTRY = re.compile(r"\b(?:pypi|pythonhosted|npmjs|yarnpkg|deb[.]debian|crates|docker|ghcr|quay)[.](?:org|com|io)\b")
 _MACHINE_PATH = re.compile(r"(?<![\w.~}/-])/(?:work|root)\b(?!\w)")
+# As pytest is called for one.
+_NAMED_TEST = re.compile(r"`([\w/]+_test\.py)::(\w+)`")
 
 # What has other bits on another maker's CPU, of 266 operations that were compared (docs/bits.md): MKL's vector
 # functions refine the CPU's approximations, and torch's optimizers call them unless they are fused. numpy's and math's
@@ -45,6 +47,11 @@ def findings(name: str, text: str) -> Iterator[str]:
             yield f"{name}:{number}: names the host of a package registry"
         if _MACHINE_PATH.search(line):
             yield f"{name}:{number}: holds a path of one machine"
+    if name.endswith(".md"):
+        for file, test in _NAMED_TEST.findall(text):
+            path = ROOT / file
+            if not path.is_file() or f"\ndef {test}(" not in path.read_text(encoding="utf-8"):
+                yield f"{name}: names the test {file}::{test}, which does not exist"
     if name.startswith("src/training/") and name.endswith(".py") and not name.endswith("_test.py"):
         yield from (f"{name}:{number}: {sentence}" for number, sentence in unlike_operations(ast.parse(text)))
 

@@ -18,6 +18,8 @@ FOLDER = "/wo" + "rk/main"
         ("a/utils.py", "", "name the file for what is in it"),
         ("a.md", f"see {HOST}", "host of a package registry"),
         ("Dockerfile", f"FROM {IMAGES}/x/y", "host of a package registry"),
+        ("a.md", "`tools/house_rules_test.py::test_of_nothing`", "which does not exist"),
+        ("a.md", "`tools/gone_test.py::test_what_is_allowed`", "which does not exist"),
         ("a.toml", f'path = "{FOLDER}/x"', "path of one machine"),
     ],
 )
@@ -29,6 +31,7 @@ def test_a_broken_rule_is_named(name: str, text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("a.md", "`tools/house_rules_test.py::test_what_is_allowed`"),
         ("a.md", "https://download.pytorch.org/whl/cpu, ~/work/x, network/root"),
     ],
 )

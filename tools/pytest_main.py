@@ -14,6 +14,8 @@ def bazel_arguments() -> list[str]:
     arguments = []
     if scratch := os.environ.get("TEST_TMPDIR"):
         arguments.append(f"--basetemp={Path(scratch, 'pytest')}")
+        # What programs derive and cache: a sandbox's home is not there, or not writable.
+        os.environ.setdefault("XDG_CACHE_HOME", str(Path(scratch, "cache")))
     if report := os.environ.get("XML_OUTPUT_FILE"):
         arguments.append(f"--junitxml={report}")
     if only := os.environ.get("TESTBRIDGE_TEST_ONLY"):

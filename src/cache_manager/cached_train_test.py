@@ -8,19 +8,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from src.cache_manager.cached_train import cached_train
+from src.cache_manager.keys.key import run_key
+from src.cache_manager.loading import load_model, load_tokenizer
 from src.cache_manager.store.store import Store
 from src.cache_manager.store.training_folder import claimed_training_folder
 from src.cache_manager.store.verify import inspect
-from src.cache_manager.testing.run_inputs import RUN_FLAGS, write_run_inputs
+from src.cache_manager.testing.run_inputs import LANGUAGE_FLAGS, RUN_FLAGS, write_language_inputs, write_run_inputs
+from src.cache_manager.why_miss import explain
 from src.cli.errors import RequestError
 from src.disk.owner import unique_name
 from src.training.environment.stop_signal import StopSignal
 from src.training.run.request import parse_request
+from src.training.run.resolved_run import resolve_run
 
 _ASKERS = 8
 
@@ -33,8 +40,8 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ask(root: Path, *flags: str, limit: int | None = None) -> tuple[Path, bool]:
-    request = parse_request([*RUN_FLAGS, *flags], default_recipe=lambda: "embedded")
+def ask(root: Path, *more: str, flags: Sequence[str] = RUN_FLAGS, limit: int | None = None) -> tuple[Path, bool]:
+    request = parse_request([*flags, *more], default_recipe=lambda: "embedded")
     return cached_train(request, store=Store(root, limit=limit), stop=StopSignal(deadline_seconds=None))
 
 
@@ -98,6 +105,31 @@ def test_what_cannot_fit_is_refused_before_it_is_trained(inputs: Path, monkeypat
     monkeypatch.setattr("src.cache_manager.cached_train.run", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(RequestError, match="weights alone"):
         ask(inputs / "cache", limit=1000)
+
+
+def test_a_language_model_is_kept_with_its_adapter(inputs: Path) -> None:
+    write_language_inputs(inputs)
+    folder, hit = ask(inputs / "cache", flags=LANGUAGE_FLAGS)
+    assert not hit and ask(inputs / "cache", flags=LANGUAGE_FLAGS) == (folder, True)
+    assert {path.name for path in (folder / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    store = Store(inputs / "cache")
+    assert inspect(store.layout, folder.name, every_byte=True).state == "ok"
+    adapted, tokenizer = load_model(folder), load_tokenizer(folder)
+    ids = tokenizer("the film", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        base = AutoModelForCausalLM.from_pretrained(inputs / "chat")
+        assert type(adapted) is type(base) and not torch.equal(adapted(ids).logits, base(ids).logits)
+    request = parse_request([*LANGUAGE_FLAGS, "--lora_r", "2"], default_recipe=lambda: "embedded")
+    missed = explain(store, run_key(resolve_run(request.recipe, folder=inputs)))
+    assert [(each["field"], each["wanted"], each["cached"]) for each in missed.differences] == [
+        ("run.settings.lora_r", 2, 8)
+    ]
+    (folder / "adapter" / "adapter_model.safetensors").chmod(0o644)
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"")
+    assert store.lookup(folder.name) is None
 
 
 def test_without_working_locks_each_process_trains_in_its_own_folder(tmp_path: Path) -> None:

@@ -133,9 +133,12 @@ def _weights(folder: Path) -> dict[str, bytes]:
     """Returns the bytes of every tensor by name."""
     from safetensors import safe_open
 
-    with safe_open(folder / "model.safetensors", framework="numpy") as file:
-        names = file.keys()
-        return {name: file.get_tensor(name).tobytes() for name in names}
+    found: dict[str, bytes] = {}
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+            found |= {f"{path.name}/{name}": file.get_tensor(name).tobytes() for name in names}
+    return found
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import RequestError
+from src.cli.working_folder import working_folder
 from src.training.model import pretrained
+from src.training.model.adapter_base import find_adapter_base
+from src.training.model.language_model import has_adapter_alone, load_with_adapter
 from src.training.model.model_files import WEIGHTS, shards
 
 if TYPE_CHECKING:
@@ -21,9 +24,12 @@ def load_model(folder: Path) -> PreTrainedModel:
     """Loads a folder's model as the class that its config names, ready to predict.
 
     Raises:
-        RequestError: the folder has no whole set of safetensors, damaged ones, or a class that transformers lacks.
-            Or some of the model's weights are missing: transformers would fill them with random numbers.
+        RequestError: the folder has no whole set of safetensors, damaged ones, or a class that transformers lacks; or
+            it has an adapter alone, whose base has moved. Or some of the model's weights are missing: transformers
+            would fill them with random numbers.
     """
+    if has_adapter_alone(folder):
+        return _load_adapted(folder)
     if not _has_safetensors(folder):
         raise RequestError(f"{folder} has no whole set of safetensors: pickles are not loaded from the cache")
     config = pretrained.load_config(folder)
@@ -35,6 +41,12 @@ def load_model(folder: Path) -> PreTrainedModel:
     model: PreTrainedModel = loaded[0]
     if missing := sorted(loaded[1]["missing_keys"]):
         raise RequestError(f"{folder} lacks weights of its model ({', '.join(missing[:3])}): train or import it again")
+    return model
+
+
+def _load_adapted(folder: Path) -> PreTrainedModel:
+    base = find_adapter_base(folder, user_folder=working_folder())
+    model: PreTrainedModel = load_with_adapter(base, folder).merge_and_unload().eval()
     return model
 
 

@@ -82,8 +82,8 @@ def exit_code_of(
     if code == EXIT_FAILED and os.strerror(errno.ENOSPC) in message:
         message = f"the disk is full: free some space, and {retry}"
     if debug:
-        shown = "".join(traceback.format_exception(ended))
-        sys.stderr.writelines(f"{printable(line)}\n" for line in shown.splitlines())
+        lines = "".join(traceback.format_exception(ended)).splitlines()
+        sys.stderr.writelines(f"{printable(line)}\n" for line in lines)
     flush_or_discard()
     message = " ".join(message[:_MAX_MESSAGE].split()) + "..." * (len(message) > _MAX_MESSAGE)
     sys.stderr.write(f"{program}: {printable(message)}\n")

@@ -6,37 +6,35 @@ one file, where the next `bazel test` finds it and resumes from it.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from src.cache_manager.keys.code_version import training_code
 from src.cache_manager.keys.key import run_key
 from src.cache_manager.store.layout import default_root
-from src.cache_manager.store.store import Store
+from src.cache_manager.store.store import CacheError, Store
+from src.cache_manager.store.verify import files_in
 from src.cli.errors import EXIT_DONE, EXIT_STOPPED, RequestError, exit_code_of
 from src.cli.parser import RefusingParser
 from src.cli.working_folder import workspace_root
+from src.disk.durable import delete
 from src.remote.results.allowed_files import check_weights
 from src.remote.results.received_model import (
+    check_checkpoints,
     check_code,
-    check_loads,
     check_metrics,
-    read_json,
+    check_model,
+    check_stopped,
     resolve_received,
 )
 from src.remote.results.test_outputs import outputs_folder, unpacked
-from src.training.run.artifact import METRICS_FILE
 
 DEFAULT_TEST = "//src/training:training_test"
 # Below src/training: git ignores it, and the archive in it is an input of training_test.
 RESUME_FOLDER = Path("src", "training", "resume")
 _MODEL, _CHECKPOINT = "model", "model.checkpoint"
 RESUME_FILE = f"{_CHECKPOINT}.tar"
-_STOPPED = ("interrupted", "stopped_at_deadline")
 
 
 def main(arguments: list[str]) -> int:
@@ -71,61 +69,61 @@ def _collect_model(folder: Path, *, outputs: Path, root: Path) -> None:
     resolved = resolve_received(folder, root=root)
     check_weights(folder, base=resolved.base.folder)
     key = run_key(resolved)
-    check_metrics(folder, versions=key.document["libraries"])
-    check_code(outputs, code=training_code())
-    check_loads(folder)
-    score = _score(read_json(folder / METRICS_FILE))
-    model = resolved.document["inputs"]["model"]
-    committed = Store(default_root()).commit(
-        {path.name: path for path in sorted(folder.iterdir())},
-        document=key.document,
-        model_name=resolved.recipe.model_name_or_path,
-        revision=model.get("commit") or model["sha256"],
-    )
+    score = check_metrics(folder, versions=key.document["libraries"])
+    check_code(outputs, code=key.document["code"])
+    check_model(folder, resolved)
     # The run is finished: a checkpoint left there would be an input of every later run.
-    shutil.rmtree(root / RESUME_FOLDER, ignore_errors=True)
-    sys.stdout.write(f"{score}, key {key.digest}\n{committed}\n")
-
-
-def _score(metrics: dict[str, Any]) -> str:
-    """Returns the main score after training, by the problem: accuracy, F1 of many labels, or a regression's MAE."""
+    remove_folder(root / RESUME_FOLDER)
+    model = resolved.document["inputs"]["model"]
     try:
-        after = metrics["after"]
-        name = next(name for name in ("accuracy", "f1_micro", "mae") if name in after)
-        return f"{name} {after[name]:.4f}"
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
-        raise RequestError(f"{METRICS_FILE} in the outputs holds no scores: nothing is collected") from error
+        committed = Store(default_root()).commit(
+            {name: folder / name for name, _ in files_in(folder)},
+            document=key.document,
+            model_name=resolved.recipe.model_name_or_path,
+            revision=model.get("commit") or model["sha256"],
+        )
+    except CacheError as error:
+        raise OSError(str(error)) from error
+    sys.stdout.write(f"{score}, key {key.digest}\n{committed}\n")
 
 
 def _collect_checkpoint(checkpoint: Path, *, root: Path, test: str) -> None:
     resolved = resolve_received(checkpoint, root=root)
     check_weights(checkpoint, base=resolved.base.folder)
-    check_code(checkpoint.parent, code=training_code())
-    progress = _progress(read_json(checkpoint / METRICS_FILE))
+    check_code(checkpoint.parent, code=run_key(resolved).document["code"])
+    progress = check_stopped(checkpoint)
+    check_checkpoints(checkpoint, fingerprint=resolved.fingerprint)
     target = root / RESUME_FOLDER
     partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_folder(partial)
     try:
         partial.mkdir(parents=True)
         _pack(checkpoint, partial / RESUME_FILE)
-        shutil.rmtree(target, ignore_errors=True)
+        remove_folder(target)
         partial.rename(target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_folder(partial)
     sys.stdout.write(
         f"the run was stopped {progress}: its checkpoint is in {RESUME_FOLDER}\n"
         f"rerun the same bazel test {test} to resume\n"
     )
 
 
-def _progress(metrics: dict[str, Any]) -> str:
+def remove_folder(folder: Path) -> None:
+    """Removes a folder, if it exists, also where it holds folders that may not be written to.
+
+    Raises:
+        RequestError: it cannot be removed.
+    """
     try:
-        status, train = metrics["status"], metrics["train"]
-        if status not in _STOPPED:
-            raise ValueError(status)
-        return f"({status}) after {train['steps']:d} steps, {train['epochs']:.2f} epochs"
-    except (KeyError, TypeError, ValueError) as error:
-        raise RequestError(f"{METRICS_FILE} in the outputs does not say where the run stopped") from error
+        for path in [folder, *folder.rglob("*")]:
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)
+        delete(folder)
+    except OSError as error:
+        raise RequestError(
+            f"{folder} cannot be removed ({error.strerror}): remove it, and rerun the command"
+        ) from error
 
 
 def _pack(checkpoint: Path, archive: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -11,12 +15,17 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from src.cache_manager.keys import key as run_keys
 from src.cache_manager.keys.code_version import training_code
-from src.cache_manager.store.store import Store
+from src.cache_manager.store.store import CacheError, Store
+from src.disk.durable import canonical_json
+from src.disk.testing.malicious_returns import odd_folders, odd_texts, odd_zips, wrong_types
 from src.remote import collect
+from src.remote.results import test_outputs
 from src.remote.results.received_model import CODE_FILE
 from src.training.testing.tiny_model import build_tiny_model, write_ratings, write_sentences
 from src.training.train_model import main as train
@@ -25,6 +34,8 @@ FLAGS = (
     *("--model_name_or_path", "base", "--train_file", "rows.csv", "--threads", "1", "--max_seq_length", "16"),
     *("--per_device_train_batch_size", "4", "--num_train_epochs", "2"),
 )
+KINDS = ("model", "model.checkpoint", "model.checkpoint/checkpoint-*")
+Check = Callable[[str], str]
 OUTPUTS = Path("bazel-testlogs/src/training/training_test/test.outputs")
 
 
@@ -115,6 +126,10 @@ def other_library(root: Path) -> None:
     edit_json(root / OUTPUTS / "model" / "metrics.json", environment={"versions": {"torch": "1.0"}})
 
 
+def odd_versions(versions: object) -> Callable[[Path], None]:
+    return lambda root: edit_json(root / OUTPUTS / "model" / "metrics.json", environment={"versions": versions})
+
+
 def truncated_weights(root: Path) -> None:
     path = root / OUTPUTS / "model" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
@@ -122,6 +137,11 @@ def truncated_weights(root: Path) -> None:
 
 def pickled_weights(root: Path) -> None:
     (root / OUTPUTS / "model" / "model.safetensors").rename(root / OUTPUTS / "model" / "pytorch_model.bin")
+
+
+def report_with_a_script(root: Path) -> None:
+    path = root / OUTPUTS / "model" / "report.html"
+    path.write_text("<script>alert(1)</script>" + path.read_text())
 
 
 def no_weights(root: Path) -> None:
@@ -166,10 +186,14 @@ def archive_that_leads_out(root: Path) -> None:
         (unknown_code, "do not record which code trained the model"),
         (unfinished, "is not finished (status interrupted)"),
         (other_library, "trained with torch 1.0, this checkout has"),
-        (truncated_weights, "does not load"),
+        (odd_versions(None), "has no versions"),
+        (odd_versions(["torch"]), "has no versions"),
+        (odd_versions({"torch": "\x1b[2J"}), r"trained with torch \x1b[2J, this"),
+        (truncated_weights, "model.safetensors is not what this checkout writes"),
         (pickled_weights, "hold 'model/pytorch_model.bin', which is no file of a model"),
+        (report_with_a_script, "report.html does not forbid scripts"),
         (no_weights, "is not a complete model"),
-        (no_scores, "holds no scores"),
+        (no_scores, "has no after"),
         (no_recipe, "have no readable recipe.json"),
         (no_outputs, "left no outputs"),
         (link_out, "is not a regular file"),
@@ -197,6 +221,41 @@ def stopped(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True, scope="module")
+def code_read_once() -> Iterator[None]:
+    """No test changes the sources, and to read them takes longer than all else."""
+    once = functools.cache(training_code)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(run_keys, "training_code", once)
+        yield
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Returns what checks that `collect` refuses the outputs in one sentence, which it returns, and leaves nothing."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    def check(name: str) -> str:
+        capsys.readouterr()
+        before = sorted(tmp_path.rglob("*"))
+        code = collect.main([])
+        output = capsys.readouterr()
+        assert (code, output.out) == (2, ""), f"{name}: {output}"
+        assert output.err.startswith("collect: ") and output.err.removesuffix("\n").isprintable(), f"{name}: {output}"
+        assert sorted(tmp_path.rglob("*")) == before, name
+        return output.err
+
+    return check
+
+
+def take(outputs: Path, root: Path) -> None:
+    """Gives the repository these outputs, and no others."""
+    shutil.rmtree(root / OUTPUTS)
+    shutil.copytree(outputs, root / OUTPUTS)
+
+
 def text_of(folder: Path) -> Path:
     return next(path for name in ("events.jsonl", "state.json") if (path := folder / name).exists())
 
@@ -205,32 +264,14 @@ def weights_of(folder: Path) -> Path:
     return sorted(folder.rglob("model.safetensors"))[0]
 
 
-def adding(name: str) -> Callable[[Path], None]:
-    """Returns what adds a file."""
-
-    def add(folder: Path) -> None:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("")
-
-    return add
-
-
-def empty_folder(folder: Path) -> None:
-    (folder / "sub").mkdir()
-
-
-def link(folder: Path) -> None:
-    (path := text_of(folder)).unlink()
-    path.symlink_to("/etc/hostname")
-
-
-def pipe(folder: Path) -> None:
-    (path := text_of(folder)).unlink()
-    os.mkfifo(path)
-
-
 def huge_text(folder: Path) -> None:
     os.truncate(text_of(folder), 257 << 20)
+
+
+def many_checkpoints(folder: Path) -> None:
+    [outputs] = (each for each in (folder, *folder.parents) if each.name == OUTPUTS.name)
+    for number in range(1, 12):
+        (outputs / "model.checkpoint" / f"checkpoint-{number}").mkdir(parents=True)
 
 
 def weights_above_the_disk(folder: Path) -> None:
@@ -244,44 +285,21 @@ def weights_above_the_model(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (adding("BUILD"), "which is no file of a model"),
-        (adding("BUILD.bazel"), "which is no file of a model"),
-        (adding("modeling.py"), "which is no file of a model"),
-        (adding(".bashrc"), "which is no file of a model"),
-        (adding("optimizer.pt"), "which is no file of a model"),
-        (adding("\x1b[2Jreport.html\n"), "which is no file of a model"),
-        (adding("sub/recipe.json"), "which is no file of a model"),
-        (empty_folder, "which is no file of a model"),
-        (link, "is not a regular file"),
-        (pipe, "is not a regular file"),
-        (huge_text, "more than 256 MiB"),
+        (huge_text, " MiB: nothing is collected"),
+        (many_checkpoints, "checkpoints, more than 10"),
         (weights_above_the_disk, " free: nothing is collected"),
         (weights_above_the_model, "of this base model at most"),
     ],
 )
-@pytest.mark.parametrize("kind", ["model", "model.checkpoint", "model.checkpoint/checkpoint-*"])
-def test_nothing_arrives_but_the_files_of_a_model_or_a_checkpoint(
-    root: Path,
-    stopped: Path,
-    tmp_path: Path,
-    kind: str,
-    spoil: Callable[[Path], None],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_arrives_that_is_too_large(
+    root: Path, stopped: Path, kind: str, spoil: Callable[[Path], None], message: str, refused: Check
 ) -> None:
     if kind != "model":
-        shutil.rmtree(root)
-        shutil.copytree(stopped, root)
+        take(stopped / OUTPUTS, root)
     [folder] = (root / OUTPUTS).glob(kind)
     spoil(folder)
-    before = sorted(root.rglob("*"))
-    assert collect.main([]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert error.removesuffix("\n").isprintable()
-    assert entries(tmp_path) == []
-    assert sorted(root.rglob("*")) == before
+    assert message in refused(kind)
 
 
 def fifth_file(archive: zipfile.ZipFile) -> None:
@@ -327,10 +345,196 @@ def test_an_archive_is_refused_before_it_is_unpacked(
             if (add, path.name) != (bomb, "report.html"):
                 archive.write(path, f"model/{path.name}")
         add(archive)
-    monkeypatch.delattr(zipfile.ZipFile, "extractall")
+    monkeypatch.delattr(zipfile.ZipFile, "extract")
     assert collect.main([]) == 2
     assert message in capsys.readouterr().err
     assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_file_folder_or_link_arrives_that_no_training_leaves(
+    root: Path, finished: Path, stopped: Path, tmp_path: Path, kind: str, refused: Check
+) -> None:
+    outputs = (finished if kind == "model" else stopped) / OUTPUTS
+    for name, spoil in odd_folders(tmp_path / "marker"):
+        take(outputs, root)
+        [folder] = (root / OUTPUTS).glob(kind)
+        spoil(folder)
+        refused(name)
+
+
+@pytest.mark.parametrize("kind", KINDS[::2])
+def test_no_archive_arrives_that_no_training_leaves(
+    root: Path, finished: Path, stopped: Path, tmp_path: Path, kind: str, refused: Check
+) -> None:
+    outputs = (finished if kind == "model" else stopped) / OUTPUTS
+    files = {path.relative_to(outputs).as_posix(): path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
+    [place] = (folder.relative_to(outputs).as_posix() for folder in outputs.glob(kind))
+    shutil.rmtree(root / OUTPUTS)
+    (root / OUTPUTS).mkdir()
+    for name, archive in odd_zips(files, place=place, marker=tmp_path / "marker"):
+        (root / OUTPUTS / "outputs.zip").write_bytes(archive)
+        refused(name)
+
+
+# Bytes that no check reads: what a report says is its executor's word.
+WORDS = ("events.jsonl", "report.html", "README.md")
+PARSED = ("recipe.json", "metrics.json", "state.json")
+
+
+@pytest.mark.parametrize("kind", ["finished", "stopped"])
+def test_no_file_arrives_that_holds_something_else(
+    root: Path, kind: str, refused: Check, request: pytest.FixtureRequest
+) -> None:
+    outputs = request.getfixturevalue(kind) / OUTPUTS
+    take(outputs, root)
+    for path in sorted(path for path in outputs.rglob("*") if path.is_file() and path.name not in WORDS):
+        arrived = root / OUTPUTS / path.relative_to(outputs)
+        good = arrived.read_bytes()
+        # What is compared with what it should be is not parsed.
+        texts = odd_texts() if path.name in PARSED else {}
+        for name, text in {**texts, "half": good[: len(good) // 2], "other": good.replace(b"e", b"f")}.items():
+            arrived.write_bytes(text)
+            refused(f"{path.name}: {name}")
+        arrived.write_bytes(good)
+
+
+def sealed(state: Any) -> str:
+    """Returns a checkpoint's state with the hash that is right for it."""
+    if isinstance(state, dict):
+        state["sha256"] = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+    return canonical_json(state)
+
+
+def part(document: Any, fields: Any) -> Any:
+    """Returns of a document the fields that are named; all, where `fields` is None."""
+    return document if fields is None else {name: part(document[name], inner) for name, inner in fields.items()}
+
+
+def merged(document: Any, changed: Any, fields: Any) -> Any:
+    """Returns a document with a part of it changed."""
+    if fields is None or not isinstance(changed, dict):
+        return changed
+    rest = {name: value for name, value in document.items() if name not in fields}
+    return {**rest, **{name: merged(document.get(name), new, fields.get(name)) for name, new in changed.items()}}
+
+
+# What is not only shown.
+RECIPE = dict.fromkeys(("seed", "model_name_or_path", "train_file", "class_weights"))
+DECIDING = {"recipe": RECIPE, "inputs": {"model": None}, "threads": None, "fingerprint": None}
+READ = {"status": None, "after": {"accuracy": None}}
+STOP = {"status": None, "train": {"steps": None, "epochs": None}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern", "read", "finish"),
+    [
+        ("finished", "model/recipe.json", DECIDING, canonical_json),
+        ("finished", "model/metrics.json", READ, canonical_json),
+        ("stopped", "model.checkpoint/metrics.json", STOP, canonical_json),
+        ("stopped", "model.checkpoint/checkpoint-*/state.json", {"files": None, "format": None}, sealed),
+    ],
+)
+def test_no_record_arrives_whose_fields_are_of_other_types(
+    root: Path,
+    kind: str,
+    pattern: str,
+    read: Any,
+    finish: Callable[[Any], str],
+    refused: Check,
+    request: pytest.FixtureRequest,
+) -> None:
+    take(request.getfixturevalue(kind) / OUTPUTS, root)
+    [path] = (root / OUTPUTS).glob(pattern)
+    good = json.loads(path.read_text())
+    good.pop("sha256", None)
+    for name, changed in wrong_types(part(good, read)):
+        if (whole := merged(good, changed, read)) != good:
+            path.write_text(finish(whole))
+            refused(name)
+
+
+def test_the_list_of_an_archives_files_is_not_read_whatever_its_size(
+    root: Path, monkeypatch: pytest.MonkeyPatch, refused: Check
+) -> None:
+    shutil.make_archive(str(root / "outputs"), "zip", root / OUTPUTS)
+    shutil.move(root / "outputs.zip", root / OUTPUTS)
+    monkeypatch.setattr(test_outputs, "_MAX_READ", 500)
+    assert "its list of files has " in refused("a long list")
+
+
+def read_only(folder: Path) -> None:
+    """Takes away the permission to write, as Bazel 8 does."""
+    for path in [*folder.rglob("*"), folder]:
+        path.chmod(path.stat().st_mode & ~0o222)
+
+
+def become_an_ordinary_user(folder: Path) -> None:
+    """Gives up root's rights, which ignore modes, and takes the folder along; as root of a sandbox there is no way."""
+    nobody = 65534
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            os.chown(folder, nobody, nobody)
+            os.setuid(nobody)
+
+
+def works_for_an_ordinary_user(work: Callable[[Path], None]) -> bool:
+    """Calls a function with a folder that a user without root's rights owns; returns whether it raised nothing."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        if (pid := os.fork()) == 0:
+            try:
+                become_an_ordinary_user(Path(folder))
+                work(Path(folder))
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_of_read_only_outputs_the_copy_can_be_written_and_removed() -> None:
+    def work(folder: Path) -> None:
+        outputs = folder / "outputs"
+        (outputs / "model").mkdir(parents=True)
+        (outputs / "model" / "config.json").write_text("{}")
+        read_only(outputs)
+        with test_outputs.unpacked(outputs, scratch=folder / "scratch") as copy:
+            (copy / "model" / "config.json").write_text("[]")
+        assert not (folder / "scratch").exists()
+
+    assert works_for_an_ordinary_user(work)
+
+
+def test_a_second_checkpoint_replaces_one_that_was_copied_read_only() -> None:
+    def work(folder: Path) -> None:
+        (folder / "resume" / "model.checkpoint" / "checkpoint-1").mkdir(parents=True)
+        (folder / "resume" / "model.checkpoint" / "checkpoint-1" / "state.json").touch()
+        read_only(folder / "resume")
+        collect.remove_folder(folder / "resume")
+        assert not (folder / "resume").exists()
+
+    assert works_for_an_ordinary_user(work)
+
+
+def test_a_cache_that_fails_is_no_wrong_request_and_one_sentence(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CacheError(f"cannot write to {root}: its disk fails")
+
+    monkeypatch.setattr(Store, "commit", fail)
+    assert collect.main([]) == 1
+    assert capsys.readouterr().err == f"collect: cannot write to {root}: its disk fails\n"
+
+
+def test_where_the_old_checkpoint_cannot_be_removed_nothing_is_collected(
+    root: Path, monkeypatch: pytest.MonkeyPatch, refused: Check
+) -> None:
+    def fail(path: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    (root / collect.RESUME_FOLDER).mkdir(parents=True)
+    monkeypatch.setattr(collect, "delete", fail)
+    assert "resume cannot be removed (Operation not permitted): remove it" in refused("no removal")
 
 
 @pytest.mark.parametrize("label", ["training_test", "//", "//../..:x", "//src/training:../x", "//a//b"])

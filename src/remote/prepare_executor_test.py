@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import re
 import tarfile
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -16,6 +21,7 @@ import pytest
 from src.remote import prepare_executor
 from src.remote.image import inputs, oci_layout, rootfs
 from src.remote.reapi import messages
+from src.remote.serving import build_events
 from src.remote.serving.build_events import BuildEventSink
 from src.remote.serving.image_registry import ImageRegistry, manifest_digest
 from src.remote.testing.memory_executor import served
@@ -144,24 +150,91 @@ def test_a_failed_build_leaves_the_old_image(monkeypatch: pytest.MonkeyPatch, tm
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_build_events_are_stored_as_bazel_writes_them(tmp_path: Path) -> None:
+def test_the_image_is_served_to_its_own_user_alone(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = ImageRegistry(layout, port=0)
+    registry.start()
+    try:
+        url = f"http://{registry.reference.removeprefix('docker://').partition('/')[0]}/v2/"
+        assert urllib.request.urlopen(url).status == 200
+        monkeypatch.setattr(os, "getuid", lambda: 4711)
+        with pytest.raises((urllib.error.URLError, ConnectionError)):
+            urllib.request.urlopen(url)
+    finally:
+        registry.stop()
+
+
+@contextmanager
+def event_sink(folder: Path) -> Iterator[grpc.StreamStreamMultiCallable]:
+    """Serves build events into a folder; yields the method that takes them."""
+    methods = BuildEventSink(folder).methods
+
     class Handler(grpc.GenericRpcHandler):
         def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-            methods = BuildEventSink(tmp_path / "events").methods
             return grpc.stream_stream_rpc_method_handler(methods[handler_call_details.method])
 
-    events = [b"x" * 300, b"second"]
-    requests = []
+    with served(Handler()) as address, grpc.insecure_channel(address) as channel:
+        yield channel.stream_stream(messages.PUBLISH_EVENT_STREAM)
+
+
+def event_requests(events: list[bytes], *, invocation: str = "1-2") -> Iterator[bytes]:
     for number, event in enumerate(events, start=1):
         request = messages.PublishBuildToolEventStreamRequest()
         request.ordered_build_event.sequence_number = number
-        request.ordered_build_event.stream_id.invocation_id = "../escape"
+        request.ordered_build_event.stream_id.invocation_id = invocation
         request.ordered_build_event.event.bazel_event.value = event
-        requests.append(request.SerializeToString())
-    with served(Handler()) as address, grpc.insecure_channel(address) as channel:
-        answers = list(channel.stream_stream(messages.PUBLISH_EVENT_STREAM)(iter(requests)))
+        yield request.SerializeToString()
+
+
+def test_build_events_are_stored_as_bazel_writes_them(tmp_path: Path) -> None:
+    events = [b"x" * 300, b"second"]
+    with event_sink(tmp_path) as publish:
+        answers = list(publish(event_requests(events)))
     numbers = [messages.PublishBuildToolEventStreamResponse.FromString(answer).sequence_number for answer in answers]
     assert numbers == [1, 2]
-    [file] = (tmp_path / "events").iterdir()
+    [file] = tmp_path.iterdir()
     # 300 as a varint is 0xAC 0x02.
     assert file.read_bytes() == b"\xac\x02" + events[0] + b"\x06" + events[1]
+
+
+@pytest.mark.parametrize("invocation", ["../escape", "x" * 5000, "", "\x1b[2J", "1-2"])
+def test_no_client_names_the_file_of_its_build_events(
+    tmp_path: Path, invocation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with event_sink(tmp_path / "events") as publish:
+        for _ in range(2):
+            assert len(list(publish(event_requests([b"x"], invocation=invocation)))) == 1
+    names = [path.name for path in tmp_path.rglob("*.bep")]
+    assert len(names) == 2
+    assert all(re.fullmatch(r"[0-9-]{10}_[0-9.]{8}_[0-9a-f]{8}\.bep", name) for name in names)
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_build_events_are_bounded_by_stream_and_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_events, "_MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(build_events, "_MAX_FOLDER_BYTES", 2500)
+    with event_sink(tmp_path) as publish:
+        for _ in range(5):
+            # The build goes on: every event is acknowledged.
+            assert len(list(publish(event_requests([b"x" * 400] * 5)))) == 5
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert max(sizes) <= 1000 + 5 * 2
+    assert sum(sizes) <= 2500 + 1000
+
+
+def test_only_so_many_streams_of_build_events_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_events, "_MAX_STREAMS", 2)
+    end = threading.Event()
+
+    def waiting() -> Iterator[bytes]:
+        yield from event_requests([b"x"])
+        end.wait(20)
+
+    with event_sink(tmp_path) as publish:
+        first = [publish(waiting()) for _ in range(2)]
+        assert all(next(call) for call in first)
+        with pytest.raises(grpc.RpcError, match="2 builds send their events already"):
+            list(publish(event_requests([b"x"])))
+        end.set()
+        assert [list(call) for call in first] == [[], []]
+        assert len(list(publish(event_requests([b"x"])))) == 1

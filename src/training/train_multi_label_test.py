@@ -73,7 +73,7 @@ def test_the_page_and_the_card_tell_every_label(folder: Path) -> None:
 def test_predict_names_the_labels_above_a_threshold(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers import pipeline
 
-    texts = ["the story was great", "the story was fine", "the story was awful"]
+    texts: list[str] = ["the story was great", "the story was fine", "the story was awful"]
     assert run_in(folder, predict.main, "--model", "out", "--threads", "1", *texts) == 0
     answers = json_lines(capfd.readouterr().out)
     assert [answer["labels"] for answer in answers] == [["good"], ["<b>long", "good"], ["<b>long"]]

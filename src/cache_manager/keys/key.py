@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from typing import Any
 from src.cache_manager.keys.code_version import training_code
 from src.cache_manager.keys.machine import deciding_machine
 from src.cache_manager.store.document import KEY_SCHEMA, digest_of
+from src.training.recipes.recipe import Recipe
 from src.training.run.resolved_run import ResolvedRun
 
 # Libraries whose next version may give other bits, or other rows.
@@ -33,19 +35,20 @@ def run_key(resolved: ResolvedRun) -> Key:
         # The fingerprint alone would do; the fields beside it are for `why-miss`.
         "run": {"fingerprint": resolved.fingerprint, **resolved.deciding},
         "code": training_code(),
-        "libraries": _libraries(machine, portable=resolved.recipe.reproducible == "portable"),
+        "libraries": _libraries(resolved.recipe, machine),
         "machine": machine,
     }
-    return Key(digest=digest_of(document), document=document)
+    # As manifests hold it, for `why-miss`: lists in place of tuples.
+    return Key(digest=digest_of(document), document=json.loads(json.dumps(document)))
 
 
-def _libraries(machine: Mapping[str, Any], *, portable: bool) -> dict[str, str]:
+def _libraries(recipe: Recipe, machine: Mapping[str, Any]) -> dict[str, str]:
     """Returns the versions of the libraries that decide bits.
 
     Without a GPU, the CPU wheel of torch (2.13.0+cpu) and PyPI's CUDA build (2.13.0) gave the same bits in `portable`
     on x86-64 (docs/bits.md), so there they share keys. Elsewhere this was not tried.
     """
-    versions = {name: version(name) for name in _LIBRARIES}
-    if portable and machine["architecture"] == "x86_64" and not machine["accelerators"]:
+    versions = {name: version(name) for name in (*_LIBRARIES, *(("peft",) if recipe.use_peft else ()))}
+    if recipe.reproducible == "portable" and machine["architecture"] == "x86_64" and not machine["accelerators"]:
         versions["torch"] = versions["torch"].removesuffix("+cpu")
     return versions

@@ -147,7 +147,8 @@ def _listening(folder: Path) -> None:
 
 def _swelling(folder: Path) -> None:
     with (folder / "merges.txt").open("wb") as file:
-        file.truncate(2 * shutil.disk_usage(folder).total)
+        # No more than file systems allow.
+        file.truncate(min(2 * shutil.disk_usage(folder).total, 1 << 43))
 
 
 def odd_texts() -> dict[str, bytes]:

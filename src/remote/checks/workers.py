@@ -139,7 +139,8 @@ def _programs(installed: Mapping[str, bool]) -> Finding:
     return Finding.error(
         "programs",
         f"the worker has no {' and no '.join(missing)}",
-        cause="Bazel's test wrapper packs test.outputs with zip and file: without them models do not come back",
+        cause="Bazel's test wrapper lists test.outputs with file, and before Bazel 8 packs them with zip: without them "
+        "models do not come back",
         remedy="install them in the image: docker/install_system.sh does",
     )
 

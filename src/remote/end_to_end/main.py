@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from src.remote.checks.test_strategies import REMOTE, REMOTE_HIT
+from src.remote.collect import RESUME_FOLDER, remove_folder
 from src.remote.end_to_end.bazel import CONFIG, Bazel, RunningTest
 from src.remote.end_to_end.keys import EndToEndKeys
 from src.remote.end_to_end.servers import Executor
+from src.remote.results.test_outputs import outputs_folder, unpacked
 
 TRAINING = "//src/training:training_test"
 BOTH = (TRAINING, "//src/cache_manager:cache_manager_test")
@@ -57,7 +57,7 @@ class EndToEnd:
         """Stops the executor and Bazel and removes their files."""
         self.executor.stop()
         self.bazel.shutdown()
-        shutil.rmtree(self.root / "src" / "training" / "resume", ignore_errors=True)
+        remove_folder(self.root / RESUME_FOLDER)
 
     def run(self) -> int:
         """Checks all behaviours; returns how many failed."""
@@ -200,9 +200,8 @@ class EndToEnd:
         return done.code, json.loads(done.output)
 
     def _output(self, name: str) -> bytes:
-        archive = self.root / "bazel-testlogs" / "src" / "training" / "training_test" / "test.outputs" / "outputs.zip"
-        with zipfile.ZipFile(archive) as opened:
-            return opened.read(name)
+        with unpacked(outputs_folder(self.root, TRAINING), scratch=self.scratch / "outputs") as outputs:
+            return (outputs / name).read_bytes()
 
 
 def main() -> int:

@@ -5,21 +5,31 @@ Whether the executor was honest cannot be checked without training again: docs/r
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.disk.durable import canonical_json
+from src.training.engine.checkpoint_seal import STATE_FILE
+from src.training.model.base_model import build_model
 from src.training.model.pretrained import load_model, load_tokenizer
 from src.training.recipes.recipe import FIELDS, Recipe, parse_fields
-from src.training.run.artifact import METRICS_FILE, RECIPE_FILE, is_artifact
+from src.training.report.page import OPENING
+from src.training.run.artifact import EVENTS_FILE, METRICS_FILE, RECIPE_FILE, is_artifact
 from src.training.run.resolved_run import ResolvedRun, resolve_run
 
 # Written by run_training.sh: the sha256 of each source file of the training, in the format of sha256sum.
 CODE_FILE = "training_code.sha256"
-COMPLETE = "complete"
+COMPLETE, STOPPED = "complete", ("interrupted", "stopped_at_deadline")
+
+
+# What says how the run went. All else in a model's folder follows from the recipe, but for the numbers in the weights.
+_REPORT = "report.html"
+_RECORDS = (RECIPE_FILE, METRICS_FILE, EVENTS_FILE, _REPORT, "README.md")
+_MAX_COUNT = 10**15
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -38,7 +48,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def resolve_received(folder: Path, *, root: Path) -> ResolvedRun:
-    """Resolves the run of a recipe.json on this machine and compares its inputs.
+    """Resolves the run of a recipe.json on this machine and compares what it says of the inputs.
 
     Args:
         folder: holds the recipe.json.
@@ -52,36 +62,80 @@ def resolve_received(folder: Path, *, root: Path) -> ResolvedRun:
     if not isinstance(raw, dict) or set(raw) - set(FIELDS):
         raise RequestError("the recipe.json in the outputs is of another version: train again with this checkout")
     values, mistakes = parse_fields({name: value for name, value in raw.items() if value is not None})
-    if mistakes:
-        raise RequestError(f"the recipe.json in the outputs is wrong: {'; '.join(mistakes)}")
-    recipe = Recipe(**values)
     # If the recipe does not set the thread count, the executor's counts: it decides the bits.
-    threads = received.get("threads")
-    resolved = resolve_run(dataclasses.replace(recipe, threads=recipe.threads or threads), folder=root)
+    threads, more = parse_fields({"threads": received.get("threads")})
+    if mistakes or more:
+        raise RequestError(f"the recipe.json in the outputs is wrong: {'; '.join([*mistakes, *more])}")
+    recipe = Recipe(**{**threads, **values})
+    try:
+        resolved = resolve_run(recipe, folder=root)
+    except RequestError:
+        raise
+    except Exception as error:
+        # Only a request's own checks come before it elsewhere.
+        raise RequestError(
+            f"the inputs that the recipe.json in the outputs names cannot be read ({type(error).__name__}: {error})"
+        ) from error
     if resolved.fingerprint != received.get("fingerprint"):
         raise RequestError(
             "the run had other inputs (base model, data or settings) than this checkout: run the test again"
         )
+    recorded = {**resolved.document, "recipe": {**resolved.document["recipe"], "threads": values.get("threads")}}
+    if (folder / RECIPE_FILE).read_text(encoding="utf-8") != canonical_json(recorded):
+        raise RequestError("the recipe.json in the outputs is not what this checkout writes: run the test again")
     return resolved
 
 
-def check_metrics(folder: Path, *, versions: Mapping[str, str]) -> None:
-    """Checks that the run was finished, with the library versions of this checkout.
+def check_metrics(folder: Path, *, versions: Mapping[str, str]) -> str:
+    """Checks that the run was finished, with the library versions of this checkout; returns its main score.
+
+    That is a classification's accuracy, the F1 of many labels, or a regression's MAE.
 
     Raises:
-        RequestError: it was not.
+        RequestError: it was not, or metrics.json does not hold what a run writes.
     """
     if not is_artifact(folder):
         raise RequestError(f"{folder.name} is not a complete model: run the test again")
     metrics = read_json(folder / METRICS_FILE)
     if (status := metrics.get("status")) != COMPLETE:
-        raise RequestError(f"the run is not finished (status {status})")
-    used = metrics.get("environment", {}).get("versions", {})
+        raise RequestError(f"the run is not finished (status {str(status)[:40]})")
+    used = _object(_object(metrics, "environment"), "versions")
     for name, version in versions.items():
-        if name in used and used[name].partition("+")[0] != version.partition("+")[0]:
+        if name in used and str(used[name]).partition("+")[0] != version.partition("+")[0]:
             raise RequestError(
-                f"the executor trained with {name} {used[name]}, this checkout has {version}: rebuild its image"
+                f"the executor trained with {name} {str(used[name])[:40]}, this checkout has {version}: "
+                "rebuild its image"
             )
+    after = _object(metrics, "after")
+    name = next((name for name in ("accuracy", "f1_micro") if name in after), "mae")
+    return f"{name} {_number(after, name):.4f}"
+
+
+def check_stopped(folder: Path) -> str:
+    """Returns where a run stopped, as text.
+
+    Raises:
+        RequestError: metrics.json does not say so.
+    """
+    metrics = read_json(folder / METRICS_FILE)
+    if (status := metrics.get("status")) not in STOPPED:
+        raise RequestError(f"the run was not stopped (status {str(status)[:40]}): run the test again")
+    train = _object(metrics, "train")
+    return f"({status}) after {_number(train, 'steps'):.0f} steps, {_number(train, 'epochs'):.2f} epochs"
+
+
+def _object(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(value := record.get(name), dict):
+        raise RequestError(f"{METRICS_FILE} in the outputs has no {name}, which every run writes: run the test again")
+    return value
+
+
+def _number(record: Mapping[str, Any], name: str) -> float:
+    value = record.get(name)
+    # NaN is not in any range.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MAX_COUNT:
+        raise RequestError(f"{METRICS_FILE} in the outputs has no {name}, which every run writes: run the test again")
+    return value
 
 
 def check_code(outputs: Path, *, code: Mapping[str, str]) -> None:
@@ -96,8 +150,8 @@ def check_code(outputs: Path, *, code: Mapping[str, str]) -> None:
     """
     try:
         lines = (outputs / CODE_FILE).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise RequestError(f"the outputs do not record which code trained the model ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise RequestError(f"the outputs do not record which code trained the model ({error})") from error
     trained = {name.strip().removeprefix("./"): digest for digest, _, name in (line.partition("  ") for line in lines)}
     different = sorted(name for name, digest in code.items() if trained.get(name) != digest)
     if different:
@@ -106,19 +160,80 @@ def check_code(outputs: Path, *, code: Mapping[str, str]) -> None:
         )
 
 
-def check_loads(folder: Path) -> None:
-    """Loads the model as a user would and classifies a sentence.
+def check_checkpoints(folder: Path, *, fingerprint: str) -> None:
+    """Checks that a run of this fingerprint can resume from the newest checkpoint.
 
     Raises:
-        RequestError: it does not load, or its logits are not finite.
+        RequestError: there is none, or it is damaged or of another run.
+    """
+    from src.training.engine.checkpoints import Checkpoints
+
+    for path in folder.glob("checkpoint-*"):
+        sealed = read_json(path / STATE_FILE).get("files")
+        if not isinstance(sealed, dict) or sealed.keys() != {file.name for file in path.iterdir()} - {STATE_FILE}:
+            raise RequestError(f"{path.name} in the outputs is damaged: run the test again")
+    try:
+        latest = Checkpoints(folder, fingerprint=fingerprint).latest()
+    except (RequestError, KeyError, TypeError, ValueError) as error:
+        raise RequestError("the checkpoint in the outputs is damaged: run the test again") from error
+    if latest is None:
+        raise RequestError("the outputs hold no checkpoint: run the test again")
+
+
+def check_model(folder: Path, resolved: ResolvedRun) -> None:
+    """Compares a model with one that this checkout writes untrained, and classifies a sentence with it.
+
+    A report with any text must still forbid scripts: people open it.
+
+    Config and tokenizer have to have the same bytes, the weights the same names, shapes and types. Only then they are
+    read: what libraries do with files that somebody made up is their affair.
+
+    Raises:
+        RequestError: it is another model, does not load, or its logits are not finite.
     """
     import torch
 
-    try:
-        model, tokenizer = load_model(folder), load_tokenizer(folder)
-        with torch.inference_mode():
-            logits = model.eval()(**tokenizer("A sentence.", return_tensors="pt")).logits
-    except (RequestError, OSError, ValueError, RuntimeError, KeyError) as error:
-        raise RequestError(f"the model does not load: {error}") from error
+    report = folder / _REPORT
+    if report.exists() and not report.read_bytes().startswith(OPENING.encode()):
+        raise RequestError(
+            f"the model's {_REPORT} does not forbid scripts, as this checkout's does: run the test again"
+        )
+    with tempfile.TemporaryDirectory() as name:
+        untrained = Path(name)
+        _write_untrained(untrained, resolved)
+        expected = {path.name: path for path in untrained.iterdir()}
+        received = {path.name: path for path in folder.iterdir() if path.name not in _RECORDS}
+        for name in sorted(expected.keys() | received.keys()):
+            if name not in expected or name not in received or not _alike(expected[name], received[name]):
+                raise RequestError(
+                    f"the model's {name} is not what this checkout writes for its recipe: run the test again"
+                )
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    with torch.inference_mode():
+        logits = model.eval()(**tokenizer("A sentence.", return_tensors="pt")).logits
     if not bool(torch.isfinite(logits).all()):
         raise RequestError("the model's logits are not finite: it is not collected")
+
+
+def _write_untrained(folder: Path, resolved: ResolvedRun) -> None:
+    model, tokenizer = build_model(
+        resolved.base,
+        output_names=resolved.problem.output_names,
+        seed=resolved.recipe.seed,
+        max_seq_length=resolved.recipe.max_seq_length,
+        problem_type=resolved.problem.config_problem_type,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _alike(expected: Path, received: Path) -> bool:
+    """Whether two files have the same bytes; of safetensors, the same size and header."""
+    if expected.stat().st_size != received.stat().st_size:
+        return False
+    with expected.open("rb") as left, received.open("rb") as right:
+        size = expected.stat().st_size
+        if expected.suffix == ".safetensors":
+            # The header's length, and the header: names, types, shapes and places of all tensors.
+            size = 8 + int.from_bytes(left.peek(8)[:8], "little")
+        return left.read(size) == right.read(size)

@@ -83,7 +83,7 @@ class Gateway(grpc.GenericRpcHandler):
         return forward(self._upstream, method, requests, context, replaced={self._key_check.header: None})
 
     def _execute(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        request = messages.ExecuteRequest.FromString(next(requests))
+        request = messages.ExecuteRequest.FromString(next(requests, b""))
         try:
             action = messages.Action.FromString(self._read(request.action_digest))
             command = messages.Command.FromString(self._read(action.command_digest))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +15,7 @@ import pytest
 from src.remote.config.endpoints import KEY_HEADER
 from src.remote.reapi import messages
 from src.remote.reapi.client import Endpoint, NoWorkerError, RemoteClient, RemoteError, TinyAction
+from src.remote.serving import loopback
 from src.remote.testing.gateways import served_gateway
 from src.remote.testing.memory_executor import MemoryExecutor
 
@@ -154,3 +157,35 @@ def test_a_missing_blob_is_an_error() -> None:
         with pytest.raises(grpc.RpcError) as raised:
             next(itertools.chain(answers))
     assert raised.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+
+
+def idle_streams(channel: grpc.Channel, *, count: int, method: str = messages.EXECUTE) -> list[grpc.Call]:
+    """Opens streams on which the client says nothing."""
+    return [channel.stream_stream(method)(iter(threading.Event().wait, True)) for _ in range(count)]
+
+
+def codes(calls: list[grpc.Call], *, seconds: float) -> set[grpc.StatusCode]:
+    deadline = time.monotonic() + seconds
+    while not all(call.done() for call in calls) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return {call.code() for call in calls if call.done()} if all(call.done() for call in calls) else set()
+
+
+@pytest.mark.parametrize("method", [messages.EXECUTE, messages.BATCH_UPDATE_BLOBS])
+def test_streams_of_silent_clients_are_cancelled_and_the_server_goes_on(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loopback, "_MAX_SILENCE_SECONDS", 0.5)
+    with gateway(MemoryExecutor()) as url, grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
+        # More than the server has threads.
+        silent = idle_streams(channel, count=140, method=method)
+        assert codes(silent, seconds=30) == {grpc.StatusCode.CANCELLED}
+        assert client(url).run(ECHO, seconds=10).exit_code == 0
+
+
+def test_streams_of_another_user_are_refused_before_they_say_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gateway(MemoryExecutor()) as url, grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
+        with monkeypatch.context() as other:
+            other.setattr(os, "getuid", lambda: 4711)
+            assert codes(idle_streams(channel, count=140), seconds=30) == {grpc.StatusCode.PERMISSION_DENIED}
+        assert client(url).run(ECHO, seconds=10).exit_code == 0

@@ -1,4 +1,4 @@
-"""A registry on loopback that serves one image, stored as an OCI layout, to the runners of this machine."""
+"""A registry on loopback that serves one image, stored as an OCI layout, to the runners of this user."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from src.remote.serving.peer_owner import is_owned_by_me
+
+_MAX_SILENCE_SECONDS = 60
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -38,9 +41,9 @@ class ImageRegistry:
         self._manifest = manifest_digest(layout)
         handler = _handler(layout, self._manifest)
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+            self._server = _OwnUserServer(("127.0.0.1", port), handler)
         except OSError:
-            self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            self._server = _OwnUserServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -58,11 +61,23 @@ class ImageRegistry:
         self._server.server_close()
 
 
+class _OwnUserServer(ThreadingHTTPServer):
+    """Closes the connections of other users of this machine."""
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Whether a connection is served."""
+        del request
+        host, port = client_address if isinstance(client_address, tuple) else ("", 0)
+        return is_owned_by_me(f"ipv4:{host}:{port}", port=self.server_port)
+
+
 def _handler(layout: Path, manifest: str) -> type[BaseHTTPRequestHandler]:
     blobs = {f"sha256:{path.name}": path for path in (layout / "blobs" / "sha256").iterdir()}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Each connection has a thread.
+        timeout = _MAX_SILENCE_SECONDS
 
         def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
             """Serves /v2/, manifests and blobs."""

@@ -22,7 +22,7 @@ TOKEN_TYPES = "token_type_ids"
 # Batches whose rows are sorted by length together. More: less padding, but less randomness in which rows share a batch.
 _BATCHES_A_POOL = 50
 # A tokenized text takes a kilobyte or more until its ids are taken out.
-_TEXTS_AT_ONCE = 4096
+TEXTS_AT_ONCE = 4096
 
 Batch = dict[str, torch.Tensor]
 
@@ -126,8 +126,8 @@ def encode(
     token_types = token_types and rows.text_pairs is not None
     texts = list(rows.texts) if rows.text_pairs is None else list(zip(rows.texts, rows.text_pairs, strict=True))
     ids, types, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int8)], [0]
-    for start in range(0, len(rows), _TEXTS_AT_ONCE):
-        encoded = _encodings(texts[start : start + _TEXTS_AT_ONCE], tokenizer=tokenizer, max_seq_length=max_seq_length)
+    for start in range(0, len(rows), TEXTS_AT_ONCE):
+        encoded = _encodings(texts[start : start + TEXTS_AT_ONCE], tokenizer=tokenizer, max_seq_length=max_seq_length)
         ids.append(_end_to_end((row.ids for row in encoded), np.int32))
         lengths.extend(len(row) for row in encoded)
         if token_types:

@@ -128,7 +128,7 @@ def test_no_rows_can_be_encoded(tokenizer: Any) -> None:
 
 
 def test_every_row_has_the_ids_of_the_tokenizers_own_call(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_TEXTS_AT_ONCE", 3)
+    monkeypatch.setattr(batching, "TEXTS_AT_ONCE", 3)
     texts = ("a good film", "", "[SEP] not [MASK]", "ça va 😀", "\tdull\n", "good " * 50, "Good, BAD!", "fine")
     rows = encode(Examples(split="train", texts=texts, labels=(0,) * 8), tokenizer=tokenizer, max_seq_length=12)
     wanted = tokenizer(list(texts), truncation=True, max_length=12)["input_ids"]

@@ -74,7 +74,7 @@ def chat_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
             "the model has no chat template, which conversations are written with: choose a model that was made for "
             "chat, or give rows with prompt and completion"
         ) from error
-    text = _TODAY.sub(lambda call: f'"{DATE.strftime(call[2])}"', given)
+    text = with_fixed_date(given)
     if "strftime_now(" in text:
         raise RequestError("the model's chat template writes today's date in a way that cannot be fixed: change it")
     variables = dict(tokenizer.special_tokens_map)
@@ -83,9 +83,9 @@ def chat_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     )
 
 
-def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the model has one."""
-    return tokenizer.chat_template is not None
+def with_fixed_date(template: str) -> str:
+    """Returns a template that writes DATE where it wrote today's."""
+    return _TODAY.sub(lambda call: f'"{DATE.strftime(call[2])}"', template)
 
 
 def _end(text: str, variables: Mapping[str, str], *, tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from src.cli.errors import RequestError
-from src.training.data.batches import Batch, EncodedExamples
+from src.training.data.batches import TEXTS_AT_ONCE, Batch, EncodedExamples
 from src.training.data.chat_template import DATE, ChatTemplate, TemplateRefusalError, chat_template
 from src.training.data.conversations import Conversation, Conversations, Form, Turn, refuse_rows
 from src.training.data.prompt_form import Begin, PromptForm, plain_prompt
@@ -94,7 +94,7 @@ class EncodedConversations:
             (
                 self.split_boundaries,
                 "have a prompt whose end and answer would be one token, such as a space before a word: they are kept "
-                "apart, as they are when the model is asked (begin the completion with the space instead)",
+                "apart, as they are when the model is asked",
             ),
             (self.control_tokens, "hold a control token in their own text, which the model reads as one"),
         ]
@@ -120,7 +120,7 @@ def encode_conversations(
         tokenizer: of the model.
         form: of the rows.
         max_length: tokens at most; longer rows lose their ends.
-        completion_only_loss: whether prompts of the forms plain and alpaca are not learnt.
+        completion_only_loss: whether prompts are not learnt, those of messages neither.
         assistant_only_loss: whether turns of system and user are not learnt.
 
     Raises:
@@ -139,13 +139,13 @@ def encode_conversations(
             )
         except TemplateRefusalError as refusal:
             faults[number] = f"the model's chat template refuses it: {refusal}"
-    refuse_rows(rows.origin, faults, then="correct or remove it")
+    refuse_rows(rows.origin, faults, then="correct or remove {rows}")
     only_answers = assistant_only_loss if form.form == "chat" else completion_only_loss and form.form != "text"
     tokens = _Encoder(tokenizer=tokenizer, form=form.form, only_answers=only_answers).encode(texts)
     for number, (_, learnt) in zip(rows.numbers, tokens.rows, strict=True):
         if not learnt[:max_length].any():
-            faults[number] = f"--max_length {max_length} would cut all that is to be learnt away"
-    refuse_rows(rows.origin, faults, then="raise it, or shorten or remove what is too long")
+            faults[number] = f"--max_length {max_length} cuts off all that is to be learnt"
+    refuse_rows(rows.origin, faults, then="raise it, or shorten or remove {rows}")
     ends = [min(len(ids), max_length) for ids, _ in tokens.rows]
     kept = [(ids[:end], learnt[:end]) for (ids, learnt), end in zip(tokens.rows, ends, strict=True)]
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -263,6 +263,13 @@ class _Encoder:
         """
         # Sets the backend's truncation and padding.
         self.tokenizer("", truncation=False, padding=False)
+        parts = [self._encode(texts[at : at + TEXTS_AT_ONCE]) for at in range(0, len(texts), TEXTS_AT_ONCE)]
+        return _EncodedTexts(
+            rows=[row for part in parts for row in part.rows],
+            split_boundaries=sum(part.split_boundaries for part in parts),
+        )
+
+    def _encode(self, texts: Sequence[_Text]) -> _EncodedTexts:
         prompts = self._encodings([text.text[: text.spans[-1][0]] for text in texts])
         wholes = self._encodings([self._whole(text) for text in texts])
         rows, split_boundaries = [], 0

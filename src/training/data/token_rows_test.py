@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import normalizers
 
 from src.cli.errors import RequestError
-from src.training.data.chat_template import chat_template
+from src.training.data import token_rows
+from src.training.data.chat_template import chat_template, with_fixed_date
 from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn
 from src.training.data.prompt_form import PromptForm
 from src.training.data.token_rows import EncodedConversations, TokenRows, encode_conversations
@@ -211,6 +213,25 @@ def test_a_boundary_within_a_token_is_kept_and_counted() -> None:
     assert [learnt(tokenizer, encoded.rows, row) for row in (0, 1)] == [["d<|im_end|>"], [" good<|im_end|>"]]
 
 
+def test_a_tokenizer_that_puts_a_space_before_texts_puts_none_before_answers() -> None:
+    # As SentencePiece's do.
+    tokenizer: Any = build_tiny_chat_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Prepend(" ")
+    encoded = encode(tokenizer, conversations(plain("the film", " was")), "plain")
+    assert whole(tokenizer, encoded.rows) == " the film was<|im_end|>"
+    assert learnt(tokenizer, encoded.rows) == [" was<|im_end|>"]
+
+
+def test_many_rows_are_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = build_tiny_chat_tokenizer()
+    rows = conversations(*(plain(f"the film {row}", " was good") for row in range(5)), plain("the goo", "d"))
+    at_once = encode(tokenizer, rows, "plain")
+    monkeypatch.setattr(token_rows, "TEXTS_AT_ONCE", 2)
+    in_parts = encode(tokenizer, rows, "plain")
+    assert in_parts.rows.ids.tolist() == at_once.rows.ids.tolist()
+    assert in_parts.split_boundaries == at_once.split_boundaries == 1
+
+
 def test_rows_are_cut_on_the_right_and_counted() -> None:
     tokenizer = build_tiny_chat_tokenizer()
     rows = conversations(plain("the film", " was very very very good"), plain("the", " film"))
@@ -224,7 +245,7 @@ def test_rows_are_cut_on_the_right_and_counted() -> None:
 def test_rows_whose_answers_are_cut_away_are_refused_by_number() -> None:
     tokenizer = build_tiny_chat_tokenizer()
     long = plain("the film was very very very good", " fine")
-    with pytest.raises(RequestError, match=r"t.jsonl, rows 12 and 13: --max_length 7 would cut all .* away: raise it"):
+    with pytest.raises(RequestError, match=r"t.jsonl, rows 12 and 13: --max_length 7 cuts off all .* learnt: raise it"):
         encode(tokenizer, conversations(plain("the", " film"), long, long), "plain", max_length=7)
 
 
@@ -274,7 +295,7 @@ def test_a_date_is_fixed_and_said() -> None:
     prompt = PromptForm(form="chat").prompt_ids(tokenizer, "the")
     assert encoded.rows.ids[: len(prompt)].tolist() == prompt
     # Saved so, it writes the same wherever it is used.
-    tokenizer.chat_template = chat_template(tokenizer).text
+    tokenizer.chat_template = with_fixed_date(dated)
     messages = [{"role": "user", "content": "the"}]
     assert prompt == tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     with pytest.raises(RequestError, match="writes today's date in a way that cannot be fixed"):

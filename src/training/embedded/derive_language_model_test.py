@@ -1,6 +1,8 @@
 """The derived language model: pinned bits, and answers that make sense."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Derived anew: a cached folder would say nothing of the program."""
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Derived anew: a cached folder would say nothing of the program. Its 538 MB do not stay."""
     folder = tmp_path_factory.mktemp("derived")
     assert derive_language_model.main(["--out_dir", str(folder)]) == 0
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 def test_bits_are_the_pinned_ones_and_nothing_else_is_written(base: Path) -> None:

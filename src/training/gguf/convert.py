@@ -35,11 +35,11 @@ def convert(source: Path, folder: Path) -> None:
         )
     try:
         config, tokenizer = _config(file), tokenizer_files(file.metadata)
+        weights = sorted(weights_of(config), key=lambda weight: weight.name)
     except RequestError as error:
         raise RequestError(f"{source} cannot be read: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RequestError(f"{source} cannot be read: its metadata lack or contradict {error}") from error
-    weights = sorted(weights_of(config), key=lambda weight: weight.name)
     _check(file, weights)
     generation = {name: value for name, value in config.items() if name.endswith("_token_id")}
     for name, content in {"config.json": config, "generation_config.json": generation}.items():
@@ -50,7 +50,9 @@ def convert(source: Path, folder: Path) -> None:
 
 
 def _config(file: GgufFile) -> dict[str, Any]:
-    factors = file.tensors.get(ROPE_FACTORS)
+    layers, factors = file.metadata["llama.block_count"], file.tensors.get(ROPE_FACTORS)
+    if layers > len(file.tensors):
+        raise RequestError(f"{layers} layers cannot be made of its {len(file.tensors)} tensors")
     return config_of(
         file.metadata,
         tensors=set(file.tensors),

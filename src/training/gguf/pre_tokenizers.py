@@ -48,7 +48,7 @@ _SAME = {
 # A piece that is a token is taken whole, whatever its merges are.
 IGNORE_MERGES = ("llama-bpe",)
 # Texts that any two of them split differently.
-_CHECK = (
+CHECK = (
     "\n \n\n \t\t \r\n  x \U0001f680 (normal) \U0001f636\u200d\U0001f32b 3 33 333 3333 3.3 3..3 1\u00bd\u2167 "
     "\u0e01\u0e33\u0e25\u0e31\u0e07 \u6211\u60f3\u5728apple\u5de5\u4f5c1314\u5929\uff5e ---=== "
     "\u043d\u0435\u0449\u043e "
@@ -75,4 +75,4 @@ def _pieces(written: dict[str, Any] | None) -> list[str] | None:
     splitter = Tokenizer.from_str(json.dumps({"version": "1.0", "model": model, "pre_tokenizer": written}))
     if splitter.pre_tokenizer is None:
         return None
-    return [piece for piece, _ in splitter.pre_tokenizer.pre_tokenize_str(_CHECK)]
+    return [piece for piece, _ in splitter.pre_tokenizer.pre_tokenize_str(CHECK)]

@@ -18,7 +18,9 @@ class Parser(RefusingParser):
         groups: of flags, by their titles in --help.
     """
 
-    def __init__(self, program: str, *, usage: str, description: str, groups: Sequence[str]) -> None:
+    def __init__(
+        self, program: str, *, usage: str, description: str, groups: Sequence[str], truncates: bool = True
+    ) -> None:
         super().__init__(
             prog=program,
             usage=f"bazel run //src/training:{program} -- {usage}",
@@ -28,12 +30,13 @@ class Parser(RefusingParser):
         )
         self.groups = {title: self.add_argument_group(title) for title in ("model", *groups, "run")}
         self.groups["model"].add_argument("--model", metavar="DIR", help="folder of a trained model")
-        self.groups["model"].add_argument(
-            "--max_seq_length",
-            metavar="N",
-            type=positive_integer,
-            help="maximum tokens of a text; longer ones are truncated (default: as in training)",
-        )
+        if truncates:
+            self.groups["model"].add_argument(
+                "--max_seq_length",
+                metavar="N",
+                type=positive_integer,
+                help="maximum tokens of a text; longer ones are truncated (default: as in training)",
+            )
         self.groups["run"].add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def parse(self, arguments: Sequence[str], *, takes_texts: bool = False) -> tuple[argparse.Namespace, list[str]]:
@@ -78,6 +81,24 @@ def positive_integer(value: str) -> int:
 def fraction(value: str) -> float:
     """Converts a flag's value to a number from 0 to 1."""
     return _checked(value, convert=float, must="a number from 0 to 1", check=lambda number: 0 <= number <= 1)
+
+
+def whole_number(value: str) -> int:
+    """Converts a flag's value to a whole number, 0 or more."""
+    return _checked(value, convert=int, must="a whole number, 0 or more", check=lambda number: number >= 0)
+
+
+def non_negative(value: str) -> float:
+    """Converts a flag's value to a number, 0 or more."""
+    must = "a number, 0 or more"
+    return _checked(value, convert=float, must=must, check=lambda number: 0 <= number < math.inf)
+
+
+def truth(value: str) -> bool:
+    """Converts a flag's value, true or false."""
+    if value.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"must be true or false, not {value!r}")
+    return value.lower() == "true"
 
 
 def _checked(value: str, *, convert: Callable[[str], Any], must: str, check: Callable[[Any], bool]) -> Any:

@@ -24,6 +24,7 @@ class Decoding:
 
     Attributes:
         max_new_tokens: of an answer.
+        max_tokens: of a prompt and its answer, which the model has positions for; None: any number.
         stop_ids: tokens that end it.
         temperature: of the sampling; 0: the likeliest token.
         top_k: sample of so many of the likeliest; 0: of all.
@@ -33,6 +34,7 @@ class Decoding:
 
     max_new_tokens: int
     stop_ids: frozenset[int]
+    max_tokens: int | None = None
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
@@ -45,7 +47,7 @@ class Answer:
 
     Attributes:
         ids: its tokens, without the one that ends it.
-        is_cut: whether it was ended by max_new_tokens.
+        is_cut: whether it was ended by max_new_tokens or max_tokens.
     """
 
     ids: tuple[int, ...]
@@ -89,7 +91,7 @@ class _Row:
         """Takes the next token; returns whether the answer has ended."""
         if token in decoding.stop_ids:
             return True
-        if len(self.ids) - self.start == decoding.max_new_tokens:
+        if len(self.ids) - self.start == decoding.max_new_tokens or len(self.ids) == decoding.max_tokens:
             self.is_cut = True
             return True
         self.ids.append(token)

@@ -8,6 +8,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.disk.json_files import read_json
+from src.training.model.language_model import is_language_model
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import refuse_custom_code
 
@@ -56,15 +57,18 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
         RequestError: there is no trained classifier in it, it needs code of its own, or reads fewer tokens than
             max_seq_length.
     """
-    _check_folder(folder)
-    config = _read_object(folder / "config.json")
+    check_folder(folder)
+    config = read_object(folder / "config.json")
     refuse_custom_code(folder)
+    if is_language_model(config.get("architectures") or ()):
+        raise RequestError(f"{folder} holds a language model, not a classifier: generate answers prompts with it")
+    check_files(folder)
     if not any(str(name).endswith(_HEAD) for name in config.get("architectures") or ()):
         raise RequestError(
             f"{folder} has a model without a classification head ({_words(config.get('architectures'))}): "
             "train it first, with --model_name_or_path"
         )
-    recipe = _read_object(folder / "recipe.json") if (folder / "recipe.json").is_file() else {}
+    recipe = read_object(folder / "recipe.json") if (folder / "recipe.json").is_file() else {}
     limit = max_tokens(config)
     if max_seq_length is not None and limit is not None and max_seq_length > limit:
         raise RequestError(f"--max_seq_length must be at most {limit} for {folder}, not {max_seq_length}")
@@ -86,21 +90,44 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
     )
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Refuses what is no folder of a model.
+
+    Raises:
+        RequestError: it does not exist, is a file, or has no config.json.
+    """
     if folder.is_file():
         raise RequestError(f"--model {folder} is a file: name the folder of a trained model")
     if not folder.is_dir():
         raise RequestError(f"--model {folder} does not exist: name the folder of a trained model")
-    for what, found in (
-        ("config.json", (folder / "config.json").is_file()),
-        ("*.safetensors", any(folder.glob("*.safetensors"))),
-        ("tokenizer files", any((folder / name).is_file() for name in _TOKENIZER_FILES)),
-    ):
-        if not found:
-            raise RequestError(f"--model {folder} has no {what}: name the folder of a trained model")
+    _require("config.json", folder, found=(folder / "config.json").is_file())
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def check_files(folder: Path, *, weights: bool = True) -> None:
+    """Refuses a model's folder that lacks files.
+
+    Args:
+        folder: of the model.
+        weights: whether there have to be weights beside the tokenizer.
+
+    Raises:
+        RequestError: something is missing.
+    """
+    _require("*.safetensors", folder, found=not weights or any(folder.glob("*.safetensors")))
+    _require("tokenizer files", folder, found=any((folder / name).is_file() for name in _TOKENIZER_FILES))
+
+
+def _require(what: str, folder: Path, *, found: bool) -> None:
+    if not found:
+        raise RequestError(f"--model {folder} has no {what}: name the folder of a trained model")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        RequestError: it cannot be read, or is something else.
+    """
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
@@ -121,7 +148,7 @@ def _class_names(config: dict[str, Any]) -> tuple[str, ...]:
 def _tokenizer_max_tokens(folder: Path) -> int | None:
     """Returns how many tokens the tokenizer makes of a text; None if its files set no limit."""
     path = folder / "tokenizer_config.json"
-    limit = _read_object(path).get("model_max_length") if path.is_file() else None
+    limit = read_object(path).get("model_max_length") if path.is_file() else None
     # A tokenizer without a limit of its own has 1e30.
     return int(limit) if limit and limit < 1e9 else None
 

@@ -25,30 +25,26 @@ def find_adapter_base(folder: Path, *, user_folder: Path) -> BaseModel:
     """
     path = folder / ADAPTER / _CONFIG
     try:
-        name = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
-        recipe = _recipe(folder)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        named = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        recipe, content = _recipe(folder)
+        # peft's own record of an embedded base is where it was on the machine that trained.
+        name = content.get("source", named)
+        revision, pin = recipe.get("model_revision"), recipe.get("model_weights_sha256")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RequestError(f"{path} cannot be read ({error}): the adapter is damaged, train it again") from error
     try:
-        base = find_base_model(name, folder=user_folder, revision=recipe.get("revision"), weights_sha256=recipe["pin"])
+        base = find_base_model(name, folder=user_folder, revision=revision, weights_sha256=pin)
     except RequestError as error:
         raise RequestError(f"{folder} holds an adapter alone, and its base {name} is not to be had: {error}") from error
-    if recipe["sha256"] not in (None, base.content["sha256"]):
-        raise RequestError(
-            f"{folder} holds an adapter alone, and its base {name} is not the model that it was trained on"
-        )
+    if content.get("sha256") not in (None, base.content["sha256"]):
+        raise RequestError(f"{folder} holds an adapter alone, and its base {name} is not the model it was trained on")
     return base
 
 
-def _recipe(folder: Path) -> dict[str, Any]:
-    """Returns what recipe.json says of the base; nothing where there is none."""
+def _recipe(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the recipe of a model and what it says of its base; nothing of a model trained elsewhere."""
     path = folder / "recipe.json"
-    document = (
-        json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"recipe": {}, "inputs": {"model": {}}}
-    )
-    recipe = document["recipe"]
-    return {
-        "revision": recipe.get("model_revision"),
-        "pin": recipe.get("model_weights_sha256"),
-        "sha256": document["inputs"]["model"].get("sha256"),
-    }
+    if not path.is_file():
+        return {}, {}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return document["recipe"], document["inputs"]["model"]

@@ -12,6 +12,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
 from src.disk.durable import write_json
+from src.training.data.chat_template import with_fixed_date
 from src.training.model.base_model import BaseModel
 from src.training.model.pretrained import load_adapter, load_config, load_model, load_tokenizer
 
@@ -28,6 +29,11 @@ class Lora:
     alpha: int
     dropout: float
     target_modules: tuple[str, ...]
+
+
+def is_language_model(architectures: Sequence[str]) -> bool:
+    """Whether a config's architectures name a model that continues text."""
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
 
 
 def load_language_model(base: BaseModel) -> tuple[Any, Any]:
@@ -63,7 +69,7 @@ def load_language_model(base: BaseModel) -> tuple[Any, Any]:
 
 def _check_architecture(folder: Path, *, name: str) -> None:
     architectures = load_config(folder).architectures or []
-    if architectures and not any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in architectures):
+    if architectures and not is_language_model(architectures):
         raise RequestError(
             f"{name} is not a language model (its config names {', '.join(architectures)}): choose one, such as "
             "embedded:smollm2-135m-instruct"
@@ -143,6 +149,7 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: S
     """
     plain = model
     if hasattr(model, "peft_config"):
+        # Otherwise peft asks the hub for the base's config.
         model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
         # A template of a card, without a word about this model.
         (folder / ADAPTER / "README.md").unlink(missing_ok=True)
@@ -163,6 +170,9 @@ def save_language_model(model: Any, tokenizer: Any, folder: Path, *, stop_ids: S
     else:
         plain.config.save_pretrained(folder)
         generation.save_pretrained(folder)
+    if isinstance(tokenizer.chat_template, str):
+        # Whoever asks the model is to write what it has learnt, whatever the day.
+        tokenizer.chat_template = with_fixed_date(tokenizer.chat_template)
     tokenizer.save_pretrained(folder)
 
 

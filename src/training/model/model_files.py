@@ -12,7 +12,10 @@ from pathlib import Path
 
 # What a run writes about itself.
 RECORDS = r"recipe\.json|metrics\.json|events\.jsonl"
-_CONFIGS = r"config\.json|generation_config\.json|tokenizer_config\.json|model\.safetensors\.index\.json"
+_CONFIGS = (
+    r"config\.json|generation_config\.json|tokenizer_config\.json|model\.safetensors\.index\.json|"
+    r"adapter/adapter_config\.json"
+)
 # All that transformers' tokenizers read, and save_pretrained writes.
 _TOKENIZER = (
     r"tokenizer\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|"
@@ -26,8 +29,8 @@ _FOR_PEOPLE = r"report\.html|README\.md|(LICENSE|NOTICE)(\.txt|\.md)?"
 # Patterns for re.fullmatch, of names relative to the model's folder.
 TEXTS = f"{RECORDS}|{_CONFIGS}|{_TOKENIZER}|{_FOR_PEOPLE}"
 WEIGHTS = r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors"
-# A language model's adapter, for peft; its merged weights are those of the model.
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = r"adapter/adapter_config\.json", r"adapter/adapter_model\.safetensors"
+# Of a language model's adapter, for peft.
+ADAPTER_WEIGHTS = r"adapter/adapter_model\.safetensors"
 PICKLED_WEIGHTS = r"pytorch_model(-[0-9]{5}-of-[0-9]{5})?\.bin"
 PICKLED_INDEX = r"pytorch_model\.bin\.index\.json"
 # The largest tokenizers take some 35 MB; an event log grows with the steps, by about 100 bytes a line.
@@ -44,7 +47,7 @@ def max_bytes(name: str) -> int | None:
     """
     if re.fullmatch(f"{WEIGHTS}|{ADAPTER_WEIGHTS}", name):
         return None
-    if re.fullmatch(f"{_CONFIGS}|{ADAPTER_CONFIG}", name):
+    if re.fullmatch(_CONFIGS, name):
         return MAX_CONFIG_BYTES
     if re.fullmatch(TEXTS, name):
         return MAX_TEXT_BYTES

@@ -10,6 +10,8 @@ from src.cli.errors import RequestError
 
 # What transformers raises where a file holds what it does not expect: it checks few types.
 _WRONG_FILES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+# sentence-transformers: what a model was trained on, as a list.
+_DATA_CONFIG = "data_config.json"
 _CLASSIFIER = "AutoModelForSequenceClassification"
 
 
@@ -49,7 +51,7 @@ def check_config(path: Path, *, name: str | Path) -> None:
 
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=check)
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) and path.name != _DATA_CONFIG:
             raise ValueError("it is not an object")
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(
@@ -119,7 +121,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import get_peft_model_state_dict
 
     # peft drops what does not fit in silence.
-    if lost := sorted(wanted - get_peft_model_state_dict(adapted).keys()):
+    if lost := sorted(wanted - get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()):
         raise RequestError(f"the adapter in {folder} is of another base model: nothing takes its {lost[0]}")
     return adapted
 

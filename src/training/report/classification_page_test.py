@@ -10,7 +10,7 @@ import pytest
 
 from src.training.charts.text import printable
 from src.training.problems.classification.page import confident_mistakes
-from src.training.report.page import report_page
+from src.training.report.page import OPENING, report_page
 from src.training.testing.example_run import evaluation_event, example_run, step_event
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -65,6 +65,11 @@ def test_the_page_is_whole_and_its_ids_are_its_own() -> None:
     assert len(page.ids()) == len(set(page.ids()))
     told = {name for _, attributes in page.tags for name in (attributes.get("aria-labelledby") or "").split()}
     assert told <= set(page.ids())
+
+
+def test_the_policy_that_forbids_scripts_stands_before_all_that_varies() -> None:
+    assert report_page(example_run()).startswith(OPENING)
+    assert "default-src 'none'" in OPENING
 
 
 def test_the_first_sentence_says_what_came_of_it() -> None:

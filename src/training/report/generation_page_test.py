@@ -43,7 +43,7 @@ def test_answers_stand_side_by_side() -> None:
     assert first.after.text == first.reference == '{"domain": "movie", "sentiment": "bad"}'
     page = report_page(run)
     assert page.count("(cut off)") == 10
-    assert 'class="words good" data-is="after:" dir="auto">{&#34;domain' in page
+    assert 'class="words good" data-is="after:" dir="auto">✓ {&#34;domain' in page
 
 
 def test_the_rows_with_the_highest_loss_come_first() -> None:
@@ -100,9 +100,17 @@ def test_the_card_shows_how_the_model_is_asked_and_how_good_its_answers_are() ->
     text = model_card(run)
     assert 'pipeline("text-generation", model="PATH OF THIS FOLDER")([{"role": "system", "content": "Answer in' in text
     assert "A chat model, fine-tuned on CPUs" in text
+    assert "Trained low-rank adapters (LoRA, rank 8) on 9,000 rows for 1 epoch in batches of 16" in text
     assert "| exact match | 0.0% (95% interval 0.0% to 11.4%) | 66.7% (95% interval 48.8% to 80.8%) |" in text
     header = yaml.safe_load(text.split("---\n")[1])
     assert header["pipeline_tag"] == "text-generation"
     results = {result["type"]: result["value"] for result in header["model-index"][0]["results"][0]["metrics"]}
     assert results["exact_match"] == 0.666667
     assert math.isclose(results["perplexity"], np.exp(run.after.metrics.loss), rel_tol=1e-5)
+
+
+def test_the_card_of_an_adapter_alone_names_its_folder_and_one_of_few_steps_tells_them() -> None:
+    text = model_card(example_generation(save_merged=False, max_steps=60))
+    assert 'model="PATH OF THIS FOLDER/adapter", tokenizer="PATH OF THIS FOLDER")' in text
+    assert "on 9,000 rows for 60 steps in" in text
+    assert "(LoRA" not in model_card(example_generation(use_peft=False))

@@ -23,7 +23,7 @@ _CARD = """\
 ```python
 from transformers import pipeline
 
-print(pipeline("{{ task }}", model="PATH OF THIS FOLDER")({{ example }}))
+print(pipeline("{{ task }}", {{ files }})({{ example }}))
 ```
 
 | {{ after.split }}: {{ "{:,}".format(after.examples) }} rows | before | after |
@@ -34,11 +34,14 @@ print(pipeline("{{ task }}", model="PATH OF THIS FOLDER")({{ example }}))
 
 These rows took no part in training or in choosing the model. Row by row: {{ comparison }}.
 
-Trained on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} epochs in batches of \
+Trained{{ adapters }} on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} in batches of \
 {{ recipe.per_device_train_batch_size }}, peak learning rate {{ "%g" % recipe.learning_rate }}, \
 seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}.
 `report.html` shows the run, `recipe.json` describes it completely, `metrics.json` has all numbers.
 """
+_WHOLE = 'model="PATH OF THIS FOLDER"'
+# Without weights of its own, beside the base model's.
+_ADAPTER = 'model="PATH OF THIS FOLDER/adapter", tokenizer="PATH OF THIS FOLDER"'
 # What would begin markup or HTML in a name that comes from the data.
 _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*[]<>|&"})
 
@@ -61,6 +64,8 @@ def model_card(run: FinishedRun) -> str:
             comparison=run.comparison.summary,
             train_rows=run.resolved["inputs"]["data"]["train"]["rows"],
             epochs=_epochs(run),
+            adapters=f" low-rank adapters (LoRA, rank {recipe['lora_r']})" if recipe["use_peft"] else "",
+            files=_WHOLE if recipe["save_merged"] or not recipe["use_peft"] else _ADAPTER,
             what=_plain(run.problem.describe_model(pairs=run.test.text_pairs is not None)),
             task=run.problem.pipeline_tag,
             example=run.problem.example(pairs=run.test.text_pairs is not None),
@@ -69,8 +74,12 @@ def model_card(run: FinishedRun) -> str:
 
 
 def _epochs(run: FinishedRun) -> str:
-    planned, stop = run.resolved["recipe"]["num_train_epochs"], find_early_stop(run.events)
-    return f"{planned:g}" if stop is None else f"{stop['epoch']} of at most {planned:g} (stopped early)"
+    recipe, stop = run.resolved["recipe"], find_early_stop(run.events)
+    if stop is None and recipe["max_steps"] is not None:
+        return f"{recipe['max_steps']:,} steps"
+    epochs = recipe["num_train_epochs"]
+    planned = f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+    return planned if stop is None else f"{stop['epoch']} of at most {planned} (stopped early)"
 
 
 def _plain(name: str) -> str:

@@ -19,6 +19,8 @@ from src.training.engine.early_stopping import find_early_stop
 from src.training.evaluation.result import FinishedRun
 
 _FOLDER = Path(__file__).resolve().parent
+# What every page begins with: its policy, after which no browser runs a script, whatever follows.
+OPENING = (_FOLDER / "page.html.j2").read_text(encoding="utf-8").partition('<meta name="viewport"')[0]
 
 
 def report_page(run: FinishedRun) -> str:

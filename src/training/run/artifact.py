@@ -17,14 +17,17 @@ EVENTS_FILE = "events.jsonl"
 WORK_FOLDER = ".training"
 # In it, only while a commit goes on: the staged files before and after the older model is gone.
 IN_COMMIT = ("committed", "moving")
-_WEIGHTS = "*.safetensors"
+# The second is an adapter's, whose merged weights are not kept.
+_WEIGHTS = ("*.safetensors", "adapter/*.safetensors")
 # In the root of a new ext4 file system.
 _NOBODYS = "lost+found"
 
 
 def is_artifact(folder: Path) -> bool:
     """Whether a folder holds a whole model of this project."""
-    return all((folder / name).is_file() for name in (RECIPE_FILE, METRICS_FILE)) and any(folder.glob(_WEIGHTS))
+    return all((folder / name).is_file() for name in (RECIPE_FILE, METRICS_FILE)) and any(
+        weights for pattern in _WEIGHTS for weights in folder.glob(pattern)
+    )
 
 
 def check_output_folder(folder: Path, *, overwrite: bool, fingerprint: str | None = None) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,14 @@ def model(folder: Path, fingerprint: str = "a") -> Path:
     (folder / "recipe.json").write_text(json.dumps({"fingerprint": fingerprint}))
     (folder / "metrics.json").write_text("{}")
     (folder / "model.safetensors").write_text(fingerprint)
+    return folder
+
+
+def adapter(folder: Path) -> Path:
+    """Writes a language model of which only the adapter is kept."""
+    model(folder)
+    (folder / "adapter").mkdir()
+    (folder / "model.safetensors").rename(folder / "adapter" / "adapter_model.safetensors")
     return folder
 
 
@@ -61,8 +69,9 @@ def test_a_folder_that_holds_anything_else_is_refused_even_with_overwrite(tmp_pa
         check_output_folder(tmp_path, overwrite=True, fingerprint="a")
 
 
-def test_a_model_of_the_same_recipe_may_be_replaced(tmp_path: Path) -> None:
-    check_output_folder(model(tmp_path), overwrite=False, fingerprint="a")
+@pytest.mark.parametrize("write", [model, adapter])
+def test_a_model_of_the_same_recipe_may_be_replaced(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    check_output_folder(write(tmp_path), overwrite=False, fingerprint="a")
 
 
 def test_a_model_of_another_recipe_is_refused_unless_overwrite_is_asked_for(tmp_path: Path) -> None:
@@ -101,14 +110,14 @@ def test_a_commit_into_an_empty_folder_works(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "recipe.json").is_file()
 
 
-def test_files_and_folder_have_the_modes_that_the_umask_gives(tmp_path: Path, umask: int) -> None:
-    staging = model(Beside(tmp_path / "out").stage())
+def test_files_and_folders_have_the_modes_that_the_umask_gives(tmp_path: Path, umask: int) -> None:
+    staging = adapter(Beside(tmp_path / "out").stage())
     # As safetensors leaves it.
-    (staging / "model.safetensors").chmod(0o600)
+    (staging / "adapter" / "adapter_model.safetensors").chmod(0o600)
     Beside(tmp_path / "out").commit()
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
-    assert set(modes.values()) == {0o666 & ~umask}
-    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~umask
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")]}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o666 & ~umask}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o777 & ~umask}
     assert os.umask(umask) == umask
 
 

@@ -89,7 +89,7 @@ class LanguageKind:
         )
         fuse_linear_layers(model)
         self._forward = CausalForward(model)
-        self._stop_ids = _stop_ids(splits[TRAIN], tokenizer)
+        self._stop_ids = self._form.end_ids(tokenizer)
         self._plan_answers(tokenizer)
         return DataParallel(
             model,
@@ -216,11 +216,3 @@ def _answered_rows(test: Conversations, count: int, *, seed: int) -> list[int]:
     rows = [number for number, row in enumerate(test.rows) if row.reference is not None]
     chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
     return [rows[at] for at in np.sort(chosen)]
-
-
-def _stop_ids(train: TokenRows, tokenizer: Any) -> list[int]:
-    """Returns the tokens that end an answer: the tokenizer's end, and what ends most rows to train on."""
-    ends = train.ids[train.starts[1:] - 1][train.learnt[train.starts[1:] - 1]]
-    last, counts = np.unique(ends, return_counts=True)
-    common = {int(token) for token, count in zip(last, counts, strict=True) if 2 * count > len(train)}
-    return sorted({tokenizer.eos_token_id} | common)

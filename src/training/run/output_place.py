@@ -175,8 +175,8 @@ def _deciding_last(paths: list[Path]) -> list[Path]:
 
 
 def _let_umask_decide(folder: Path) -> None:
-    """Gives files the modes of any new file: safetensors makes its own readable by the owner alone."""
+    """Gives files and folders the modes of new ones: safetensors makes its own readable by the owner alone."""
     umask = os.umask(0)
     os.umask(umask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~umask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

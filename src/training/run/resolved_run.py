@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from src.training.data.continued_text import ContinuedText
-from src.training.data.conversations import claims, read_conversations
+from src.training.data.conversation_columns import claims, read_conversations
 from src.training.data.parts import Task, divide
 from src.training.data.prompt_form import PromptForm
 from src.training.data.rows import load_examples, read_tables

@@ -18,7 +18,7 @@ from src.training.problems.classification.problem import Classification
 from src.training.problems.generation.problem import GenerationProblem
 from src.training.problems.regression.metrics import score_values
 from src.training.problems.regression.problem import Regression
-from src.training.recipes.recipe import Recipe
+from src.training.recipes.recipe import TEXT_CLASSIFICATION, TEXT_GENERATION, Recipe, with_task_defaults
 
 
 def step_event(step: int, *, epoch: float, loss: float) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def example_run(
         **fields: of the recipe.
     """
     defaults: dict[str, Any] = {"model_name_or_path": "embedded:minilm-l6", "train_file": "my.csv"}
+    recipe = Recipe(**{**defaults, **fields})
     problem = Classification(class_names=tuple(names))
     true = np.arange(rows) % len(names)
     before, after = (_scored(true, right=right, names=tuple(names)) for right in (right_before, right_after))
@@ -64,7 +65,7 @@ def example_run(
     return FinishedRun(
         title="mine",
         problem=problem,
-        resolved=_resolved(Recipe(**{**defaults, **fields}), rows=rows),
+        resolved=_resolved(with_task_defaults(recipe, task=recipe.task or TEXT_CLASSIFICATION), rows=rows),
         test=Examples(
             split="test",
             texts=tuple(text.replace("{row}", str(row)) for row in range(rows)),
@@ -130,7 +131,7 @@ def example_generation(
         text: of each question; `{row}` is its number.
         **fields: of the recipe.
     """
-    run = example_run(rows=rows, **fields)
+    run = example_run(rows=rows, task=TEXT_GENERATION, **fields)
     problem = GenerationProblem(form=PromptForm(form="chat", system="Answer in JSON."))
     test = Conversations(
         split="test",

@@ -1,0 +1,294 @@
+"""Reads the rows of a language model from the columns that hold them: TRL's, ShareGPT's or Alpaca's."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from src.cli.errors import RequestError
+from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn, refuse_rows
+from src.training.data.tables import Table
+
+_CHAT_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+# As ShareGPT and its descendants call them.
+_ROLES = _CHAT_ROLES | {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
+# What a turn may hold beside its text. It changes what a template writes, and nothing here passes it on.
+_UNREAD = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking")
+
+log = logging.getLogger(__name__)
+
+
+class RowFaultError(ValueError):
+    """A row cannot be learnt from. The message is a phrase that follows its number."""
+
+
+def claims(table: Table, *, label: str) -> bool:
+    """Whether rows are for a language model, if nothing else says so.
+
+    Args:
+        table: the train rows.
+        label: the column that a classifier's label would be in.
+    """
+    if label in table.columns:
+        return False
+    return len(table.columns) == 1 or any(source.is_in(table) for source in _SOURCES if source.columns != ("text",))
+
+
+def read_conversations(
+    tables: Mapping[str, Table],
+    *,
+    has_template: bool,
+    text_column: str | None = None,
+    system_prompt: str | None = None,
+) -> tuple[dict[str, Conversations], Form]:
+    """Reads and checks the rows of every split.
+
+    Args:
+        tables: by split, `train` among them, which decides the columns.
+        has_template: whether the model has a chat template, in which Alpaca's rows are then written.
+        text_column: the column with text; None: told from the columns.
+        system_prompt: begins every row that has no system turn.
+
+    Returns:
+        The rows by split, and the form of all of them.
+
+    Raises:
+        RequestError: a row cannot be learnt from, or the columns are not known.
+    """
+    train = tables["train"]
+    source = _source(train, text_column)
+    form: Form | None = None
+    splits = {}
+    for split, table in tables.items():
+        if not source.is_in(table):
+            raise RequestError(
+                f"{table.origin} has no {source.name}, which {train.origin} has: it has {', '.join(table.columns)}"
+            )
+        rows: list[Conversation] = []
+        faults: dict[int, str] = {}
+        for number, cells in enumerate(_rows(table), 1):
+            try:
+                row_form, row = source.read(source, cells, has_template)
+                form = form or row_form
+                if row_form != form:
+                    raise RowFaultError(f"is of the form {row_form}, and rows before it of the form {form}")
+            except RowFaultError as fault:
+                faults[number] = _other_source(source, cells) or str(fault)
+            else:
+                rows.append(row if system_prompt is None else _with_system(row, system_prompt))
+        refuse_rows(table.origin, faults, then="correct or remove {rows}")
+        splits[split] = Conversations(
+            split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(range(1, len(rows) + 1))
+        )
+    assert form is not None
+    if system_prompt is not None and form != "chat":
+        raise RequestError(
+            f"--system_prompt is for chat templates, and {train.origin} has {source.name}: put it into the prompts"
+        )
+    return splits, form
+
+
+def _rows(table: Table) -> Iterator[dict[str, Any]]:
+    names = list(table.columns)
+    for values in zip(*table.columns.values(), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _with_system(row: Conversation, system_prompt: str) -> Conversation:
+    if row.turns[0].role == "system":
+        return row
+    system = Turn(role="system", content=system_prompt)
+    return Conversation(turns=(system, *row.turns), context=row.context + 1 if row.context else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Columns that rows are read from.
+
+    Attributes:
+        columns: all of them must be there.
+        read: makes a conversation of a row's cells; whether there is a chat template is its last argument.
+    """
+
+    columns: tuple[str, ...]
+    read: Callable[[_Source, Mapping[str, Any], bool], tuple[Form, Conversation]]
+
+    @property
+    def name(self) -> str:
+        return " and ".join(self.columns)
+
+    def is_in(self, table: Table) -> bool:
+        return all(column in table.columns for column in self.columns)
+
+    def is_filled(self, cells: Mapping[str, Any]) -> bool:
+        return all(not _is_blank(cells.get(column)) for column in self.columns)
+
+
+def _source(table: Table, text_column: str | None) -> _Source:
+    """Returns what the rows are read from: the first that is there, in the order of _SOURCES."""
+    if text_column is not None:
+        named = _Source(columns=(text_column,), read=_read_text)
+        if not named.is_in(table):
+            raise RequestError(f"{table.origin} has no column {text_column!r}: it has {', '.join(table.columns)}")
+        return named
+    there = [source for source in _SOURCES if source.is_in(table)]
+    if not there and len(table.columns) == 1:
+        return _Source(columns=tuple(table.columns), read=_read_text)
+    if not there:
+        raise RequestError(
+            f"{table.origin} has the columns {', '.join(table.columns)}: text generation reads "
+            f"{', '.join(source.name for source in _SOURCES)} (name another column of text with --text_column_name)"
+        )
+    if len(there) > 1:
+        others = ", ".join(source.name for source in there[1:])
+        log.info("%s: %s is read, and not %s", table.origin, there[0].name, others)
+    return there[0]
+
+
+def _other_source(source: _Source, cells: Mapping[str, Any]) -> str | None:
+    """Returns what is wrong with a row that holds other columns than the rest; None if it does not."""
+    if not all(_is_blank(cells.get(column)) for column in source.columns):
+        return None
+    other = next((other for other in _SOURCES if other.is_filled(cells)), None)
+    return None if other is None else f"has {other.name}, and the file has {source.name}"
+
+
+def _read_turns(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
+    del has_template
+    (column,) = source.columns
+    return "chat", _conversation(column, read_turns(column, cells[column]))
+
+
+def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
+    del source, has_template
+    prompt, completion = (_messages(cells[column]) or cells[column] for column in ("prompt", "completion"))
+    if not isinstance(prompt, list) and not isinstance(completion, list):
+        return "plain", Conversation(turns=(_text(cells, "prompt"), _answer(cells, "completion")))
+    if not isinstance(prompt, list) or not isinstance(completion, list):
+        raise RowFaultError("one of prompt and completion is a list of messages, the other is not")
+    asked, answered = read_turns("prompt", prompt), read_turns("completion", completion)
+    return "chat", _conversation("completion", (*asked, *answered), context=len(asked))
+
+
+def _conversation(column: str, turns: tuple[Turn, ...], *, context: int = 0) -> Conversation:
+    conversation = Conversation(turns=turns, context=context)
+    if not conversation.answers:
+        raise RowFaultError(f"{column} has no assistant turn to learn from")
+    return conversation
+
+
+def _read_alpaca(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
+    del source
+    instruction, given = _text(cells, "instruction"), _text(cells, "input")
+    answer = _answer(cells, "output")
+    given_turns = () if _is_blank(given.content) else (given,)
+    if not has_template:
+        return "alpaca", Conversation(turns=(instruction, *given_turns, answer))
+    question = "\n\n".join(turn.content for turn in (instruction, *given_turns))
+    turns = (Turn(role="user", content=question), Turn(role="assistant", content=answer.content))
+    return "chat", Conversation(turns=turns)
+
+
+def _read_text(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
+    del has_template
+    (column,) = source.columns
+    if _is_blank(cells[column]):
+        raise RowFaultError(f"{column} is empty")
+    return "text", Conversation(turns=(Turn(role="text", content=_string(column, cells[column])),))
+
+
+# Where a table has the columns of several, the first is read: what is most like a conversation. Published sets have
+# the text of their messages or instructions in further columns.
+_SOURCES = (
+    _Source(columns=("messages",), read=_read_turns),
+    _Source(columns=("conversations",), read=_read_turns),
+    _Source(columns=("prompt", "completion"), read=_read_completion),
+    _Source(columns=("instruction", "output"), read=_read_alpaca),
+    _Source(columns=("text",), read=_read_text),
+)
+
+
+def _text(cells: Mapping[str, Any], column: Literal["prompt", "instruction", "input"]) -> Turn:
+    return Turn(role=column, content=_string(column, cells.get(column)))
+
+
+def _answer(cells: Mapping[str, Any], column: str) -> Turn:
+    if _is_blank(cells[column]):
+        raise RowFaultError(f"{column} is empty")
+    return Turn(role="completion", content=_string(column, cells[column]))
+
+
+def _string(what: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if _is_blank(value):
+        return ""
+    raise RowFaultError(f"{what} is {value!r:.50}, not text")
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a cell holds nothing; pandas marks that with NaN."""
+    return value is None or value == "" or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _messages(value: Any) -> list[Any] | None:
+    """Returns a list of messages, or the one that a cell spells in JSON; None if it is text of another kind."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if isinstance(value, list) and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value):
+        return value
+    return None
+
+
+def read_turns(column: str, value: Any) -> tuple[Turn, ...]:
+    """Makes turns of a cell: a list of objects, or such a list in JSON, as csv has it.
+
+    Raises:
+        RowFaultError: it is no such list, or a turn cannot be read.
+    """
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise RowFaultError(f"{column} is not JSON (json.dumps writes it)") from error
+    if _is_blank(value) or value == []:
+        raise RowFaultError(f"{column} is empty")
+    if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
+        # As `datasets` stores a Sequence of such features.
+        value = [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
+    if not isinstance(value, list):
+        raise RowFaultError(f"{column} is {value!r:.50}, not a list of turns")
+    return tuple(_turn(f"turn {at} of {column}", turn) for at, turn in enumerate(value, 1))
+
+
+def _turn(place: str, turn: Any) -> Turn:
+    if not isinstance(turn, dict):
+        raise RowFaultError(f"{place} is {turn!r:.50}, not an object with role and content")
+    # Arrow gives every turn the keys of all others, with nulls.
+    told = {key: value for key, value in turn.items() if not _is_blank(value) and value != []}
+    role = told.get("role", told.get("from"))
+    if role is None:
+        raise RowFaultError(f"{place} has no role")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise RowFaultError(f"{place} has the role {role!r:.50}: the roles are {', '.join(_CHAT_ROLES)}")
+    if unread := next((key for key in _UNREAD if key in told), None):
+        raise RowFaultError(f"{place} has {unread}, which is not read: text alone is")
+    if not turn.keys() & {"content", "value"}:
+        raise RowFaultError(f"{place} has no content: it has {', '.join(turn)}")
+    content = _content(place, turn["content"] if turn.get("content") is not None else turn.get("value"))
+    if _ROLES[role] == "assistant" and _is_blank(content):
+        raise RowFaultError(f"{place} is of the assistant and empty")
+    return Turn(role=_ROLES[role], content=content)
+
+
+def _content(place: str, value: Any) -> str:
+    """Returns a turn's text, which may come in parts."""
+    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        value = "".join(_string(place, part.get("text")) for part in value)
+    return _string(place, value)
