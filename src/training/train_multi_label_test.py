@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,11 +74,11 @@ def test_the_page_and_the_card_tell_every_label(folder: Path) -> None:
 def test_predict_names_the_labels_above_a_threshold(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers import pipeline
 
-    texts: list[str] = ["the story was great", "the story was fine", "the story was awful"]
+    texts = ["the story was great", "the story was fine", "the story was awful"]
     assert run_in(folder, predict.main, "--model", "out", "--threads", "1", *texts) == 0
     answers = json_lines(capfd.readouterr().out)
     assert [answer["labels"] for answer in answers] == [["good"], ["<b>long", "good"], ["<b>long"]]
-    theirs = pipeline("text-classification", model=str(folder / "out"))(texts, top_k=None)
+    theirs: Any = pipeline("text-classification", model=str(folder / "out"))(texts, top_k=None)
     for answer, scores in zip(answers, theirs, strict=True):
         assert answer["scores"] == pytest.approx({score["label"]: score["score"] for score in scores}, abs=1e-5)
     for threshold, labels in (("0", ["<b>long", "good"]), ("1", [])):

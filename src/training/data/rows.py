@@ -11,7 +11,7 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
-from src.training.data.conversations import claims
+from src.training.data.conversation_columns import claims
 from src.training.data.files import read_file
 from src.training.data.joined_columns import with_joined_columns
 from src.training.data.labels import Label, LabelledRows, Labels

@@ -88,7 +88,7 @@ class Classification:
 
     def answer(self, logits: torch.Tensor) -> str:
         chosen = int(logits.argmax())
-        return f"Predicted class: {self.class_names[chosen]} ({float(logits.softmax(dim=-1)[chosen]):.1%})"
+        return f"Predicted class: {self.class_names[chosen]} (probability {float(logits.softmax(dim=-1)[chosen]):.1%})"
 
     def describe_model(self, *, pairs: bool) -> str:
         """Returns, say, `A text classifier (negative, positive)`."""
