@@ -67,3 +67,13 @@ def test_many_labels_have_no_class_weights() -> None:
     assert problem_of(labels, [(0.0, 1.0)], "none") == MultiLabel(label_names=("a", "b"))
     with pytest.raises(RequestError, match="class_weights are for rows with one class each"):
         problem_of(labels, [(0.0, 1.0)], "balanced")
+
+
+def test_an_answer_says_how_sure_it_is() -> None:
+    import torch
+
+    logits = torch.tensor([0.0, 1.0])
+    assert Classification(class_names=("a", "b")).answer(logits) == "Predicted class: b (probability 73.1%)"
+    many = MultiLabel(label_names=("a", "b"))
+    assert many.answer(logits) == "Predicted labels: a (50.0%), b (73.1%)"
+    assert many.answer(-logits - 0.1) == "Predicted labels: none (the highest is a, 47.5%)"
