@@ -16,6 +16,7 @@ LAYERS = [
     ["src/training/model", "src/training/fused"],
     ["src/training/evaluation", "src/training/charts"],
     ["src/training/problems/classification", "src/training/problems/generation", "src/training/problems/regression"],
+    ["src/training/problems/multi_label"],
     ["src/training/problems"],
     ["src/training/inference"],
     ["src/training/engine", "src/training/export"],

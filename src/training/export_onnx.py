@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, RequestError, exit_code_of
 from src.cli.formats import show_size
@@ -20,6 +20,9 @@ from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.inference.arguments import Parser, fraction
 from src.training.inference.model_folder import TrainedModel, find_trained_model
+
+if TYPE_CHECKING:
+    from src.training.data.labels import Labels
 
 _PROGRAM = "export_onnx"
 _MIN_AGREEMENT = 0.99
@@ -81,8 +84,6 @@ def _export(arguments: list[str]) -> int:
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
     prepare_environment("off")
-    from src.training.data.class_labels import ClassLabels
-    from src.training.data.value_labels import ValueLabels
     from src.training.export.agreement import Disagreement, read_check_rows
     from src.training.export.export import export_checked
 
@@ -93,7 +94,7 @@ def _export(arguments: list[str]) -> int:
         text=given.text_column_name,
         pair=pair,
         label=given.label_column_name,
-        labels=ValueLabels(source.class_names[0]) if source.is_regression else ClassLabels(source.class_names),
+        labels=_labels_of(source),
     )
     min_agreement = _MIN_AGREEMENT if given.min_agreement is None else given.min_agreement
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +115,17 @@ def _export(arguments: list[str]) -> int:
         return EXIT_FAILED
     _show(report, output)
     return EXIT_DONE
+
+
+def _labels_of(source: TrainedModel) -> Labels:
+    """Returns what a model predicts."""
+    from src.training.data.class_labels import ClassLabels
+    from src.training.data.multi_labels import MultiLabels
+    from src.training.data.value_labels import ValueLabels
+
+    if source.is_regression:
+        return ValueLabels(source.class_names[0])
+    return MultiLabels(source.class_names) if source.is_multi_label else ClassLabels(source.class_names)
 
 
 def _output_file(name: str | None) -> Path:
@@ -157,7 +169,7 @@ def _check_options(given: argparse.Namespace, source: TrainedModel) -> None:
         raise RequestError(f"--check_file {given.check_file} does not exist")
     if given.min_agreement is not None and not given.int8:
         raise RequestError("--min_agreement needs --int8: without it all predictions must be equal")
-    if given.int8 and not source.is_classifier:
+    if given.int8 and not (source.is_classifier or source.is_multi_label):
         raise RequestError("--int8 is checked by the predicted classes, and this model predicts none: leave it out")
     if source.weight_bytes > _MAX_WEIGHT_BYTES:
         raise RequestError(f"{source.folder} has {source.weight_bytes:,} bytes of weights: an ONNX file holds 2 GB")

@@ -13,7 +13,7 @@ from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
 from src.cli.working_folder import working_folder
 from src.training.environment.cores import available_cores
 from src.training.environment.determinism import prepare_environment
-from src.training.inference.arguments import Parser, positive_integer
+from src.training.inference.arguments import Parser, fraction, positive_integer
 from src.training.inference.lines import as_text, text_windows
 from src.training.inference.model_folder import TrainedModel, find_trained_model
 from src.training.inference.pairs import Text, expects_pairs, pair_arguments, parse_pair
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = "predict"
 _BATCH_SIZE = 64
+_THRESHOLD = 0.5
 # Texts sorted by length together: enough for little padding, few enough to answer soon.
 _BATCHES_A_WINDOW = 16
 _DESCRIPTION = """\
@@ -34,6 +35,7 @@ Predicts the class, or the number, of each text with a trained model, and prints
 
 {"text": ..., "label": the class with the highest score, "score": its score, "scores": {class: score}}
 {"text": ..., "value": the number}                           for a regression
+{"text": ..., "labels": those with a score of --threshold or more, "scores": {label: score}}     for many labels
 
 A model of pairs takes two arguments per pair, or lines {"text": ..., "text_pair": ...}.
 
@@ -52,6 +54,12 @@ def argument_parser() -> Parser:
     texts.add_argument(
         "--pairs", action="store_true", help="texts are pairs (default: if the recipe of the model says so)"
     )
+    texts.add_argument(
+        "--threshold",
+        metavar="X",
+        type=fraction,
+        help=f"score from which on a label is predicted, of a multi-label model (default: {_THRESHOLD})",
+    )
     run.add_argument(
         "--batch_size",
         metavar="N",
@@ -66,6 +74,9 @@ def argument_parser() -> Parser:
 def _predict(arguments: list[str]) -> int:
     given, texts = argument_parser().parse(arguments, takes_texts=True)
     source = find_trained_model(working_folder() / Path(given.model).expanduser(), max_seq_length=given.max_seq_length)
+    if given.threshold is not None and not source.is_multi_label:
+        raise RequestError(f"--threshold is for models with many labels a text, which {source.folder} is not")
+    threshold = _THRESHOLD if given.threshold is None else given.threshold
     for at, text in enumerate(texts, 1):
         if not text.strip():
             raise RequestError(f"text {at} is empty: leave it out")
@@ -75,7 +86,11 @@ def _predict(arguments: list[str]) -> int:
         sys.stderr.write(f"{_PROGRAM}: reading {'pairs' if pairs else 'texts'}, one per line; Ctrl-D ends the input\n")
     size = given.batch_size * _BATCHES_A_WINDOW
     _print_all(
-        _windows(given_texts, size, pairs=pairs), source=source, batch_size=given.batch_size, threads=given.threads
+        _windows(given_texts, size, pairs=pairs),
+        source=source,
+        threshold=threshold,
+        batch_size=given.batch_size,
+        threads=given.threads,
     )
     return EXIT_DONE
 
@@ -88,7 +103,9 @@ def _windows(texts: list[Text], size: int, *, pairs: bool) -> Iterator[list[Text
     return text_windows(stdin, size=size, parse=parse)
 
 
-def _print_all(windows: Iterator[list[Text]], *, source: TrainedModel, batch_size: int, threads: int | None) -> None:
+def _print_all(
+    windows: Iterator[list[Text]], *, source: TrainedModel, threshold: float, batch_size: int, threads: int | None
+) -> None:
     # Before the model is loaded: mistakes in the first lines are reported at once.
     first = next(windows, None)
     if first is None:
@@ -100,23 +117,26 @@ def _print_all(windows: Iterator[list[Text]], *, source: TrainedModel, batch_siz
 
     torch.set_num_threads(threads or available_cores())
     classifier = load_classifier(source)
-    _print_window(first, classifier=classifier, batch_size=batch_size)
+    _print_window(first, classifier=classifier, threshold=threshold, batch_size=batch_size)
     for window in windows:
-        _print_window(window, classifier=classifier, batch_size=batch_size)
+        _print_window(window, classifier=classifier, threshold=threshold, batch_size=batch_size)
 
 
-def _print_window(texts: list[Text], *, classifier: Classifier, batch_size: int) -> None:
+def _print_window(texts: list[Text], *, classifier: Classifier, threshold: float, batch_size: int) -> None:
     for text, scores in zip(texts, classifier.scores(texts, batch_size=batch_size).tolist(), strict=True):
         fields = {"text": text} if isinstance(text, str) else dict(zip(("text", "text_pair"), text, strict=True))
-        line = fields | _answer(scores, source=classifier.source)
+        line = fields | _answer(scores, source=classifier.source, threshold=threshold)
         sys.stdout.buffer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
-def _answer(scores: list[float], *, source: TrainedModel) -> dict[str, Any]:
+def _answer(scores: list[float], *, source: TrainedModel, threshold: float) -> dict[str, Any]:
     if source.is_regression:
         return {"value": scores[0]}
     names = source.class_names
+    if source.is_multi_label:
+        named = dict(zip(names, scores, strict=True))
+        return {"labels": [name for name, score in named.items() if score >= threshold], "scores": named}
     best = max(range(len(names)), key=scores.__getitem__)
     return {"label": names[best], "score": scores[best], "scores": dict(zip(names, scores, strict=True))}
 

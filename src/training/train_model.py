@@ -144,7 +144,7 @@ def print_model_performance(
         trainer: ignored; for the tutorial's callers. May be None.
         tokenizer: the model's tokenizer.
         test_dataset: rows, such as a datasets.Dataset, with a text column and a column of class indices, or of values
-            if the model is a regression.
+            if the model is a regression, or of lists with a 1 or a 0 for each of many labels.
         text_column_name: the column with the text.
         text_pair_column_name: the column with the second text, if the model reads pairs.
         label_column_name: the column with the label.

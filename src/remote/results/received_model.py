@@ -91,7 +91,7 @@ def resolve_received(folder: Path, *, root: Path) -> ResolvedRun:
 def check_metrics(folder: Path, resolved: ResolvedRun, *, versions: Mapping[str, str]) -> str:
     """Checks that the run was finished, with the library versions of this checkout; returns its main score.
 
-    That is a classification's accuracy, a regression's MAE or a language model's loss.
+    That is a classification's accuracy, the F1 of many labels, a regression's MAE or a language model's loss.
 
     Raises:
         RequestError: it was not, or metrics.json does not hold what a run writes.
@@ -109,7 +109,7 @@ def check_metrics(folder: Path, resolved: ResolvedRun, *, versions: Mapping[str,
                 "rebuild its image"
             )
     after = _object(metrics, "after")
-    of_labels = "accuracy" if "accuracy" in after else "mae"
+    of_labels = next((name for name in ("accuracy", "f1_micro") if name in after), "mae")
     name = "loss" if resolved.recipe.task == TEXT_GENERATION else of_labels
     return f"{name} {_number(after, name):.4f}"
 

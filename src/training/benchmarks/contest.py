@@ -94,7 +94,9 @@ class Contest:
         self.scratch, self.stop = scratch, stop
         self._max_seq_length = max_seq_length
         if not isinstance(problem, Classification):
-            raise RequestError("the benchmark compares classifiers, and these labels are numbers: name other rows")
+            raise RequestError(
+                "the benchmark compares classifiers of one class a row, which these labels are not: name other rows"
+            )
         self.problem = problem
         self.model, self.tokenizer = build_model(
             base,

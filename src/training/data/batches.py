@@ -58,7 +58,7 @@ class EncodedExamples:
     Attributes:
         ids: int32 [tokens].
         starts: int64 [rows + 1]; row i is ids[starts[i]:starts[i + 1]].
-        labels: int64 [rows], or float32 [rows] of a regression.
+        labels: int64 [rows]; of a regression float32 [rows], of many labels float32 [rows, labels].
         pad_id: id that fills a batch up.
         types: int8 [tokens], which text of a pair a token belongs to; None without pairs, or if the model does not ask.
     """

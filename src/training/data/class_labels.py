@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from src.cli.errors import RequestError
+from src.training.data.label_names import (
+    label_name,
+    near_twin,
+    one_spelling,
+    ordered,
+    refuse_measurements,
+    refuse_near_twins,
+    refuse_unread_numbers,
+)
 from src.training.data.labels import LabelledRows
 from src.training.data.tables import Table
 from src.training.recipes.recipe import CLASSIFICATION
-
-# More classes than this, most of them with few rows, are numbers to predict, not names of classes.
-_MAX_CLASSES = 1000
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +48,21 @@ class ClassLabels:
     @classmethod
     def claims(cls, table: Table, column: str, *, problem_type: str | None) -> bool:
         """See Labels.claims. Any label can name a class, so the other kinds are asked first."""
-        del table, column
+        if problem_type is None and column not in table.class_names:
+            names = [label_name(label) for label in table.columns[column]]
+            refuse_unread_numbers(table, column, names)
+            refuse_near_twins(table, column, set(names), problem_type=cls.problem_type)
         return problem_type in (None, cls.problem_type)
 
     @classmethod
     def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
         """See Labels.read."""
         named = {split: _named_rows(table, column) for split, table in tables.items()}
+        if column not in tables["train"].class_names:
+            spelling = one_spelling({name for rows in named.values() for name in rows.values()})
+            named = {
+                split: {row: spelling.get(name, name) for row, name in rows.items()} for split, rows in named.items()
+            }
         train = named["train"].values()
         labels = cls(_ordered_names(tables["train"], column, train))
         splits = {
@@ -71,25 +84,31 @@ class ClassLabels:
             RequestError: a label that no train row has.
         """
         if unseen := sorted(set(labels) - set(self._index)):
-            raise RequestError(
-                f"{origin} has labels that no train row has: {', '.join(map(repr, unseen[:5]))}: "
-                f"the train rows have {', '.join(map(repr, self.names[:20]))}"
-            )
+            raise unseen_labels(origin, unseen, self.names)
         return tuple(self._index[label] for label in labels)
 
     def parse(self, label: Any) -> int | None:
         """See Labels.parse."""
-        return self._index.get(_label_text(label))
+        return self._index.get(label_name(label))
 
-    def text(self, label: int | float) -> str:
+    def text(self, label: Any) -> str:
         """See Labels.text."""
         return self.names[int(label)]
 
-    def can_learn_from(self, labels: Sequence[int | float]) -> bool:
+    def can_learn_from(self, labels: Sequence[Any]) -> bool:
         """See Labels.can_learn_from."""
         return len(set(labels)) > 1
 
-    def describe(self, train: Sequence[int | float]) -> str:
+    def strata(self, labels: Sequence[Any]) -> tuple[int, ...]:
+        """See Labels.strata."""
+        return tuple(labels)
+
+    def untested(self, test: Sequence[Any]) -> tuple[str, ...]:
+        """See Labels.untested."""
+        tested = set(test)
+        return tuple(name for at, name in enumerate(self.names) if at not in tested)
+
+    def describe(self, train: Sequence[Any]) -> str:
         """See Labels.describe."""
         del train
         return f"Classes: {', '.join(self.names[:20])}"
@@ -106,7 +125,7 @@ def _named_rows(table: Table, column: str) -> dict[int, str]:
     for row, label in enumerate(table.columns[column]):
         if names is not None and label == -1:
             continue
-        name = _label_text(label) if names is None else _source_name(label, names)
+        name = label_name(label) if names is None else _source_name(label, names)
         if name == "":
             what = label if isinstance(label, float) else "empty"
             raise RequestError(f"{table.origin}, row {row + 1}: {column} is {what}: fill it in or remove the row")
@@ -124,14 +143,14 @@ def _source_name(label: Any, names: tuple[str, ...]) -> str:
     return names[label]
 
 
-def _label_text(label: Any) -> str:
-    """Returns a class's name as rows of any kind of file give it; empty where they give none."""
-    # pandas marks what is missing with NaN.
-    if label is None or (isinstance(label, float) and not math.isfinite(label)):
-        return ""
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label).strip()
+def unseen_labels(origin: str, unseen: Sequence[str], names: Sequence[str]) -> RequestError:
+    """Returns the error that names labels that no train row has, and those that train rows have."""
+    twin = near_twin(unseen[0], names)
+    return RequestError(
+        f"{origin} has labels that no train row has: {', '.join(map(repr, unseen[:5]))}: "
+        f"the train rows have {', '.join(map(repr, names[:20]))}"
+        + (f"; spell {unseen[0]!r} as {twin!r} if they are one class" if twin is not None else "")
+    )
 
 
 def _ordered_names(table: Table, column: str, labels: Collection[str]) -> tuple[str, ...]:
@@ -143,16 +162,5 @@ def _ordered_names(table: Table, column: str, labels: Collection[str]) -> tuple[
     if column in table.class_names:
         return table.class_names[column]
     found = set(labels)
-    if len(found) > _MAX_CLASSES and len(found) > len(labels) // 4:
-        raise RequestError(
-            f"{table.origin}: {column} has {len(found):,} different values in {len(labels):,} rows: name a column with "
-            "classes with --label_column_name, or, if they are numbers to predict, --problem_type regression"
-        )
-    try:
-        # The name breaks ties: 1 and 1.0 are two classes, and a set has no order of its own.
-        values = {name: float(name) for name in found}
-    except ValueError:
-        values = {}
-    if any(map(math.isnan, values.values())):
-        values = {}
-    return tuple(sorted(found, key=lambda name: (values.get(name, 0.0), name)))
+    refuse_measurements(table, column, found, rows=len(labels))
+    return ordered(found)

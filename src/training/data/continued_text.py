@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from src.training.data.labels import LabelledRows
+from src.training.data.labels import Label, LabelledRows
 from src.training.data.tables import Table
 from src.training.recipes.recipe import TEXT_GENERATION
 
@@ -27,20 +27,29 @@ class ContinuedText:
         """Is never asked to."""
         raise TypeError(f"rows of text have no labels in {column!r} of {', '.join(tables)}")
 
-    def parse(self, label: Any) -> int | float | None:
+    def parse(self, label: Any) -> Label | None:
         """See Labels.parse."""
         del label
         return None
 
-    def text(self, label: int | float) -> str:
+    def text(self, label: Any) -> str:
         """See Labels.text."""
         del label
         return ""
 
-    def can_learn_from(self, labels: Sequence[int | float]) -> bool:
+    def can_learn_from(self, labels: Sequence[Any]) -> bool:
         """See Labels.can_learn_from."""
         return len(labels) > 0
 
-    def describe(self, train: Sequence[int | float]) -> str:
+    def strata(self, labels: Sequence[Any]) -> tuple[int, ...]:
+        """See Labels.strata."""
+        return (0,) * len(labels)
+
+    def untested(self, test: Sequence[Any]) -> tuple[str, ...]:
+        """See Labels.untested."""
+        del test
+        return ()
+
+    def describe(self, train: Sequence[Any]) -> str:
         """See Labels.describe."""
         return f"Text to continue: {len(train):,} rows"

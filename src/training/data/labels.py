@@ -8,13 +8,16 @@ from typing import Any, ClassVar, Protocol, Self
 
 from src.training.data.tables import Table
 
+# A class index, a value, or 1.0 and 0.0 for each label that a row has and has not.
+Label = int | float | tuple[float, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRows:
-    """The rows of a table whose labels are known, and the label of each: a class index, or a value."""
+    """The rows of a table whose labels are known, and the label of each."""
 
     rows: Sequence[int]
-    labels: tuple[int | float, ...]
+    labels: tuple[Label, ...]
 
 
 class Labels(Protocol):
@@ -47,14 +50,20 @@ class Labels(Protocol):
             RequestError: a label is missing or wrong, or there is nothing to learn from them.
         """
 
-    def parse(self, label: Any) -> int | float | None:
+    def parse(self, label: Any) -> Label | None:
         """Returns a label as a file holds it as Examples do; None where it is not one."""
 
-    def text(self, label: int | float) -> str:
+    def text(self, label: Any) -> str:
         """Returns what stands for a label in the hash of the rows: it does not depend on the order of classes."""
 
-    def can_learn_from(self, labels: Sequence[int | float]) -> bool:
+    def can_learn_from(self, labels: Sequence[Any]) -> bool:
         """Whether rows with these labels can teach a model anything."""
 
-    def describe(self, train: Sequence[int | float]) -> str:
+    def strata(self, labels: Sequence[Any]) -> tuple[int, ...]:
+        """Returns the stratum of each row: splits hold the rows of each in the same proportion."""
+
+    def untested(self, test: Sequence[Any]) -> tuple[str, ...]:
+        """Returns the names of the classes that no row with these labels is of."""
+
+    def describe(self, train: Sequence[Any]) -> str:
         """Returns one line about the labels for the console."""

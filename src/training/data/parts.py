@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from src.cli.errors import RequestError
-from src.training.data.labels import Labels
+from src.training.data.labels import Label, Labels
 from src.training.data.splits import row_groups, sentence_groups, set_aside
 from src.training.recipes.recipe import Recipe
 
@@ -24,7 +24,7 @@ class Rows(Protocol):
         """Name of the split."""
 
     @property
-    def labels(self) -> tuple[int | float, ...]:
+    def labels(self) -> tuple[Label, ...]:
         """What each is labelled with; 0 where the rows themselves are what is learnt."""
 
     @property
@@ -118,10 +118,13 @@ def _carve(rows: R, labels: Labels, recipe: Recipe, *, fraction: float) -> tuple
     """Returns the rows to train on and the rows set aside, which may be none."""
     if fraction == 0.0 and recipe.train_fraction == 1.0:
         return rows, rows.select([])
-    groups = (sentence_groups if recipe.split_unit == "sentence" else row_groups)(rows.whole_texts)
+    by_sentence = recipe.split_unit == "sentence"
+    groups = (sentence_groups if by_sentence else row_groups)(rows.whole_texts)
+    # A sentence's phrases are of several classes.
+    strata = None if by_sentence else labels.strata(rows.labels)
     aside = max(1, round(fraction * len(rows))) if fraction else 0
     wanted = min(int(recipe.train_fraction * len(rows)), len(rows) - aside)
-    set_apart, train = set_aside(groups, sizes=[aside, wanted], seed=recipe.seed)
+    set_apart, train = set_aside(groups, sizes=[aside, wanted], seed=recipe.seed, strata=strata)
     learnable = labels.can_learn_from([rows.labels[row] for row in train])
     if not learnable or (aside and not len(set_apart)):
         raise RequestError(

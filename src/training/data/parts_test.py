@@ -195,3 +195,24 @@ def test_pairs_with_one_text_in_common_are_rows_of_their_own(tmp_path: Path) -> 
     (tmp_path / "train.csv").write_text("first,second,label\n" + content)
     task = load(tmp_path, text_column_name="first", text_pair_column_name="second", validation_fraction=0.25)
     assert (len(task.train), len(task.test)) == (30, 10)
+
+
+def test_a_class_with_few_rows_keeps_them_and_is_named_as_untested(tmp_path: Path) -> None:
+    classes = ["common"] * 180 + ["seldom"] * 20 + ["few"] * 2 + ["once"]
+    lines = "".join(f"film {row},{name}\n" for row, name in enumerate(classes))
+    (tmp_path / "train.csv").write_text("text,label\n" + lines)
+    for seed in range(5):
+        task = load(tmp_path, seed=seed)
+        assert {task.labels.class_names[int(label)] for label in task.train.class_indices} == set(classes)
+        assert sorted(task.test.class_indices) == [0] * 18 + [3] * 2
+        assert task.labels.untested(task.test.labels) == ("few", "once")
+        half = load(tmp_path, seed=seed, train_fraction=0.3, validation_fraction=0.5)
+        assert {task.labels.class_names[int(label)] for label in half.train.class_indices} == set(classes)
+
+
+def test_of_many_labels_the_rarest_of_each_row_is_set_aside_in_like_shares(tmp_path: Path) -> None:
+    lines = (f"film {row};{row % 2};{int(row % 10 == 1)}" for row in range(200))
+    (tmp_path / "train.csv").write_text("text,odd,tenth\n" + "\n".join(lines).replace(";", ",") + "\n")
+    task = load(tmp_path)
+    assert task.labels.class_names == ("odd", "tenth")
+    assert [sum(label[at] for label in task.test.labels if isinstance(label, tuple)) for at in (0, 1)] == [10, 2]

@@ -11,16 +11,20 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
+from src.training.data.conversation_columns import claims
 from src.training.data.files import read_file
-from src.training.data.labels import LabelledRows, Labels
+from src.training.data.joined_columns import with_joined_columns
+from src.training.data.labels import Label, LabelledRows, Labels
+from src.training.data.multi_labels import MultiLabels
+from src.training.data.one_hot import with_label_lists
 from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_folder
 from src.training.data.tables import Table, choose_columns, read_hub
 from src.training.data.value_labels import ValueLabels
 from src.training.embedded import locate
-from src.training.recipes.recipe import Recipe
+from src.training.recipes.recipe import TEXT_GENERATION, Recipe
 
 # The first that claims a label column reads it.
-KINDS: tuple[type[Labels], ...] = (ValueLabels, ClassLabels)
+KINDS: tuple[type[Labels], ...] = (MultiLabels, ValueLabels, ClassLabels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +32,13 @@ class Examples:
     """Labelled texts of one split.
 
     Attributes:
-        labels: class indices, or the values of a regression.
+        labels: class indices, the values of a regression, or 1.0 and 0.0 for each of many labels.
         text_pairs: the second text of each row; None if the rows are single texts.
     """
 
     split: str
     texts: tuple[str, ...]
-    labels: tuple[int | float, ...]
+    labels: tuple[Label, ...]
     text_pairs: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
@@ -43,7 +47,7 @@ class Examples:
     @property
     def class_indices(self) -> tuple[int, ...]:
         """The labels of a classifier."""
-        return tuple(map(int, self.labels))
+        return tuple(int(label) for label in self.labels if not isinstance(label, tuple))
 
     @property
     def whole_texts(self) -> tuple[str, ...]:
@@ -119,7 +123,7 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
 
 
 def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
-    """Reads the rows that a recipe names, by split.
+    """Reads the rows that a recipe names, by split, with each row's text in one column, and its labels too.
 
     Args:
         recipe: the run.
@@ -128,6 +132,16 @@ def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
     Raises:
         RequestError: they cannot be loaded.
     """
+    tables = {
+        split: with_joined_columns(table, recipe.text_column_name, delimiter=recipe.text_column_delimiter)
+        for split, table in _read_tables(recipe, folder).items()
+    }
+    if recipe.task == TEXT_GENERATION or claims(tables["train"], label=recipe.label_column_name):
+        return tables
+    return with_label_lists(tables, recipe)
+
+
+def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
     name = recipe.dataset_name
     if name is not None and not name.startswith(locate.PREFIX):
         if (saved := saved_dataset_folder(name, folder=folder)) is not None:

@@ -37,7 +37,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, **fields: Any) -> dict[str, tuple[int | float, ...]]:
+def load(folder: Path, **fields: Any) -> dict[str, tuple[Any, ...]]:
     """Returns the labels by split."""
     recipe = Recipe(model_name_or_path="tiny", text_column_name="text", **fields)
     splits, labels = load_examples(recipe, read_tables(recipe, folder=folder))

@@ -39,13 +39,17 @@ def sentence_groups(texts: Sequence[str]) -> np.ndarray:
     return groups
 
 
-def set_aside(groups: np.ndarray, *, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
-    """Fills parts with whole groups in random order, each up to its size.
+def set_aside(
+    groups: np.ndarray, *, sizes: Sequence[int], seed: int, strata: Sequence[int] | None = None
+) -> list[np.ndarray]:
+    """Fills parts with whole groups in random order, each up to its size and with a like share of every stratum.
 
     Args:
         groups: one group number per row, int64 [n].
-        sizes: rows wanted for each part.
+        sizes: rows wanted for each part. The last part is the one to train on: it has a group of every stratum, if it
+            has room for that many.
         seed: decides the order of groups.
+        strata: one stratum per row, such as its class; a group is of the rarest of its rows. None: all are one.
 
     Returns:
         Row numbers of each part, ascending. A part may be smaller where groups are large.
@@ -54,14 +58,40 @@ def set_aside(groups: np.ndarray, *, sizes: Sequence[int], seed: int) -> list[np
     order = np.random.default_rng(seed).permutation(int(numbers.max()) + 1)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    dealt = np.argsort(rank[numbers], kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(rank[numbers][dealt]) > 0])
+    by_rank = np.argsort(rank[numbers], kind="stable")
+    dealt = np.split(by_rank, np.flatnonzero(np.diff(rank[numbers][by_rank]) > 0) + 1)
+    stratum = _rarest(dealt, strata)
     parts: list[np.ndarray] = []
-    at = 0
-    for size in sizes:
+    left = np.arange(len(dealt))
+    for part, size in enumerate(sizes):
+        left = left[_spread(stratum[left], trains=part == len(sizes) - 1)]
+        ends = np.cumsum([len(dealt[group]) for group in left])
         # A part ends at the last whole group that fits, so that no group is in two parts.
-        fits = starts[(starts > at) & (starts <= at + size)]
-        end = len(dealt) if at + size >= len(dealt) else int(fits[-1]) if len(fits) else at
-        parts.append(np.sort(dealt[at:end]))
-        at = end
+        fits = int(np.searchsorted(ends, size, side="right"))
+        parts.append(np.sort(np.concatenate([dealt[group] for group in left[:fits]] or [np.empty(0, np.int64)])))
+        left = np.sort(left[fits:])
     return parts
+
+
+def _rarest(groups: Sequence[np.ndarray], strata: Sequence[int] | None) -> np.ndarray:
+    """Returns the stratum of each group, int64 [groups]."""
+    if strata is None:
+        return np.zeros(len(groups), np.int64)
+    found, counts = np.unique(np.asarray(strata, np.int64), return_counts=True)
+    rows = dict(zip(found.tolist(), counts.tolist(), strict=True))
+    return np.array([min((strata[row] for row in group), key=lambda at: (rows[at], at)) for group in groups], np.int64)
+
+
+def _spread(stratum: np.ndarray, *, trains: bool) -> np.ndarray:
+    """Returns an order of groups any beginning of which has a like share of every stratum.
+
+    The k-th of n groups of a stratum stands at (k + 0.5) / n of the way, and the last one at its end. Of a part to
+    train on it is k / n: each stratum begins with one. Groups of one stratum stay in their order.
+    """
+    place = np.empty(len(stratum))
+    for found in np.unique(stratum):
+        its = np.flatnonzero(stratum == found)
+        place[its] = (np.arange(len(its)) + (0.0 if trains else 0.5)) / len(its)
+        if not trains:
+            place[its[-1]] = 1.0
+    return np.argsort(place, kind="stable")

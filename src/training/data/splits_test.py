@@ -87,3 +87,36 @@ def test_every_row_is_as_likely_to_be_set_aside() -> None:
         times[set_aside(np.arange(50), sizes=[10], seed=seed)[0]] += 1
     # 400 draws with a chance of 1 in 5 each: 80 on average, and less than 5 standard deviations (8) from it.
     assert abs(times - 80).max() < 40
+
+
+def test_every_part_has_a_like_share_of_every_stratum() -> None:
+    strata = [0] * 700 + [1] * 250 + [2] * 50
+    for seed in range(5):
+        aside, train = set_aside(np.arange(1000), sizes=[100, 450], seed=seed, strata=strata)
+        assert np.bincount(np.array(strata)[aside]).tolist() == [70, 25, 5]
+        assert abs(np.bincount(np.array(strata)[train]) - [315, 112, 22]).max() <= 1
+        assert not set(aside) & set(train)
+
+
+@pytest.mark.parametrize("sizes", [[100, 900], [500, 500], [990, 10], [100, 50]])
+def test_no_stratum_loses_its_only_rows_to_what_is_set_aside(sizes: list[int]) -> None:
+    strata = [0] * 980 + [1] * 12 + [2] * 4 + [3] * 3 + [4]
+    for seed in range(20):
+        _, train = set_aside(np.arange(1000), sizes=sizes, seed=seed, strata=strata)
+        assert {strata[row] for row in train} == {0, 1, 2, 3, 4}
+
+
+def test_a_group_of_several_strata_is_of_the_rarest() -> None:
+    groups, strata = np.array([*range(99), 0]), [0] * 99 + [1]
+    for seed in range(20):
+        assert {0, 99} <= set(set_aside(groups, sizes=[50, 50], seed=seed, strata=strata)[1])
+
+
+def test_with_one_stratum_parts_are_those_of_none() -> None:
+    first, second = (set_aside(GROUPS, sizes=[40, 100], seed=3, strata=strata) for strata in (None, [5] * len(GROUPS)))
+    assert [part.tolist() for part in first] == [part.tolist() for part in second]
+    # As they have always been: the bits of runs that are pinned depend on it.
+    assert [part.tolist() for part in set_aside(np.arange(12), sizes=[3, 5], seed=42)] == [
+        [0, 6, 7],
+        [2, 3, 5, 9, 11],
+    ]

@@ -75,7 +75,9 @@ def dataset_tables(loaded: Mapping[str, Any], *, origin: str) -> dict[str, Table
 
 
 def _dataset_table(origin: str, split: Any) -> Table:
-    names = {key: tuple(value.names) for key, value in split.features.items() if hasattr(value, "names")}
+    # Of a list, the names are those of what it holds.
+    features = {key: getattr(value, "feature", value) for key, value in split.features.items()}
+    names = {key: tuple(value.names) for key, value in features.items() if hasattr(value, "names")}
     # As stored: the format that a dataset was saved with may make tensors of the columns, or omit some.
     columns = split.with_format("arrow")[:].to_pydict()
     return Table(origin=origin, columns=columns, class_names=names)

@@ -87,15 +87,24 @@ class ValueLabels:
         number = _number(label)
         return number if number is not None and math.isfinite(number) else None
 
-    def text(self, label: int | float) -> str:
+    def text(self, label: Any) -> str:
         """See Labels.text."""
         return repr(label)
 
-    def can_learn_from(self, labels: Sequence[int | float]) -> bool:
+    def can_learn_from(self, labels: Sequence[Any]) -> bool:
         """See Labels.can_learn_from."""
         return len(set(labels)) > 1
 
-    def describe(self, train: Sequence[int | float]) -> str:
+    def strata(self, labels: Sequence[Any]) -> tuple[int, ...]:
+        """See Labels.strata."""
+        return (0,) * len(labels)
+
+    def untested(self, test: Sequence[Any]) -> tuple[str, ...]:
+        """See Labels.untested."""
+        del test
+        return ()
+
+    def describe(self, train: Sequence[Any]) -> str:
         """See Labels.describe."""
         return (
             f"Labels: numbers from {min(train):g} to {max(train):g} "

@@ -82,8 +82,8 @@ class Scored:
     Attributes:
         metrics: the scores.
         predicted: [examples]; class indices, int64, or the values of a regression, float32, or a language model's mean
-            loss over the learnt tokens of each, float64.
-        confidence: probability of each prediction, float32 [examples]; 1 where the kind of problem has none.
+            loss over the learnt tokens of each, float64. Of many labels, 1 and 0, float32 [examples, labels].
+        confidence: probability of each prediction, float32, of the same shape; 1 where the kind of problem has none.
         answers: of a language model, to some of the examples.
     """
 
@@ -120,7 +120,7 @@ class Problem(Protocol):
 
         Args:
             logits: [examples, outputs].
-            labels: [examples].
+            labels: [examples], or of many labels [examples, outputs].
         """
 
     def mass(self, labels: torch.Tensor) -> float:
@@ -134,7 +134,7 @@ class Problem(Protocol):
 
         Args:
             logits: float32 [examples, outputs].
-            labels: [examples].
+            labels: [examples], or of many labels [examples, outputs].
             split: name of the examples.
         """
 

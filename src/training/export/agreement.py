@@ -14,7 +14,7 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.files import read_file
-from src.training.data.labels import Labels
+from src.training.data.labels import Label, Labels
 from src.training.data.rows import read_texts
 from src.training.data.tables import Table, choose_columns
 from src.training.embedded import locate
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Largest difference of a score between two float32 runtimes, which add in different orders.
 TOLERANCE = 1e-4
 _BATCH_SIZE = 16
+# Score from which on a model of many labels predicts one.
+_THRESHOLD = 0.5
 # Rows that are timed one at a time, alternately with both models; the first ones warm up.
 _TIMED, _WARM_UP = 100, 5
 
@@ -42,12 +44,12 @@ class CheckRows:
 
     Attributes:
         texts: single ones, or pairs.
-        labels: class indices, or the values of a regression; None if a row has none that the model predicts.
+        labels: as Examples have them; None if a row has none that the model predicts.
     """
 
     origin: str
     texts: tuple[Text, ...]
-    labels: tuple[int | float | None, ...]
+    labels: tuple[Label | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class Agreement:
 
     Attributes:
         rows: compared.
-        same_predictions: fraction of rows with the same class; None in a regression.
+        same_predictions: fraction of rows with the same class, or all of the same labels; None in a regression.
         max_score_difference: largest absolute difference of any class's score (a probability), or value, on any row.
         max_score: largest absolute score of the original; above 1 only in a regression.
         labelled_rows: rows whose label is known.
@@ -126,7 +128,7 @@ def _embedded_rows() -> Table:
 
 def compare(original: Classifier, exported: OnnxClassifier, rows: CheckRows) -> Agreement:
     """Scores rows with both models: in batches as the rows come, so with much padding, and some one at a time."""
-    together, alone = _Scores(), _Scores()
+    together, alone = (_Scores(many_labels=original.source.is_multi_label) for _ in range(2))
     for batch in original.batches(rows.texts, batch_size=_BATCH_SIZE):
         together.add(batch, original=original, exported=exported)
     for batch in original.batches(rows.texts[: _TIMED + _WARM_UP], batch_size=1):
@@ -153,7 +155,9 @@ def compare(original: Classifier, exported: OnnxClassifier, rows: CheckRows) -> 
 class _Scores:
     """Scores of both models for the same batches, and how long they took."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, many_labels: bool) -> None:
+        """Takes whether each output is a label of its own."""
+        self._many_labels = many_labels
         self.original: list[np.ndarray] = []
         self.onnx: list[np.ndarray] = []
         self.seconds: dict[str, list[float]] = {"original": [], "onnx": []}
@@ -168,26 +172,29 @@ class _Scores:
         self.seconds["onnx"].append(time.perf_counter() - between)
 
     def predicted(self) -> dict[str, np.ndarray]:
-        """Class indices of each model, int64 [rows]."""
-        return {
-            name: np.concatenate(scores).argmax(axis=-1)
-            for name, scores in (("original", self.original), ("onnx", self.onnx))
-        }
+        """Class indices of each model, int64 [rows, 1], or whether it predicts each label, bool [rows, labels]."""
+        scores = {"original": np.concatenate(self.original), "onnx": np.concatenate(self.onnx)}
+        if self._many_labels:
+            return {name: values >= _THRESHOLD for name, values in scores.items()}
+        return {name: values.argmax(axis=-1)[:, None] for name, values in scores.items()}
 
     def same_predictions(self) -> np.ndarray:
-        """Whether both models chose the same class, bool [rows]."""
+        """Whether both models chose the same class, or all of the same labels, bool [rows]."""
         predicted = self.predicted()
-        return np.asarray(predicted["original"] == predicted["onnx"])
+        return np.asarray((predicted["original"] == predicted["onnx"]).all(axis=-1))
 
     def max_difference(self) -> float:
         """Largest absolute difference of two scores; NaN where one is."""
         return float(np.abs(np.concatenate(self.original) - np.concatenate(self.onnx)).max())
 
-    def accuracy(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
-        """Accuracy of each model on the rows `known`."""
-        return {name: float((predicted[known] == labels).mean()) for name, predicted in self.predicted().items()}
+    def accuracy(self, known: list[int], labels: Sequence[Label]) -> dict[str, float]:
+        """Accuracy of each model on the rows `known`; of many labels, all of a row's have to be right."""
+        true = np.array(labels).reshape(len(known), -1)
+        return {
+            name: float((predicted[known] == true).all(axis=-1).mean()) for name, predicted in self.predicted().items()
+        }
 
-    def mean_absolute_error(self, known: list[int], labels: Sequence[int | float]) -> dict[str, float]:
+    def mean_absolute_error(self, known: list[int], labels: Sequence[Label]) -> dict[str, float]:
         """Mean absolute error of each model on the rows `known`."""
         values = {"original": np.concatenate(self.original), "onnx": np.concatenate(self.onnx)}
         return {name: float(np.abs(scores[known, 0] - np.array(labels)).mean()) for name, scores in values.items()}

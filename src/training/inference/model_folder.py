@@ -33,6 +33,7 @@ class TrainedModel:
             that is unknown.
         is_regression: whether its one output is a number.
         is_classifier: whether its outputs compete for one class. Otherwise it has one output, or independent ones.
+        is_multi_label: whether its outputs are the probabilities of labels, of which a text has any number.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class TrainedModel:
     text_pair_column: str | None
     is_regression: bool
     is_classifier: bool
+    is_multi_label: bool
 
 
 def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> TrainedModel:
@@ -85,6 +87,7 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
         is_regression=len(class_names) == 1 and config.get("problem_type") == "regression",
         is_classifier=len(class_names) > 1
         and config.get("problem_type") not in ("regression", "multi_label_classification"),
+        is_multi_label=config.get("problem_type") == "multi_label_classification",
     )
 
 

@@ -11,6 +11,8 @@ from src.cli.errors import RequestError
 
 # What transformers raises where a file holds what it does not expect: it checks few types.
 _WRONG_FILES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+# sentence-transformers: what a model was trained on, as a list.
+_DATA_CONFIG = "data_config.json"
 _CLASSIFIER = "AutoModelForSequenceClassification"
 
 
@@ -50,7 +52,7 @@ def check_config(path: Path, *, name: str | Path) -> dict[str, Any]:
 
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=check)
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) and path.name != _DATA_CONFIG:
             raise ValueError("it is not an object")
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{name} cannot be loaded: {path.name} is not valid JSON ({error})") from error

@@ -31,6 +31,14 @@ def test_labels_of_that_name_are_no_code(tmp_path: Path, content: Any) -> None:
     refuse_custom_code(folder_with(tmp_path, content))
 
 
+def test_the_list_that_sentence_transformers_writes_is_read_and_code_in_it_refused(tmp_path: Path) -> None:
+    refuse_custom_code(folder_with(tmp_path, [{"name": "reddit"}], file="data_config.json"))
+    with pytest.raises(RequestError, match="data_config.json has auto_map"):
+        refuse_custom_code(folder_with(tmp_path, [{"auto_map": "a.B"}], file="data_config.json"))
+    with pytest.raises(RequestError, match="config.json is not valid JSON .it is not an object"):
+        refuse_custom_code(folder_with(tmp_path, []))
+
+
 @pytest.mark.parametrize("content", ["{", "[" * 100_000, "\udcff"], ids=["torn", "deep", "no text"])
 def test_a_config_that_cannot_be_checked_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer_config.json").write_text(content, errors="surrogateescape")

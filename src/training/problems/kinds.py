@@ -9,15 +9,17 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
 from src.training.data.labels import Labels
+from src.training.data.multi_labels import MultiLabels
 from src.training.data.value_labels import ValueLabels
 from src.training.evaluation.problem import Problem
 from src.training.problems.classification.problem import Classification
+from src.training.problems.multi_label.problem import MultiLabel
 from src.training.problems.regression.problem import Regression
-from src.training.recipes.class_weights import resolve_class_weights
+from src.training.recipes.class_weights import NONE, resolve_class_weights
 
 
 @singledispatch
-def problem_of(labels: Labels, train: Sequence[int | float], class_weights: str | tuple[float, ...]) -> Problem:
+def problem_of(labels: Labels, train: Sequence[Any], class_weights: str | tuple[float, ...]) -> Problem:
     """Returns the problem that labels pose.
 
     Args:
@@ -33,20 +35,29 @@ def problem_of(labels: Labels, train: Sequence[int | float], class_weights: str 
 
 
 @problem_of.register
-def _(labels: ClassLabels, train: Sequence[int | float], class_weights: str | tuple[float, ...]) -> Problem:
+def _(labels: ClassLabels, train: Sequence[Any], class_weights: str | tuple[float, ...]) -> Problem:
     weights = resolve_class_weights(class_weights, labels=train, class_names=labels.names)
     return Classification(class_names=labels.names, class_weights=weights)
 
 
 @problem_of.register
-def _(labels: ValueLabels, train: Sequence[int | float], class_weights: str | tuple[float, ...]) -> Problem:
+def _(labels: ValueLabels, train: Sequence[Any], class_weights: str | tuple[float, ...]) -> Problem:
     # Refuses weights: there are no classes.
     resolve_class_weights(class_weights, labels=train, class_names=())
     return Regression(label_name=labels.column)
 
 
+@problem_of.register
+def _(labels: MultiLabels, train: Sequence[Any], class_weights: str | tuple[float, ...]) -> Problem:
+    del train
+    if class_weights != NONE:
+        raise RequestError("class_weights are for rows with one class each, but these have any number: leave them out")
+    return MultiLabel(label_names=labels.names)
+
+
 _OF_CONFIG: dict[str, Callable[[tuple[str, ...]], Problem]] = {
     Classification.config_problem_type: lambda names: Classification(class_names=names),
+    MultiLabel.config_problem_type: lambda names: MultiLabel(label_names=names),
     Regression.config_problem_type: lambda names: Regression(label_name=names[0]),
 }
 

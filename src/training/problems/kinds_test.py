@@ -10,9 +10,11 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
+from src.training.data.multi_labels import MultiLabels
 from src.training.data.value_labels import ValueLabels
 from src.training.problems.classification.problem import Classification
 from src.training.problems.kinds import problem_of, problem_of_config
+from src.training.problems.multi_label.problem import MultiLabel
 from src.training.problems.regression.problem import Regression
 
 CLASSES, VALUES = ClassLabels(("common", "rare")), ValueLabels("stars")
@@ -54,5 +56,24 @@ def test_a_model_says_by_its_config_what_it_was_made_for() -> None:
     assert problem_of_config(config(names=["stars"])) == Regression(label_name="stars")
     one_class = config(names=["a"], problem_type="single_label_classification")
     assert problem_of_config(one_class) == Classification(class_names=("a",))
-    with pytest.raises(RequestError, match="multi_label_classification"):
-        problem_of_config(config(names=["a", "b"], problem_type="multi_label_classification"))
+    many = config(names=["a", "b"], problem_type="multi_label_classification")
+    assert problem_of_config(many) == MultiLabel(label_names=("a", "b"))
+    with pytest.raises(RequestError, match="problem_type ranking cannot be scored"):
+        problem_of_config(config(names=["a", "b"], problem_type="ranking"))
+
+
+def test_many_labels_have_no_class_weights() -> None:
+    labels = MultiLabels(("a", "b"))
+    assert problem_of(labels, [(0.0, 1.0)], "none") == MultiLabel(label_names=("a", "b"))
+    with pytest.raises(RequestError, match="class_weights are for rows with one class each"):
+        problem_of(labels, [(0.0, 1.0)], "balanced")
+
+
+def test_an_answer_says_how_sure_it_is() -> None:
+    import torch
+
+    logits = torch.tensor([0.0, 1.0])
+    assert Classification(class_names=("a", "b")).answer(logits) == "Predicted class: b (probability 73.1%)"
+    many = MultiLabel(label_names=("a", "b"))
+    assert many.answer(logits) == "Predicted labels: a (50.0%), b (73.1%)"
+    assert many.answer(-logits - 0.1) == "Predicted labels: none (the highest is a, 47.5%)"

@@ -10,19 +10,25 @@ from torch.nn import functional
 
 from src.training.evaluation.problem import Problem
 from src.training.problems.classification.problem import Classification
+from src.training.problems.multi_label.problem import MultiLabel
 from src.training.problems.regression.problem import Regression
 from src.training.testing.tiny_model import build_tiny_model
 
 PLAIN = Classification(class_names=("a", "b", "c"))
 WEIGHTED = Classification(class_names=("a", "b", "c"), class_weights=(0.5, 1.0, 4.0))
 VALUES = Regression(label_name="score")
+MANY = MultiLabel(label_names=("a", "b", "c"))
+KINDS = {"plain": PLAIN, "weighted": WEIGHTED, "values": VALUES, "many": MANY}
 
 
-def rows(number: int, *, outputs: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+def rows(number: int, problem: Problem = PLAIN) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(1)
+    outputs = len(problem.output_names)
     logits = torch.randn(number, outputs, generator=random)
-    if outputs == 1:
+    if problem is VALUES:
         return logits, torch.randn(number, generator=random)
+    if problem is MANY:
+        return logits, torch.randint(2, (number, outputs), generator=random).float()
     return logits, torch.randint(outputs, (number,), generator=random)
 
 
@@ -44,37 +50,37 @@ def test_with_weights_it_is_torchs_weighted_mean() -> None:
 
 
 def test_of_values_it_is_the_mean_squared_error_row_by_row() -> None:
-    logits, labels = rows(50, outputs=1)
+    logits, labels = rows(50, VALUES)
     assert loss(VALUES, logits, labels) == pytest.approx(float(((logits[:, 0] - labels) ** 2).mean()))
     assert loss(VALUES, torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 3.0])) == 0.0
 
 
-@pytest.mark.parametrize("problem", [PLAIN, WEIGHTED, VALUES], ids=["plain", "weighted", "values"])
+@pytest.mark.parametrize("problem", KINDS.values(), ids=KINDS)
 def test_the_sums_of_batches_are_those_of_all_rows(problem: Problem) -> None:
-    logits, labels = rows(50, outputs=1 if problem is VALUES else 3)
+    logits, labels = rows(50, problem)
     parts = [(logits[at : at + 7], labels[at : at + 7]) for at in range(0, 50, 7)]
     total = sum(float(problem.loss_sum(*part)) for part in parts)
     mass = sum(problem.mass(part[1]) for part in parts)
     assert total / mass == pytest.approx(loss(problem, logits, labels), rel=1e-5)
 
 
-@pytest.mark.parametrize("problem", [PLAIN, WEIGHTED, VALUES], ids=["plain", "weighted", "values"])
+@pytest.mark.parametrize("problem", KINDS.values(), ids=KINDS)
 def test_it_can_be_gone_back_from(problem: Problem) -> None:
-    logits, labels = rows(8, outputs=1 if problem is VALUES else 3)
+    logits, labels = rows(8, problem)
     logits.requires_grad_()
     problem.loss_sum(logits, labels).backward()
     assert logits.grad is not None
     assert logits.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("outputs", [1, 3])
-def test_a_model_of_transformers_says_the_same_of_its_labels(tmp_path: Path, outputs: int) -> None:
+@pytest.mark.parametrize("ours", [PLAIN, VALUES, MANY], ids=["plain", "values", "many"])
+def test_a_model_of_transformers_says_the_same_of_its_labels(tmp_path: Path, ours: Problem) -> None:
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(build_tiny_model(tmp_path / "tiny", head=outputs)).eval()
+    base = build_tiny_model(tmp_path / "tiny", head=len(ours.output_names))
+    model = AutoModelForSequenceClassification.from_pretrained(base, problem_type=ours.config_problem_type).eval()
     ids = torch.randint(5, 40, (6, 9), generator=torch.Generator().manual_seed(2))
-    labels = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.5, 3.0]) if outputs == 1 else torch.tensor([0, 1, 2, 2, 1, 0])
+    labels = rows(6, ours)[1]
     with torch.inference_mode():
         theirs = model(input_ids=ids, labels=labels)
-    ours = VALUES if outputs == 1 else PLAIN
     assert loss(ours, theirs.logits, labels) == pytest.approx(float(theirs.loss), rel=1e-6)

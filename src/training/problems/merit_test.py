@@ -7,6 +7,8 @@ import pytest
 
 from src.training.problems.classification.metrics import ClassMetrics, score_classes
 from src.training.problems.classification.problem import Classification
+from src.training.problems.multi_label.metrics import score_labels
+from src.training.problems.multi_label.problem import MultiLabel
 from src.training.problems.regression.metrics import score_values
 from src.training.problems.regression.problem import Regression
 
@@ -43,3 +45,12 @@ def test_of_values_the_lowest_loss_is_the_best() -> None:
         score_values(split="test", loss=loss, predicted=np.zeros(3), true=np.arange(3.0)) for loss in (1.0, 2.0)
     )
     assert problem.merit(near) > problem.merit(far)
+
+
+def test_of_many_labels_f1_over_all_decisions_decides_and_then_the_loss() -> None:
+    problem, true = MultiLabel(label_names=NAMES), np.array([[True, False], [True, True]])
+    none, all_right = (
+        score_labels(split="test", loss=0.5, predicted=predicted, true=true, names=NAMES)
+        for predicted in (np.zeros((2, 2), bool), true)
+    )
+    assert problem.merit(all_right) == (1.0, -0.5) > problem.merit(none) == (0.0, -0.5)

@@ -21,7 +21,7 @@ from src.training.recipes.settings import (
     settings_of,
 )
 
-CLASSIFICATION, REGRESSION = "classification", "regression"
+CLASSIFICATION, REGRESSION, MULTI_LABEL = "classification", "regression", "multi_label_classification"
 TEXT_CLASSIFICATION, TEXT_GENERATION = "text-classification", "text-generation"
 
 # Fields that say which rows are trained on. They are replaced together: the columns, fraction and
@@ -30,7 +30,8 @@ DATA_SOURCE = ("dataset_name", "train_file")
 DATA_FIELDS = (
     *("dataset_name", "dataset_config_name", "dataset_revision"),
     *("train_file", "validation_file", "test_file"),
-    *("text_column_name", "text_pair_column_name", "label_column_name", "problem_type", "class_weights"),
+    *("text_column_name", "text_column_delimiter", "text_pair_column_name", "label_column_name"),
+    *("problem_type", "class_weights"),
     *("train_fraction", "validation_fraction", "split_unit"),
     *("completion_only_loss", "assistant_only_loss", "system_prompt"),
 )
@@ -74,13 +75,19 @@ class Recipe:
     )
     validation_file: str | None = setting(None, "rows to score after each epoch")
     test_file: str | None = setting(None, "rows for the final scores")
-    text_column_name: str | None = setting(None, "column with the text (default: the only other column)")
+    text_column_name: str | None = setting(
+        None, "column with the text, or columns to join, such as title,body (default: the only other column)"
+    )
+    text_column_delimiter: str = setting(" ", "what stands between the texts of joined columns")
     text_pair_column_name: str | None = setting(None, "column with the second text, if the rows are pairs of texts")
-    label_column_name: str = setting("label", "column with the label")
+    label_column_name: str = setting(
+        "label", "column with the label, or columns of 0 and 1, one a label, such as late,rude"
+    )
     problem_type: str | None = setting(
         None,
-        "what a label is: a class, or a number to predict (default: regression if some labels are not whole numbers)",
-        choices=(CLASSIFICATION, REGRESSION),
+        "what a label is: a class, a number to predict, or any number of classes (default: as the labels tell: "
+        "regression if some are not whole numbers, multi-label if they are lists or columns of 0 and 1)",
+        choices=(CLASSIFICATION, REGRESSION, MULTI_LABEL),
     )
     class_weights: str | tuple[float, ...] = setting(
         "none",

@@ -22,7 +22,7 @@ def print_performance(
     *,
     texts: Sequence[str],
     pairs: Sequence[str] | None = None,
-    labels: Sequence[int | float],
+    labels: Sequence[Any],
     max_seq_length: int,
 ) -> Metrics:
     """Prints and returns the scores of a model.
@@ -32,7 +32,7 @@ def print_performance(
         tokenizer: of the model.
         texts: what to score it on.
         pairs: the second text of each, where the model reads pairs.
-        labels: class indices; of a regression, values.
+        labels: class indices; of a regression, values; of many labels, a 1 or a 0 for each.
         max_seq_length: tokens a text is cut to.
     """
     configure_logging()

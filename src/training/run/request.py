@@ -22,9 +22,13 @@ from src.training.recipes import recipe as recipes
 from src.training.recipes.files import read_recipe, shipped_recipes
 from src.training.recipes.recipe import FIELDS, Recipe
 from src.training.recipes.settings import parse_names, setting
+from src.training.run import script_flags
 from src.training.run.options import OPTIONS, RunOptions, parse_options
 
 _LANGUAGE_MODEL = "embedded_llm"
+_OWN_ROWS = "own_rows"
+# Before the names of flags that are another script's.
+_SCRIPT = "script "
 _DATA_FILES = ("train_file", "validation_file", "test_file")
 
 _DESCRIPTION = """\
@@ -32,7 +36,7 @@ Fine-tunes a text classifier or a language model on CPUs.
 
   --recipe embedded                                a classifier, with no network
   --recipe embedded_llm                            a language model, with no network
-  --train_file my.csv --validation_file dev.csv    rows of your own
+  --train_file my.csv --validation_file dev.csv    rows of your own, with the recipe own_rows
   --model_name_or_path embedded:minilm-l6          another base model
 
 Exit codes: 0 done; 2 invalid request; 3 stopped with a checkpoint (rerun the command to resume); 1 any other error."""
@@ -74,6 +78,10 @@ def argument_parser() -> argparse.ArgumentParser:
     options = parser.add_argument_group("run (does not change the model)")
     for name, field in OPTIONS.items():
         _add_flag(options, name, field)
+    for name in script_flags.FLAGS:
+        parser.add_argument(
+            f"--{name}", nargs="*", dest=_SCRIPT + name, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
     return parser
 
 
@@ -104,10 +112,14 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
     Raises:
         RequestError: one sentence that names every mistake.
     """
-    given, unknown = argument_parser().parse_known_args(arguments)
-    mistakes = [_unknown_argument(argument) for argument in _without_values(unknown)]
-    mistakes += [f"--{name} needs a value" for name, value in vars(given).items() if value in (None, [])]
-    flags = {name: value for name, value in vars(given).items() if value not in (None, [])}
+    parsed, unknown = argument_parser().parse_known_args(arguments)
+    given = {name: value for name, value in vars(parsed).items() if not name.startswith(_SCRIPT)}
+    flags, script_mistakes = script_flags.translate(
+        {name.removeprefix(_SCRIPT): value for name, value in vars(parsed).items() if name not in given}
+    )
+    mistakes = [*(_unknown_argument(argument) for argument in _without_values(unknown)), *script_mistakes]
+    mistakes += [f"--{name} needs a value" for name, value in given.items() if value in (None, [])]
+    flags |= {name: value for name, value in given.items() if value not in (None, [])}
     recipe_name = flags.pop("recipe", None)
     options, option_mistakes = parse_options({name: flags.pop(name) for name in list(flags) if name in OPTIONS})
     overrides, override_mistakes = recipes.parse_fields(flags, prefix="--")
@@ -143,8 +155,10 @@ def _base_recipe(
         # What was named must be loaded. The other half goes with it: embedded with embedded, hub with hub.
         base = "embedded" if named.startswith(locate.PREFIX) else "sst2_bert_tiny"
         return "custom", read_recipe(base, folder=working_folder())
+    if data:
+        return "custom", read_recipe(_OWN_ROWS, folder=working_folder())
     base = default_recipe()
-    return "custom" if data else base, read_recipe(base, folder=working_folder())
+    return base, read_recipe(base, folder=working_folder())
 
 
 def cross_field_mistakes(recipe: Recipe) -> list[str]:

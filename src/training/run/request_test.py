@@ -12,6 +12,9 @@ import pytest
 from src.cli.errors import RequestError
 from src.cli.working_folder import working_folder
 from src.training.recipes.files import shipped_recipes
+from src.training.recipes.recipe import FIELDS
+from src.training.run import script_flags
+from src.training.run.options import OPTIONS
 from src.training.run.request import Request, argument_parser, cross_field_mistakes, parse_request
 
 OWN_DATA = ("--train_file", "train.csv")
@@ -137,10 +140,10 @@ def test_a_saved_dataset_needs_no_model_named_as_a_file_needs_none(user_folder: 
     datasets.disable_progress_bars()
     datasets.Dataset.from_dict({"text": ["a film"], "label": [1]}).save_to_disk(user_folder / "saved")
     for flag, name in (("--dataset_name", "./saved"), ("--train_file", "saved")):
-        request = parse_request([flag, name], default_recipe=lambda: "embedded")
+        request = parse(flag, name)
         assert getattr(request.recipe, flag[2:]) == name
         assert request.recipe_name == "custom"
-        assert request.recipe.model_name_or_path == "embedded:bert_tiny_minilm"
+        assert request.recipe.model_name_or_path == "embedded:minilm-l6"
 
 
 def test_a_missing_file_is_reported_before_the_hub_is_asked() -> None:
@@ -174,13 +177,21 @@ def test_mistakes_in_flags_are_reported_without_asking_for_the_default_recipe() 
     assert "seed must be" in refusal("--seed", "x")
 
 
-def test_own_rows_are_trained_on_with_the_model_of_the_default_recipe() -> None:
-    asked = parse_request(["--train_file", "train.csv"], default_recipe=lambda: "sst2_bert_tiny")
+def test_own_rows_are_trained_on_with_the_model_that_serves_them_and_its_settings() -> None:
+    # The hub is not asked.
+    asked = parse("--train_file", "train.csv")
     assert asked.recipe_name == "custom"
-    assert asked.recipe.model_name_or_path == "prajjwal1/bert-tiny"
-    assert asked.recipe.model_weights_sha256
+    recipe = asked.recipe
+    assert recipe.model_name_or_path == "embedded:minilm-l6"
+    assert (recipe.learning_rate, recipe.num_train_epochs, recipe.per_device_train_batch_size) == (1e-4, 2, 32)
+    assert (recipe.dataset_name, recipe.train_fraction, recipe.text_column_name) == (None, 1.0, None)
+
+
+def test_own_rows_are_trained_on_with_the_small_model_by_name() -> None:
+    recipe = parse("--recipe", "embedded", "--train_file", "train.csv").recipe
+    assert (recipe.model_name_or_path, recipe.learning_rate) == ("embedded:bert_tiny_minilm", 1e-3)
     # What described the other dataset is gone.
-    assert (asked.recipe.dataset_name, asked.recipe.train_fraction, asked.recipe.text_column_name) == (None, 1.0, None)
+    assert (recipe.dataset_name, recipe.text_column_name) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +248,8 @@ def test_a_test_stops_before_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_are_whole(name: str) -> None:
-    assert cross_field_mistakes(parse("--recipe", name).recipe) == []
+    rows = OWN_DATA if name == "own_rows" else ()
+    assert cross_field_mistakes(parse("--recipe", name, *rows).recipe) == []
 
 
 def test_help_names_every_recipe_and_shows_defaults() -> None:
@@ -255,6 +267,56 @@ def test_help_has_groups_and_lists_choices() -> None:
     assert "--lr_scheduler_type {linear,cosine,constant}" in text
     assert "--seed N " in text
     assert "--debug [true|false]" in text
+
+
+def test_flags_of_the_script_of_transformers_that_say_what_happens_anyway_are_taken() -> None:
+    pasted = ["--do_train", "--do_eval", "True", "--do_predict", "--report_to", "none", "--fp16", "False"]
+    plain = parse(*OWN_MODEL, *OWN_DATA)
+    assert parse(*OWN_MODEL, *OWN_DATA, *pasted, "--eval_strategy", "epoch", "--shuffle_train_dataset") == plain
+
+
+def test_flags_of_the_script_of_transformers_are_taken_by_our_names() -> None:
+    joined = ("--text_column_names", "title,body", "--text_column_delimiter", " - ", "--do_regression")
+    recipe = parse(*OWN_MODEL, *OWN_DATA, *joined).recipe
+    assert (recipe.text_column_name, recipe.text_column_delimiter) == ("title,body", " - ")
+    assert recipe.problem_type == "regression"
+
+
+@pytest.mark.parametrize(
+    ("flags", "phrase"),
+    [
+        (
+            ["--do_train", "false"],
+            "--do_train false: every run trains: to score texts",
+        ),
+        (
+            ["--report_to", "tensorboard", "wandb"],
+            "tensorboard wandb: losses and scores are in events.jsonl",
+        ),
+        (
+            ["--push_to_hub"],
+            "--push_to_hub: the model stays on this machine: upload the folder",
+        ),
+        (["--logging_steps=10"], "--logging_steps 10: the loss is in events.jsonl"),
+        (["--eval_steps", "50"], "--eval_steps 50: rows are scored after each epoch"),
+        (["--save_steps", "500"], "--save_steps 500: checkpoints are saved by time: use --checkpoint_seconds"),
+        (
+            ["--metric_for_best_model", "f1"],
+            "f1: the best epoch is that of the highest accuracy",
+        ),
+        (["--warmup_steps", "10"], "use --warmup_ratio"),
+        (["--fp16"], "--fp16: CPUs train in float32 here"),
+    ],
+)
+def test_other_flags_of_the_script_name_what_stands_for_them(flags: list[str], phrase: str) -> None:
+    message = refusal(*OWN_MODEL, *OWN_DATA, *flags, "--seed", "x")
+    assert phrase in message
+    assert message.startswith("2 mistakes in the request: ")
+
+
+def test_no_flag_of_the_script_hides_one_of_ours() -> None:
+    assert not set(script_flags.FLAGS) & {*FIELDS, *OPTIONS}
+    assert all(f"--{flag} " not in argument_parser().format_help() for flag in script_flags.FLAGS)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--recipe", "nosuch"], [*OWN_MODEL, "--train_file", "no.csv"]])

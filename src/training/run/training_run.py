@@ -30,6 +30,8 @@ from src.training.run.request import Request
 from src.training.run.resolved_run import ResolvedRun
 from src.training.run.verification import show_architecture
 
+_MAX_NAMED = 10
+
 log = logging.getLogger("finetune")
 
 
@@ -124,6 +126,9 @@ class TrainingRun:
         )
         for line in (self.task.labels.describe(self.task.train.labels), *self.problem.settings_lines()):
             log.info("%s", line)
+        if untested := self.task.labels.untested(self.task.test.labels):
+            named = ", ".join(map(repr, untested[:_MAX_NAMED])) + (" and others" if untested[_MAX_NAMED:] else "")
+            log.info("No %s row is labelled %s: the scores say nothing about that", self.task.test.split, named)
         log.info("CPU threads: %d; reproducible: %s", self.resolved.threads, self.recipe.reproducible)
 
     def _is_stopping(self) -> bool:

@@ -17,7 +17,9 @@ from src.training.charts.geometry import (
 from src.training.evaluation.intervals import wilson_interval
 
 
-def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch: int) -> Chart | None:
+def accuracy_chart(
+    events: Sequence[Event], *, split: str, rows: int, kept_epoch: int, score: str = "accuracy"
+) -> Chart | None:
     """Draws the accuracy after each epoch with its 95 % interval.
 
     Args:
@@ -25,6 +27,7 @@ def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch
         split: name of the examples that are scored after each epoch.
         rows: how many they are.
         kept_epoch: the epoch whose weights are kept, counted from 1.
+        score: which share of right rows, as the events call it.
 
     Returns:
         The chart, or None where no epoch was scored.
@@ -32,7 +35,7 @@ def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch
     scored = [event for event in events if event["event"] == "evaluation"]
     if not scored:
         return None
-    shares = [event["accuracy"] for event in scored]
+    shares = [event[score] for event in scored]
     bounds = [wilson_interval(round(share * rows), rows) for share in shares]
     x = epoch_scale(events)
     y = value_scale([100 * bound for pair in bounds for bound in pair], min_height=10.0, max_value=100.0)
@@ -50,7 +53,7 @@ def accuracy_chart(events: Sequence[Event], *, split: str, rows: int, kept_epoch
     )
     lines = [Line(kind="scored", name=split, points=joined([(dot.x, dot.y) for dot in dots]))] if len(dots) > 1 else []
     return Chart(
-        title="Accuracy",
+        title=score.replace("_", " ").capitalize(),
         description=f"{'; '.join(dot.label for dot in dots)}. Epoch {kept_epoch} is kept.",
         x_ticks=x.ticks(),
         y_ticks=y.ticks(" %"),

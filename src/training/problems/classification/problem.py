@@ -87,7 +87,8 @@ class Classification:
         return [f"Class weights: {', '.join(itertools.islice(weights, _MAX_LISTED_WEIGHTS))}"]
 
     def answer(self, logits: torch.Tensor) -> str:
-        return f"Predicted class: {self.class_names[int(logits.argmax())]}"
+        chosen = int(logits.argmax())
+        return f"Predicted class: {self.class_names[chosen]} (probability {float(logits.softmax(dim=-1)[chosen]):.1%})"
 
     def describe_model(self, *, pairs: bool) -> str:
         """Returns, say, `A text classifier (negative, positive)`."""
