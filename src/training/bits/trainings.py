@@ -51,7 +51,6 @@ TRAININGS: dict[str, tuple[str, tuple[str, ...]]] = {
         (*_SENTENCES, "--early_stopping_patience", "1", "--num_train_epochs", "8", "--max_grad_norm", "0.1"),
     ),
     "language model": ("chat", (*_CONVERSATIONS, "--threads", "2")),
-    "language model, all weights": ("chat", (*_CONVERSATIONS, "--use_peft", "false")),
 }
 
 
