@@ -22,6 +22,7 @@ LAYERS = [
     ["src/training/report", "src/training/benchmarks"],
     ["src/training/run"],
     ["src/training"],
+    ["src/rules"],
     ["src/training/testing"],
     ["src/training/bits"],
     # cache_manager: recipe -> key -> store
