@@ -76,7 +76,10 @@ def _finetuned_model_impl(ctx):
         **_SCHEDULING
     )
     return [
-        DefaultInfo(files = depset([model])),
+        DefaultInfo(
+            files = depset([model]),
+            runfiles = ctx.runfiles([model]),
+        ),
         OutputGroupInfo(run = depset([run])),
         FinetunedModelInfo(folder = model, recipe = recipe, run = run),
     ]
