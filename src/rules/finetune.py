@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import EXIT_DONE, EXIT_WRONG_REQUEST
+from src.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from src.disk.durable import write_json
 from src.disk.json_files import read_json
 from src.training import train_model
@@ -30,6 +30,10 @@ _METRICS, _CARD = "metrics.json", "README.md"
 _RUN_RECORDS = ("events.jsonl", "report.html")
 _LOG = "training.log"
 _SHOWN_LINES = 20
+_STOPPED = (
+    "finetune: an action keeps no checkpoint, so the next build starts over: "
+    "raise timeout_seconds of the target, or train less\n"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +45,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--input", action="append", default=[], metavar="NAME=PATH", help="file that the flags name")
     given = parser.parse_args(arguments[:end])
     model, run = given.model.absolute(), given.run.absolute()
-    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+    # In an output, which Bazel removes if this is killed.
+    with tempfile.TemporaryDirectory(dir=run) as scratch:
         link_inputs(Path(scratch) / "inputs", dict(pair.partition("=")[::2] for pair in given.input))
         trained = Path(scratch) / "model"
         code = _train([*arguments[end + 1 :], "--output_dir", str(trained)], folder=Path(scratch), log=run / _LOG)
@@ -88,7 +93,9 @@ def _train(flags: Sequence[str], *, folder: Path, log: Path) -> int:
     os.environ.pop("BUILD_WORKING_DIRECTORY", None)
     with contextlib.chdir(folder / "inputs"), _standard_output_to(log):
         code = train_model.main(list(flags))
-    if code not in (EXIT_DONE, EXIT_WRONG_REQUEST):
+    if code == EXIT_STOPPED:
+        sys.stderr.write(_STOPPED)
+    if code == EXIT_FAILED:
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_SHOWN_LINES:]
         sys.stderr.writelines(f"{line}\n" for line in last)
     return code

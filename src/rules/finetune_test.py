@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from src.cli.errors import EXIT_STOPPED
 from src.training.testing.program_runs import read_json
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
@@ -59,6 +60,14 @@ def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     whole = read_json(places[0] / "out/run/metrics.json")
     assert whole["after"] == read_json(places[0] / "out/model/metrics.json")["after"]
     assert whole["train"]["seconds"] > 0
+
+
+def test_a_training_that_takes_too_long_says_that_it_starts_over(base: Path, tmp_path: Path) -> None:
+    place = place_of(base, tmp_path / "place")
+    done = action(place, "--deadline_seconds=0")
+    assert done.returncode == EXIT_STOPPED
+    assert done.stderr.endswith("starts over: raise timeout_seconds of the target, or train less\n")
+    assert content(place / "out" / "model") == {}
 
 
 def test_a_wrong_flag_fails_in_one_sentence(base: Path, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ _DATA = {
     "validation_data": "validation_file",
 }
 
+# Before an executor kills the action, which would leave no word.
+_TIMEOUT_SECONDS = ACTION_TIME_LIMIT_SECONDS - 300
+
 # As portable runs train: two threads. In bytes of MB, of a small model; the scheduler goes by it.
 def _resources(_os, _inputs):
     return {"cpu": 2, "memory": 2000}
@@ -56,6 +59,9 @@ def _finetuned_model_impl(ctx):
 
     # A checkpoint would be lost with the sandbox.
     arguments.add_all(["--reproducible=portable", "--checkpoint_seconds=1e9"])
+
+    # Bazel gives actions no time limit, and "timeout" is not among the requirements that a rule may state.
+    arguments.add("--deadline_seconds=%d" % ctx.attr.timeout_seconds)
     ctx.actions.run(
         arguments = [arguments],
         # All of it: --action_env is no part of the key.
@@ -65,10 +71,7 @@ def _finetuned_model_impl(ctx):
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         executable = ctx.executable._program,
-        execution_requirements = {
-            "block-network": "1",
-            "timeout": str(ctx.attr.timeout_seconds),
-        },
+        execution_requirements = {"block-network": "1"},
         inputs = inputs.values(),
         mnemonic = "FineTune",
         outputs = [model, run],
@@ -147,7 +150,7 @@ _finetuned_model = rule(
         "recipe": attr.label(allow_single_file = [".yaml", ".yml", ".json"]),
         "shipped_recipe": attr.string(),
         "test_data": attr.label(allow_single_file = DATA_FILES),
-        "timeout_seconds": attr.int(default = ACTION_TIME_LIMIT_SECONDS),
+        "timeout_seconds": attr.int(default = _TIMEOUT_SECONDS),
         "train_data": attr.label(allow_single_file = DATA_FILES),
         "validation_data": attr.label(allow_single_file = DATA_FILES),
         "_program": attr.label(
@@ -169,7 +172,7 @@ def finetuned_model(name, recipe = None, base_model = None, overrides = {}, **kw
         default that of the recipe.
       overrides: fields of the recipe -> values: numbers, booleans, strings, or lists of names.
       **kwargs: train_data, validation_data, test_data: labels of files in place of the recipe's data set;
-        timeout_seconds: after which the action is killed; and what every rule has, such as exec_properties and tags.
+        timeout_seconds: after which the training fails; and what every rule has, such as exec_properties and tags.
     """
     is_label = type(recipe) == "string" and (":" in recipe or "/" in recipe or "." in recipe)
     is_embedded = type(base_model) == "string" and base_model.startswith("embedded:")
