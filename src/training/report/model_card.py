@@ -37,7 +37,8 @@ These rows took no part in training or in choosing the model. Row by row: {{ com
 Trained{{ adapters }} on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} in batches of \
 {{ recipe.per_device_train_batch_size }}, peak learning rate {{ "%g" % recipe.learning_rate }}, \
 seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}.
-`report.html` shows the run, `recipe.json` describes it completely, `metrics.json` has all numbers.
+`recipe.json` describes the run completely, `metrics.json` has all numbers.
+`report.html` shows it.
 """
 _WHOLE = 'model="PATH OF THIS FOLDER"'
 # Without weights of its own, beside the base model's.

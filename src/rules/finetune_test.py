@@ -1,0 +1,77 @@
+"""The action's folder is the same bytes wherever and whenever it is made; what varies is in the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.cli.errors import EXIT_STOPPED
+from src.training.testing.program_runs import read_json
+from src.training.testing.tiny_model import build_tiny_model, write_sentences
+
+
+def action(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Runs the program as Bazel does, in a folder with its inputs at places of their own."""
+    for name in ("model", "run"):
+        (place / "out" / name).mkdir(parents=True)
+    inputs = [f"base/{path.name}={path.relative_to(place)}" for path in sorted((place / "base").iterdir())]
+    inputs += [f"data/{path.name}={path.relative_to(place)}" for path in sorted((place / "rows").iterdir())]
+    command = [sys.executable, "-m", "src.rules.finetune", "--model=out/model", "--run=out/run"]
+    command += [*(f"--input={pair}" for pair in inputs), "--", "--model_name_or_path=./base"]
+    command += ["--train_file=data/train.csv", "--max_seq_length=32", "--reproducible=portable", *flags]
+    environment = {"PYTHONPATH": ":".join([str(Path(__file__).parents[2]), *sys.path])}
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("tiny") / "base")
+
+
+def place_of(base: Path, place: Path) -> Path:
+    (place / "rows").mkdir(parents=True)
+    (place / "base").symlink_to(base)
+    write_sentences(place / "rows" / "train.csv", rows=60, seed=1)
+    return place
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
+    places = [place_of(base, tmp_path / name) for name in ("here", "at another/path")]
+    for place in places:
+        done = action(place)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    here, there = (content(place / "out" / "model") for place in places)
+    assert here == there
+    assert not {"events.jsonl", "report.html"} & here.keys()
+    assert b"report.html" not in here["README.md"]
+    assert not [name for name, data in here.items() if str(tmp_path).encode() in data]
+    recipe = read_json(places[0] / "out/model/recipe.json")["recipe"]
+    assert (recipe["model_name_or_path"], recipe["train_file"]) == ("./base", "data/train.csv")
+    run = content(places[0] / "out" / "run")
+    assert run.keys() == {"events.jsonl", "metrics.json", "report.html", "training.log"}
+    assert b"Training The Model" in run["training.log"]
+    whole = read_json(places[0] / "out/run/metrics.json")
+    assert whole["after"] == read_json(places[0] / "out/model/metrics.json")["after"]
+    assert whole["train"]["seconds"] > 0
+
+
+def test_a_training_that_takes_too_long_says_that_it_starts_over(base: Path, tmp_path: Path) -> None:
+    place = place_of(base, tmp_path / "place")
+    done = action(place, "--deadline_seconds=0")
+    assert done.returncode == EXIT_STOPPED
+    assert done.stderr.endswith("starts over: raise timeout_seconds of the target, or train less\n")
+    assert content(place / "out" / "model") == {}
+
+
+def test_a_wrong_flag_fails_in_one_sentence(base: Path, tmp_path: Path) -> None:
+    place = place_of(base, tmp_path / "place")
+    done = action(place, "--learning_rate=2")
+    assert (done.returncode, done.stderr) == (2, "train_model: --learning_rate must lie between 0 and 1, not '2'\n")
+    assert content(place / "out" / "model") == {}

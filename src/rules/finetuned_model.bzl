@@ -1,0 +1,230 @@
+"""finetuned_model(): a trained model as a build output. The same on Bazel 4 and Bazel 8; docs/models-as-artifacts.md."""
+
+load("@rules_python//python:py_binary.bzl", "py_binary")
+load("@rules_python//python:py_test.bzl", "py_test")
+load("//docker:platform.bzl", "ACTION_TIME_LIMIT_SECONDS")
+load(":recipe_fields.bzl", "DATA_FILES", "EMBEDDED_MODELS", "FIELDS", "SHIPPED_RECIPES")
+
+FinetunedModelInfo = provider(
+    doc = "A trained model.",
+    fields = {
+        "folder": "its artifact folder: the same bytes wherever it is trained",
+        "recipe": "name of its recipe; None of a model without one",
+        "run": "folder with the records of the run that trained it: report, events, times, log",
+    },
+)
+
+# What decides the bits or names an input has an attribute, or is fixed.
+_NO_OVERRIDES = {
+    "dataset_config_name": "an action has no network: use train_data",
+    "dataset_revision": "an action has no network: use train_data",
+    "model_name_or_path": "use base_model",
+    "model_revision": "an action has no network: use base_model",
+    "reproducible": "it is portable, as executors and caches have to agree",
+    "test_file": "use test_data",
+    "train_file": "use train_data",
+    "validation_file": "use validation_data",
+}
+_DATA = {
+    "test_data": "test_file",
+    "train_data": "train_file",
+    "validation_data": "validation_file",
+}
+
+# Before an executor kills the action, which would leave no word.
+_TIMEOUT_SECONDS = ACTION_TIME_LIMIT_SECONDS - 300
+
+# As portable runs train: two threads. In bytes of MB, of a small model; the scheduler goes by it.
+def _resources(_os, _inputs):
+    return {"cpu": 2, "memory": 2000}
+
+# Bazel 4 counts every action as one CPU.
+_SCHEDULING = {"resource_set": _resources} if hasattr(native, "package_relative_label") else {}
+
+def _finetuned_model_impl(ctx):
+    inputs = {}  # name in recipe.json -> file
+    flags = _recipe_flags(ctx, inputs) + _base_model_flags(ctx, inputs) + _data_flags(ctx, inputs)
+    for name, values in ctx.attr.overrides.items():
+        flags += _override_flags(ctx, name, values)
+    recipe = ctx.attr.shipped_recipe or (ctx.file.recipe.basename.rpartition(".")[0] if ctx.file.recipe else None)
+
+    model = ctx.actions.declare_directory(ctx.label.name)
+    run = ctx.actions.declare_directory(ctx.label.name + ".run")
+    arguments = ctx.actions.args()
+    arguments.add_all(["--model=" + model.path, "--run=" + run.path])
+    for name, file in inputs.items():
+        arguments.add("--input=%s=%s" % (name, file.path))
+    arguments.add("--")
+    arguments.add_all(flags)
+
+    # A checkpoint would be lost with the sandbox.
+    arguments.add_all(["--reproducible=portable", "--checkpoint_seconds=1e9"])
+
+    # Bazel gives actions no time limit, and "timeout" is not among the requirements that a rule may state.
+    arguments.add("--deadline_seconds=%d" % ctx.attr.timeout_seconds)
+    ctx.actions.run(
+        arguments = [arguments],
+        # All of it: --action_env is no part of the key.
+        env = {
+            "HF_HUB_OFFLINE": "1",
+            "PATH": "/bin:/usr/bin:/usr/local/bin",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        executable = ctx.executable._program,
+        execution_requirements = {"block-network": "1"},
+        inputs = inputs.values(),
+        mnemonic = "FineTune",
+        outputs = [model, run],
+        progress_message = "Training %s (%s)" % (ctx.label, recipe or "no recipe"),
+        **_SCHEDULING
+    )
+    return [
+        DefaultInfo(
+            files = depset([model]),
+            runfiles = ctx.runfiles([model]),
+        ),
+        OutputGroupInfo(run = depset([run])),
+        FinetunedModelInfo(folder = model, recipe = recipe, run = run),
+    ]
+
+def _recipe_flags(ctx, inputs):
+    shipped = ctx.attr.shipped_recipe
+    if shipped and shipped not in SHIPPED_RECIPES:
+        fail("recipe: there is no recipe '%s': choose one of %s, or give the label of a .yaml file" %
+             (shipped, ", ".join(SHIPPED_RECIPES)))
+    if ctx.file.recipe:
+        return ["--recipe=" + _add(inputs, ctx.file.recipe)]
+    if shipped:
+        return ["--recipe=" + shipped]
+    if not (ctx.attr.base_model or ctx.attr.embedded_base_model) or not ctx.attr.train_data:
+        fail("recipe is missing: give one, or base_model and train_data")
+    return []
+
+def _base_model_flags(ctx, inputs):
+    embedded = ctx.attr.embedded_base_model
+    if embedded:
+        if embedded not in EMBEDDED_MODELS:
+            fail("base_model: '%s' is unknown: choose one of %s" % (embedded, ", ".join(EMBEDDED_MODELS)))
+        return ["--model_name_or_path=" + embedded]
+    if not ctx.attr.base_model:
+        return []
+    files = ctx.attr.base_model[DefaultInfo].files.to_list()
+    names = [_add(inputs, file) for file in files]
+    if len(files) == 1 and (files[0].is_directory or files[0].extension == "gguf"):
+        return ["--model_name_or_path=./" + names[0]]
+    folders = {name.rpartition("/")[0]: None for name in names if name.endswith("/config.json")}
+    if len(folders) != 1:
+        fail("base_model: %s is neither a folder, nor a .gguf file, nor files with one config.json among them" %
+             ctx.attr.base_model.label)
+    return ["--model_name_or_path=./" + folders.keys()[0]]
+
+def _data_flags(ctx, inputs):
+    if not ctx.file.train_data and (ctx.file.validation_data or ctx.file.test_data):
+        fail("train_data is missing: validation_data and test_data go with it")
+    files = {flag: getattr(ctx.file, attribute) for attribute, flag in _DATA.items()}
+    return ["--%s=%s" % (flag, _add(inputs, file)) for flag, file in files.items() if file]
+
+def _override_flags(_ctx, name, values):
+    if name not in FIELDS:
+        near = [field for field in FIELDS if field[:4] == name[:4]] or FIELDS
+        fail("overrides: '%s' is not a field of a recipe: choose one of %s" % (name, ", ".join(near)))
+    if name in _NO_OVERRIDES:
+        fail("overrides: %s cannot be set: %s" % (name, _NO_OVERRIDES[name]))
+    if name == "dataset_name" and not values[0].startswith("embedded:"):
+        fail("overrides: dataset_name has to be embedded:NAME, as an action has no network: use train_data")
+    return ["--%s=%s" % (name, values[0])] if len(values) == 1 else ["--" + name] + values
+
+def _add(inputs, file):
+    """Adds a file to the inputs; returns the name that the run knows it by."""
+    path = file.short_path
+    name = "external/" + path[3:] if path.startswith("../") else path
+    inputs[name] = file
+    return name
+
+_finetuned_model = rule(
+    implementation = _finetuned_model_impl,
+    attrs = {
+        "base_model": attr.label(allow_files = True),
+        "embedded_base_model": attr.string(),
+        "overrides": attr.string_list_dict(),
+        "recipe": attr.label(allow_single_file = [".yaml", ".yml", ".json"]),
+        "shipped_recipe": attr.string(),
+        "test_data": attr.label(allow_single_file = DATA_FILES),
+        "timeout_seconds": attr.int(default = _TIMEOUT_SECONDS),
+        "train_data": attr.label(allow_single_file = DATA_FILES),
+        "validation_data": attr.label(allow_single_file = DATA_FILES),
+        "_program": attr.label(
+            cfg = "exec",
+            default = "//src/rules:finetune",
+            executable = True,
+        ),
+    },
+    provides = [FinetunedModelInfo],
+)
+
+def finetuned_model(name, recipe = None, base_model = None, overrides = {}, **kwargs):
+    """A model that `bazel build` trains, unless a cache has it; and NAME.predict, which asks it.
+
+    Args:
+      name: name of the target, and of the artifact folder that it makes.
+      recipe: name of a recipe that ships, or label of a .yaml file.
+      base_model: embedded:NAME, another finetuned_model, a .gguf file, or the files of a folder of transformers; by
+        default that of the recipe.
+      overrides: fields of the recipe -> values: numbers, booleans, strings, or lists of names.
+      **kwargs: train_data, validation_data, test_data: labels of files in place of the recipe's data set;
+        timeout_seconds: after which the training fails; and what every rule has, such as exec_properties and tags.
+    """
+    is_label = type(recipe) == "string" and (":" in recipe or "/" in recipe or "." in recipe)
+    is_embedded = type(base_model) == "string" and base_model.startswith("embedded:")
+    _finetuned_model(
+        name = name,
+        base_model = None if is_embedded else base_model,
+        embedded_base_model = base_model if is_embedded else None,
+        overrides = {field: _words(value) for field, value in overrides.items()},
+        recipe = recipe if is_label else None,
+        shipped_recipe = None if is_label else recipe,
+        **kwargs
+    )
+    py_binary(
+        name = name + ".predict",
+        srcs = ["//src/rules:ask_model.py"],
+        args = ["$(rootpath :%s)" % name],
+        data = [":" + name],
+        main = "//src/rules:ask_model.py",
+        tags = kwargs.get("tags", []) + ["manual"],
+        testonly = kwargs.get("testonly", False),
+        visibility = kwargs.get("visibility"),
+        deps = ["//src/rules:ask_model"],
+    )
+
+def finetuned_model_test(name, model, min = {}, max = {}, size = "small", **kwargs):
+    """A test that fails for a model worse than promised, by the `after` scores of its metrics.json.
+
+    Args:
+      name: name of the test.
+      model: a finetuned_model.
+      min: score -> what it has to reach. Nested scores have dots: answers.exact_match.share.
+      max: score -> what it may not exceed.
+      size: of the test; training is another action, which it does not bound.
+      **kwargs: as for py_test.
+    """
+    if not min and not max:
+        fail("%s promises nothing: give min or max" % name)
+    limits = []
+    for flag, table in (("--min", min), ("--max", max)):
+        limits += [flag] + ["%s=%s" % pair for pair in table.items()] if table else []
+    py_test(
+        name = name,
+        size = size,
+        srcs = ["//src/rules:check_scores.py"],
+        args = ["$(rootpath %s)" % model] + limits,
+        data = [model],
+        main = "//src/rules:check_scores.py",
+        deps = ["//src/rules:check_scores"],
+        **kwargs
+    )
+
+def _words(value):
+    if type(value) == "list":
+        return [str(word) for word in value]
+    return [str(value).lower() if type(value) == "bool" else str(value)]
