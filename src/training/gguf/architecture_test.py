@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -33,7 +34,7 @@ KEYS: dict[str, Any] = {
 
 def test_frequencies_are_divided_by_what_transformers_divides_them_by() -> None:
     config = LlamaConfig(hidden_size=256, num_attention_heads=4, rope_parameters=LLAMA3)
-    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
     plain = 1 / 500000.0 ** (np.arange(0, 64, 2) / 64)
     np.testing.assert_allclose(rope_factors(LLAMA3, head_dim=64), plain / scaled.numpy(), rtol=1e-5)
 
