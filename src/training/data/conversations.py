@@ -13,6 +13,7 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.labels import Labels
+from src.training.data.row_faults import RowFaultError, is_blank
 from src.training.data.tables import Table
 
 # chat: turns as the model's own template writes them; plain: a prompt and what follows it; alpaca: the same, with the
@@ -26,7 +27,6 @@ _ROLES = _CHAT_ROLES | {"human": "user", "gpt": "assistant", "chatgpt": "assista
 _ANSWERS = ("assistant", "completion")
 # What a turn may hold beside its text. It changes what a template writes, and nothing here passes it on.
 _UNREAD = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking")
-_MAX_NAMED_ROWS, _MAX_NAMED_FAULTS = 5, 3
 
 log = logging.getLogger(__name__)
 
@@ -123,41 +123,6 @@ class Conversations:
         return digest.hexdigest()
 
 
-class RowFaultError(ValueError):
-    """A row cannot be learnt from. The message is a phrase that follows its number."""
-
-
-def refuse_rows(origin: str, faults: Mapping[int, str], *, then: str) -> None:
-    """Refuses all bad rows in one sentence.
-
-    Args:
-        origin: where they come from.
-        faults: what is wrong, by the row's number.
-        then: what to do.
-
-    Raises:
-        RequestError: there are any.
-    """
-    if not faults:
-        return
-    by_fault: dict[str, list[int]] = {}
-    for number, fault in faults.items():
-        by_fault.setdefault(fault, []).append(number)
-    named = [f"{_numbered(numbers)}: {fault}" for fault, numbers in list(by_fault.items())[:_MAX_NAMED_FAULTS]]
-    if unnamed := sum(len(numbers) for numbers in list(by_fault.values())[_MAX_NAMED_FAULTS:]):
-        named.append(f"{unnamed:,} more rows with other faults")
-    raise RequestError(f"{origin}, {'; '.join(named)}: {then}")
-
-
-def _numbered(numbers: Sequence[int]) -> str:
-    if len(numbers) == 1:
-        return f"row {numbers[0]}"
-    named, more = numbers[:_MAX_NAMED_ROWS], len(numbers) - _MAX_NAMED_ROWS
-    if more > 0:
-        return f"rows {', '.join(map(str, named))} and {more:,} more"
-    return f"rows {', '.join(map(str, named[:-1]))} and {named[-1]}"
-
-
 def claims(table: Table, *, label: str) -> bool:
     """Whether rows are for a language model, if nothing else says so.
 
@@ -176,6 +141,7 @@ def read_conversations(
     has_template: bool,
     text_column: str | None = None,
     system_prompt: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> tuple[dict[str, Conversations], Form]:
     """Reads and checks the rows of every split.
 
@@ -184,6 +150,7 @@ def read_conversations(
         has_template: whether the model has a chat template, in which Alpaca's rows are then written.
         text_column: the column with text; None: told from the columns.
         system_prompt: begins every row that has no system turn.
+        skip_bad_rows: leaves out rows that cannot be learnt from, in place of a refusal.
 
     Returns:
         The rows by split, and the form of all of them.
@@ -202,20 +169,19 @@ def read_conversations(
             )
         rows: list[Conversation] = []
         faults: dict[int, str] = {}
-        for number, cells in enumerate(_rows(table), 1):
+        for at, cells in enumerate(_rows(table)):
             try:
                 row_form, row = source.read(source, cells, has_template)
                 form = form or row_form
                 if row_form != form:
                     raise RowFaultError(f"is of the form {row_form}, and rows before it of the form {form}")
             except RowFaultError as fault:
-                faults[number] = _other_source(source, cells) or str(fault)
+                faults[at] = _other_source(source, cells) or str(fault)
             else:
                 rows.append(row if system_prompt is None else _with_system(row, system_prompt))
-        refuse_rows(table.origin, faults, then="correct or remove what cannot be learnt from")
-        splits[split] = Conversations(
-            split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(range(1, len(rows) + 1))
-        )
+        table.refuse(faults, then="correct, remove or --skip_bad_rows what cannot be learnt from", skip=skip_bad_rows)
+        numbers = (at for at in range(1, table.rows + 1) if at - 1 not in faults)
+        splits[split] = Conversations(split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers))
     assert form is not None
     if system_prompt is not None and form != "chat":
         raise RequestError(
@@ -257,7 +223,7 @@ class _Source:
         return all(column in table.columns for column in self.columns)
 
     def is_filled(self, cells: Mapping[str, Any]) -> bool:
-        return all(not _is_blank(cells.get(column)) for column in self.columns)
+        return all(not is_blank(cells.get(column)) for column in self.columns)
 
 
 def _source(table: Table, text_column: str | None) -> _Source:
@@ -283,7 +249,7 @@ def _source(table: Table, text_column: str | None) -> _Source:
 
 def _other_source(source: _Source, cells: Mapping[str, Any]) -> str | None:
     """Returns what is wrong with a row that holds other columns than the rest; None if it does not."""
-    if not all(_is_blank(cells.get(column)) for column in source.columns):
+    if not all(is_blank(cells.get(column)) for column in source.columns):
         return None
     other = next((other for other in _SOURCES if other.is_filled(cells)), None)
     return None if other is None else f"has {other.name}, and the file has {source.name}"
@@ -317,7 +283,7 @@ def _read_alpaca(source: _Source, cells: Mapping[str, Any], has_template: bool) 
     del source
     instruction, given = _text(cells, "instruction"), _text(cells, "input")
     answer = _answer(cells, "output")
-    given_turns = () if _is_blank(given.content) else (given,)
+    given_turns = () if is_blank(given.content) else (given,)
     if not has_template:
         return "alpaca", Conversation(turns=(instruction, *given_turns, answer))
     question = "\n\n".join(turn.content for turn in (instruction, *given_turns))
@@ -328,7 +294,7 @@ def _read_alpaca(source: _Source, cells: Mapping[str, Any], has_template: bool) 
 def _read_text(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
     del has_template
     (column,) = source.columns
-    if _is_blank(cells[column]):
+    if is_blank(cells[column]):
         raise RowFaultError(f"{column} is empty")
     return "text", Conversation(turns=(Turn(role="text", content=_string(column, cells[column])),))
 
@@ -349,7 +315,7 @@ def _text(cells: Mapping[str, Any], column: Literal["prompt", "instruction", "in
 
 
 def _answer(cells: Mapping[str, Any], column: str) -> Turn:
-    if _is_blank(cells[column]):
+    if is_blank(cells[column]):
         raise RowFaultError(f"{column} is empty")
     return Turn(role="completion", content=_string(column, cells[column]))
 
@@ -357,14 +323,9 @@ def _answer(cells: Mapping[str, Any], column: str) -> Turn:
 def _string(what: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    if _is_blank(value):
+    if is_blank(value):
         return ""
     raise RowFaultError(f"{what} is {value!r:.50}, not text")
-
-
-def _is_blank(value: Any) -> bool:
-    """Whether a cell holds nothing; pandas marks that with NaN."""
-    return value is None or value == "" or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _messages(value: Any) -> list[Any] | None:
@@ -386,7 +347,7 @@ def _turns(column: str, value: Any) -> tuple[Turn, ...]:
             value = json.loads(value)
         except ValueError as error:
             raise RowFaultError(f"{column} is not JSON (json.dumps writes it)") from error
-    if _is_blank(value) or value == []:
+    if is_blank(value) or value == []:
         raise RowFaultError(f"{column} is empty")
     if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
         # As `datasets` stores a Sequence of such features.
@@ -400,7 +361,7 @@ def _turn(place: str, turn: Any) -> Turn:
     if not isinstance(turn, dict):
         raise RowFaultError(f"{place} is {turn!r:.50}, not an object with role and content")
     # Arrow gives every turn the keys of all others, with nulls.
-    told = {key: value for key, value in turn.items() if not _is_blank(value) and value != []}
+    told = {key: value for key, value in turn.items() if not is_blank(value) and value != []}
     role = told.get("role", told.get("from"))
     if role is None:
         raise RowFaultError(f"{place} has no role")
@@ -411,7 +372,7 @@ def _turn(place: str, turn: Any) -> Turn:
     if not turn.keys() & {"content", "value"}:
         raise RowFaultError(f"{place} has no content: it has {', '.join(turn)}")
     content = _content(place, turn["content"] if turn.get("content") is not None else turn.get("value"))
-    if _ROLES[role] == "assistant" and _is_blank(content):
+    if _ROLES[role] == "assistant" and is_blank(content):
         raise RowFaultError(f"{place} is of the assistant and empty")
     return Turn(role=_ROLES[role], content=content)
 

@@ -172,9 +172,15 @@ def test_all_bad_rows_are_named_at_once() -> None:
     rows: list[Any] = [good, mute, mute, None, *[mute] * 7, "x", [7], [8]]
     assert refusal(messages=rows) == (
         "t.jsonl, rows 2, 3, 5, 6, 7 and 4 more: messages has no assistant turn to learn from; row 4: messages is "
-        "empty; row 12: messages is not JSON (json.dumps writes it); 2 more rows with other faults: correct or "
-        "remove what cannot be learnt from"
+        "empty; row 12: messages is not JSON (json.dumps writes it); 2 more rows with other faults: correct, "
+        "remove or --skip_bad_rows what cannot be learnt from"
     )
+
+
+def test_bad_rows_are_left_out_where_the_user_says_so() -> None:
+    table = Table(origin="t.jsonl", columns={"messages": [[ASKED, ANSWERED], None, [ASKED, ANSWERED]]}, class_names={})
+    rows, _ = read_conversations({"train": table}, has_template=True, skip_bad_rows=True)
+    assert rows["train"].numbers == (1, 3)
 
 
 def test_unknown_columns_are_refused() -> None:

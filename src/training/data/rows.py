@@ -13,6 +13,8 @@ from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
 from src.training.data.files import read_file
 from src.training.data.labels import LabelledRows, Labels
+from src.training.data.read_options import ReadOptions
+from src.training.data.row_faults import is_blank
 from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_folder
 from src.training.data.tables import Table, choose_columns, read_hub
 from src.training.data.value_labels import ValueLabels
@@ -21,6 +23,7 @@ from src.training.recipes.recipe import Recipe
 
 # The first that claims a label column reads it.
 KINDS: tuple[type[Labels], ...] = (ValueLabels, ClassLabels)
+_THEN = "fill in, correct or remove such rows, or leave them out with --skip_bad_rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +93,15 @@ def load_examples(recipe: Recipe, tables: Mapping[str, Table]) -> tuple[dict[str
     pair, label = recipe.text_pair_column_name, recipe.label_column_name
     text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
     texts = {}
-    for split, table in tables.items():
+    for table in tables.values():
         choose_columns(table, text=text, pair=pair, label=label)
-        texts[split] = [read_texts(table, column) for column in (text, pair) if column is not None]
+    columns = [column for column in (text, pair) if column is not None]
+    tables = {
+        split: table.refuse(_faults(table, columns, label=label), then=_THEN, skip=recipe.skip_bad_rows)
+        for split, table in tables.items()
+    }
+    for split, table in tables.items():
+        texts[split] = [table.columns[column] for column in columns]
     kind = next(kind for kind in KINDS if kind.claims(tables["train"], label, problem_type=recipe.problem_type))
     labels, labelled = kind.read(tables, label)
     return {split: _examples(split, texts[split], found) for split, found in labelled.items()}, labels
@@ -107,15 +116,25 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
     """Returns a column's texts.
 
     Raises:
-        RequestError: one is empty.
+        RequestError: some are empty, or not text.
     """
-    texts = table.columns[column]
-    for row, text in enumerate(texts, 1):
-        if text is not None and not isinstance(text, str):
-            raise RequestError(f"{table.origin}, row {row}: {column} is {text!r:.50}, not text: name another column")
-        if text is None or not text.strip():
-            raise RequestError(f"{table.origin}, row {row}: {column} is empty: fill it in or remove the row")
-    return tuple(texts)
+    table.refuse(_faults(table, [column]), then=_THEN)
+    return tuple(table.columns[column])
+
+
+def _faults(table: Table, texts: Sequence[str], *, label: str | None = None) -> dict[int, str]:
+    """Returns what is wrong by row: texts that are empty or no text, labels that are missing."""
+    faults: dict[int, str] = {}
+    for column in texts:
+        for row, value in enumerate(table.columns[column]):
+            if is_blank(value):
+                faults.setdefault(row, f"{column} is empty")
+            elif not isinstance(value, str):
+                faults.setdefault(row, f"{column} is {value!r:.50}, not text")
+    for row, value in enumerate(table.columns[label] if label is not None else ()):
+        if is_blank(value):
+            faults.setdefault(row, f"{label} is {value if isinstance(value, float) else 'empty'}")
+    return dict(sorted(faults.items()))
 
 
 def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
@@ -128,19 +147,19 @@ def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
     Raises:
         RequestError: they cannot be loaded.
     """
-    name = recipe.dataset_name
+    name, options = recipe.dataset_name, ReadOptions.of(recipe)
     if name is not None and not name.startswith(locate.PREFIX):
         if (saved := saved_dataset_folder(name, folder=folder)) is not None:
             return read_saved_dataset(saved, role="train")
         return read_hub(name, config=recipe.dataset_config_name, revision=recipe.dataset_revision)
     if name is not None:
-        files = _embedded(name.removeprefix(locate.PREFIX))
+        files, options = _embedded(name.removeprefix(locate.PREFIX)), ReadOptions()
     else:
         given = {"train": recipe.train_file, "validation": recipe.validation_file, "test": recipe.test_file}
         files = {split: folder / Path(path).expanduser() for split, path in given.items() if path is not None}
     tables: dict[str, Table] = {}
     for split, path in files.items():
-        found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path)}
+        found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path, options)}
         # The train file comes first, with all its splits; a file named for one of them replaces it.
         tables |= found if split == "train" else {split: found[split]}
     return tables
