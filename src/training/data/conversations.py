@@ -102,6 +102,11 @@ class Conversations:
             asked = [row.turns for row in self.rows]
         return tuple(" \0 ".join(turn.content for turn in turns) for turns in asked)
 
+    @property
+    def contents(self) -> tuple[Conversation, ...]:
+        """All that a row holds."""
+        return self.rows
+
     def select(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Conversations:
         """Returns these rows, in this order."""
         return Conversations(

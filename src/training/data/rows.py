@@ -57,6 +57,12 @@ class Examples:
         # The separator is a word that no text has: "a b" with "c" is not "a" with "b c".
         return tuple(f"{first} \0 {second}" for first, second in both)
 
+    @property
+    def contents(self) -> tuple[tuple[str | int | float, ...], ...]:
+        """All that a row holds."""
+        columns = (self.texts, self.labels) if self.text_pairs is None else (self.texts, self.text_pairs, self.labels)
+        return tuple(zip(*columns, strict=True))
+
     def select(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Examples:
         """Returns these rows, in this order."""
         return Examples(
