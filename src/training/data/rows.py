@@ -124,8 +124,16 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
     Raises:
         RequestError: some are empty, or not text.
     """
-    table.refuse(_faults(table, [column]), then=_THEN)
-    return tuple(table.columns[column])
+    return tuple(keep_texts(table, [column]).columns[column])
+
+
+def keep_texts(table: Table, columns: Sequence[str], *, skip: bool = False) -> Table:
+    """Returns the rows that have text in all of these columns; others are refused, or skipped with a count.
+
+    Raises:
+        RequestError: there are others that are not skipped.
+    """
+    return table.refuse(_faults(table, columns), then=_THEN, skip=skip)
 
 
 def _faults(table: Table, texts: Sequence[str], *, label: str | None = None) -> dict[int, str]:

@@ -126,12 +126,17 @@ def _dataset_table(origin: str, split: Any) -> Table:
 
 
 def choose_columns(table: Table, *, text: str | None, label: str, pair: str | None = None) -> tuple[str, str]:
-    """Returns the names of the text and the label column.
+    """Returns the names of the text and the label column; see `choose_text`."""
+    return choose_text(table, text=text, label=label, pair=pair), label
+
+
+def choose_text(table: Table, *, text: str | None, label: str | None, pair: str | None = None) -> str:
+    """Returns the name of the text column.
 
     Args:
         table: the rows.
         text: the text column; None: the only other one.
-        label: the label column.
+        label: the label column; None: there is none.
         pair: the column with the second text of a pair; None if the rows are single texts.
 
     Raises:
@@ -153,7 +158,7 @@ def choose_columns(table: Table, *, text: str | None, label: str, pair: str | No
         if len(twice) > 1:
             raise RequestError(f"{' and '.join(twice)} both name {name!r}: each needs a column of its own")
     if text is not None:
-        return text, label
+        return text
     other = {name: table.columns[name] for name in table.columns if name not in (label, pair) and not _is_index(name)}
     texts = [name for name, values in other.items() if _is_text(values, is_only=len(other) == 1)]
     if len(texts) != 1:
@@ -161,7 +166,7 @@ def choose_columns(table: Table, *, text: str | None, label: str, pair: str | No
             f"{table.origin} has the columns {columns}: name the one with text with --text_column_name"
             + (", and, if the rows are pairs of texts, the other with --text_pair_column_name" if pair is None else "")
         )
-    return texts[0], label
+    return texts[0]
 
 
 def _is_index(name: str) -> bool:

@@ -31,6 +31,8 @@ class TrainedModel:
             that is unknown.
         is_regression: whether its one output is a number.
         is_classifier: whether its outputs compete for one class. Otherwise it has one output, or independent ones.
+        text_column: named in its training; None: it was the only other one, or that is unknown.
+        label_column: of its training.
     """
 
     folder: Path
@@ -41,6 +43,8 @@ class TrainedModel:
     text_pair_column: str | None
     is_regression: bool
     is_classifier: bool
+    text_column: str | None = None
+    label_column: str = "label"
 
 
 def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> TrainedModel:
@@ -77,6 +81,8 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
         fingerprint=recipe.get("fingerprint"),
         weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         text_pair_column=recipe.get("recipe", {}).get("text_pair_column_name"),
+        text_column=recipe.get("recipe", {}).get("text_column_name"),
+        label_column=recipe.get("recipe", {}).get("label_column_name") or "label",
         is_regression=len(class_names) == 1 and config.get("problem_type") == "regression",
         is_classifier=len(class_names) > 1
         and config.get("problem_type") not in ("regression", "multi_label_classification"),
