@@ -15,7 +15,7 @@ from src.cli.formats import show_size
 from src.cli.standard_output import write_result
 from src.cli.working_folder import working_folder
 from src.disk.durable import flush_folder, write_json
-from src.training.data.files import FILE_KINDS
+from src.training.data.files import file_kind_fault
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.inference.arguments import Parser, fraction
@@ -163,8 +163,8 @@ def _check_options(given: argparse.Namespace, source: TrainedModel) -> None:
                 raise RequestError(f"--{flag} needs --check_file")
         if source.text_pair_column is not None:
             raise RequestError("--check_file is missing: the model reads pairs of texts, name a file with pairs")
-    elif not given.check_file.lower().endswith(FILE_KINDS):
-        raise RequestError(f"--check_file must end in {', '.join(FILE_KINDS)}, not {given.check_file!r}")
+    elif fault := file_kind_fault(given.check_file):
+        raise RequestError(f"--check_file {given.check_file} {fault}")
     elif not (working_folder() / Path(given.check_file).expanduser()).is_file():
         raise RequestError(f"--check_file {given.check_file} does not exist")
     if given.min_agreement is not None and not given.int8:

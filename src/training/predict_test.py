@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -137,3 +138,98 @@ def test_it_can_be_called(
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(user_folder))
     assert main(["--model", "model", "--threads", "1", "good"]) == 0
     assert json.loads(capfd.readouterr().out)["text"] == "good"
+
+
+ROWS = {"id": ["7", "8", "9"], "words": ["a fine film", "poor, “poor”\nfilm", "film"], "label": ["neg", "pos", "neg"]}
+
+
+def _write_rows(path: Path) -> None:
+    """Writes ROWS, in the form that the name of the file tells."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [dict(zip(ROWS, row, strict=True)) for row in zip(*ROWS.values(), strict=True)]
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.table(ROWS), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ROWS, delimiter={".tsv": "\t", ".csv": ";"}[path.suffix])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def named_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose classes have names."""
+    folder = build_tiny_model(tmp_path_factory.mktemp("named") / "model", head=2)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": {"0": "neg", "1": "pos"}, "label2id": {"neg": 0, "pos": 1}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("read", "written"), [("csv", "tsv"), ("tsv", "parquet"), ("jsonl", "csv"), ("parquet", "jsonl")]
+)
+def test_a_file_comes_back_with_its_columns_in_order_and_the_scores(
+    named_model: Path, tmp_path: Path, read: str, written: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _write_rows(tmp_path / f"rows.{read}")
+    files = ("--input_file", f"{tmp_path}/rows.{read}", "--output_file", f"{tmp_path}/out.{written}")
+    assert main(["--model", str(named_model), *files, "--threads", "1", "--text_column_name", "words"]) == 0
+    printed = capfd.readouterr().out
+    assert main(["--model", str(named_model), "--threads", "1", *ROWS["words"]]) == 0
+    wanted = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    columns = read_file(tmp_path / f"out.{written}").columns
+    assert list(columns) == [*ROWS, "predicted_label", "predicted_score", "score_neg", "score_pos"]
+    assert {name: columns[name] for name in ROWS} == ROWS
+    assert columns["predicted_label"] == [row["label"] for row in wanted]
+    assert [*map(float, columns["score_pos"])] == pytest.approx([row["scores"]["pos"] for row in wanted], abs=1e-6)
+    right = sum(row["label"] == label for row, label in zip(wanted, ROWS["label"], strict=True))
+    assert f"Examples: 3 (rows.{read})\nAccuracy: {right / 3:.4f}" in printed
+
+
+def test_rows_without_labels_or_with_those_of_others_are_predicted_all_the_same(
+    named_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(named_model), "--threads", "1", "--output_file", f"{tmp_path}/out.csv"]
+    for content, printed in (
+        ("words\na film\nb\n", ""),
+        ("words,label\na film,\nb,ugly\n", "Not scored: 1 rows with labels that the model lacks, such as 'ugly'\n"),
+    ):
+        (tmp_path / "rows.csv").write_text(content)
+        assert main([*arguments, "--input_file", f"{tmp_path}/rows.csv"]) == 0
+        assert capfd.readouterr().out == printed
+        assert len(read_file(tmp_path / "out.csv").columns["predicted_label"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "words"),
+    [
+        ('text\na film\n" "\n', [], "rows.csv, line 3: text is empty"),
+        ("text,predicted_label\na,b\n", ["--text_column_name", "text"], "has the columns predicted_label already"),
+        ("a,b\nc d,e f\n", [], "rows.csv has the columns a, b: name the one with text with --text_column_name"),
+        ("text\na\n", ["a text"], "--input_file and texts ('a text') are mutually exclusive"),
+        ("text\na\n", ["--delimiter", "ab"], "--delimiter must be one character"),
+        ("text\na\n", ["--output_file", "out.xlsx"], "out.xlsx must end in .csv, .tsv, .jsonl, .parquet"),
+        ("text\na\n", ["--output_file", "no/out.csv"], "there is no folder"),
+        ("text\na\n", ["--output_file", "rows.csv"], "rows.csv exists already: name another file"),
+    ],
+)
+def test_a_file_that_cannot_be_predicted_is_refused_and_nothing_is_written(
+    named_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    content: str,
+    flags: list[str],
+    words: str,
+) -> None:
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
+    (tmp_path / "rows.csv").write_text(content)
+    assert main(["--model", str(named_model), "--input_file", "rows.csv", "--output_file", "out.csv", *flags]) == 2
+    assert words in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    assert (tmp_path / "rows.csv").read_text() == content

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from src.cli.errors import RequestError
-from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn, refuse_rows
+from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn
+from src.training.data.row_faults import RowFaultError, is_blank
 from src.training.data.tables import Table
 
 _CHAT_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
@@ -19,10 +20,6 @@ _ROLES = _CHAT_ROLES | {"human": "user", "gpt": "assistant", "chatgpt": "assista
 _UNREAD = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking")
 
 log = logging.getLogger(__name__)
-
-
-class RowFaultError(ValueError):
-    """A row cannot be learnt from. The message is a phrase that follows its number."""
 
 
 def claims(table: Table, *, label: str) -> bool:
@@ -43,6 +40,7 @@ def read_conversations(
     has_template: bool,
     text_column: str | None = None,
     system_prompt: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> tuple[dict[str, Conversations], Form]:
     """Reads and checks the rows of every split.
 
@@ -51,6 +49,7 @@ def read_conversations(
         has_template: whether the model has a chat template, in which Alpaca's rows are then written.
         text_column: the column with text; None: told from the columns.
         system_prompt: begins every row that has no system turn.
+        skip_bad_rows: leaves out rows that cannot be learnt from, in place of a refusal.
 
     Returns:
         The rows by split, and the form of all of them.
@@ -69,20 +68,19 @@ def read_conversations(
             )
         rows: list[Conversation] = []
         faults: dict[int, str] = {}
-        for number, cells in enumerate(_rows(table), 1):
+        for at, cells in enumerate(_rows(table)):
             try:
                 row_form, row = source.read(source, cells, has_template)
                 form = form or row_form
                 if row_form != form:
                     raise RowFaultError(f"is of the form {row_form}, and rows before it of the form {form}")
             except RowFaultError as fault:
-                faults[number] = _other_source(source, cells) or str(fault)
+                faults[at] = _other_source(source, cells) or str(fault)
             else:
                 rows.append(row if system_prompt is None else _with_system(row, system_prompt))
-        refuse_rows(table.origin, faults, then="correct or remove {rows}")
-        splits[split] = Conversations(
-            split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(range(1, len(rows) + 1))
-        )
+        table.refuse(faults, then="correct or remove {rows}, or leave out with --skip_bad_rows", skip=skip_bad_rows)
+        numbers = (at for at in range(1, table.rows + 1) if at - 1 not in faults)
+        splits[split] = Conversations(split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers))
     assert form is not None
     if system_prompt is not None and form != "chat":
         raise RequestError(
@@ -124,7 +122,7 @@ class _Source:
         return all(column in table.columns for column in self.columns)
 
     def is_filled(self, cells: Mapping[str, Any]) -> bool:
-        return all(not _is_blank(cells.get(column)) for column in self.columns)
+        return all(not is_blank(cells.get(column)) for column in self.columns)
 
 
 def _source(table: Table, text_column: str | None) -> _Source:
@@ -150,7 +148,7 @@ def _source(table: Table, text_column: str | None) -> _Source:
 
 def _other_source(source: _Source, cells: Mapping[str, Any]) -> str | None:
     """Returns what is wrong with a row that holds other columns than the rest; None if it does not."""
-    if not all(_is_blank(cells.get(column)) for column in source.columns):
+    if not all(is_blank(cells.get(column)) for column in source.columns):
         return None
     other = next((other for other in _SOURCES if other.is_filled(cells)), None)
     return None if other is None else f"has {other.name}, and the file has {source.name}"
@@ -184,7 +182,7 @@ def _read_alpaca(source: _Source, cells: Mapping[str, Any], has_template: bool) 
     del source
     instruction, given = _text(cells, "instruction"), _text(cells, "input")
     answer = _answer(cells, "output")
-    given_turns = () if _is_blank(given.content) else (given,)
+    given_turns = () if is_blank(given.content) else (given,)
     if not has_template:
         return "alpaca", Conversation(turns=(instruction, *given_turns, answer))
     question = "\n\n".join(turn.content for turn in (instruction, *given_turns))
@@ -195,7 +193,7 @@ def _read_alpaca(source: _Source, cells: Mapping[str, Any], has_template: bool) 
 def _read_text(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
     del has_template
     (column,) = source.columns
-    if _is_blank(cells[column]):
+    if is_blank(cells[column]):
         raise RowFaultError(f"{column} is empty")
     return "text", Conversation(turns=(Turn(role="text", content=_string(column, cells[column])),))
 
@@ -216,7 +214,7 @@ def _text(cells: Mapping[str, Any], column: Literal["prompt", "instruction", "in
 
 
 def _answer(cells: Mapping[str, Any], column: str) -> Turn:
-    if _is_blank(cells[column]):
+    if is_blank(cells[column]):
         raise RowFaultError(f"{column} is empty")
     return Turn(role="completion", content=_string(column, cells[column]))
 
@@ -224,14 +222,9 @@ def _answer(cells: Mapping[str, Any], column: str) -> Turn:
 def _string(what: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    if _is_blank(value):
+    if is_blank(value):
         return ""
     raise RowFaultError(f"{what} is {value!r:.50}, not text")
-
-
-def _is_blank(value: Any) -> bool:
-    """Whether a cell holds nothing; pandas marks that with NaN."""
-    return value is None or value == "" or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _messages(value: Any) -> list[Any] | None:
@@ -257,7 +250,7 @@ def read_turns(column: str, value: Any) -> tuple[Turn, ...]:
             value = json.loads(value)
         except ValueError as error:
             raise RowFaultError(f"{column} is not JSON (json.dumps writes it)") from error
-    if _is_blank(value) or value == []:
+    if is_blank(value) or value == []:
         raise RowFaultError(f"{column} is empty")
     if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
         # As `datasets` stores a Sequence of such features.
@@ -271,7 +264,7 @@ def _turn(place: str, turn: Any) -> Turn:
     if not isinstance(turn, dict):
         raise RowFaultError(f"{place} is {turn!r:.50}, not an object with role and content")
     # Arrow gives every turn the keys of all others, with nulls.
-    told = {key: value for key, value in turn.items() if not _is_blank(value) and value != []}
+    told = {key: value for key, value in turn.items() if not is_blank(value) and value != []}
     role = told.get("role", told.get("from"))
     if role is None:
         raise RowFaultError(f"{place} has no role")
@@ -283,7 +276,7 @@ def _turn(place: str, turn: Any) -> Turn:
         raise RowFaultError(f"{place} has no content: it has {', '.join(turn)}")
     given = turn["content"] if turn.get("content") is not None else turn.get("value")
     content = _content(place, given)
-    if _ROLES[role] == "assistant" and _is_blank(content):
+    if _ROLES[role] == "assistant" and is_blank(content):
         raise RowFaultError(f"{place} is of the assistant and empty")
     if given is None:
         # No template writes it: some write "None", others fail.

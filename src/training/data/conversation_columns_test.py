@@ -142,7 +142,7 @@ def test_rows_are_told_from_those_of_a_classifier(columns: dict[str, Any], wante
 def test_a_turn_that_cannot_be_written_is_refused_with_its_row(turn: Any, fault: str) -> None:
     told = refusal(messages=[[ASKED, ANSWERED], [turn, ASKED, ANSWERED]])
     assert told.startswith(f"t.jsonl, row 2: {fault}")
-    assert told.endswith(": correct or remove the row")
+    assert told.endswith(": correct or remove the row, or leave out with --skip_bad_rows")
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,14 @@ def test_all_bad_rows_are_named_at_once() -> None:
     assert refusal(messages=rows) == (
         "t.jsonl, rows 2, 3, 5, 6, 7 and 4 more: messages has no assistant turn to learn from; row 4: messages is "
         "empty; row 12: messages is not JSON (json.dumps writes it); 2 more rows with other faults: correct or "
-        "remove these rows"
+        "remove these rows, or leave out with --skip_bad_rows"
     )
+
+
+def test_bad_rows_are_left_out_where_the_user_says_so() -> None:
+    rows = table(messages=[[ASKED, ANSWERED], None, [ASKED, ANSWERED]])
+    splits, _ = read_conversations({"train": rows}, has_template=True, skip_bad_rows=True)
+    assert splits["train"].numbers == (1, 3)
 
 
 def test_unknown_columns_are_refused() -> None:

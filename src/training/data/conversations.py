@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from src.cli.errors import RequestError
 from src.training.data.labels import Labels
 
 # chat: turns as the model's own template writes them; plain: a prompt and what follows it; alpaca: the same, with the
@@ -18,7 +17,6 @@ Form = Literal["chat", "plain", "alpaca", "text"]
 Role = Literal["system", "user", "assistant", "instruction", "input", "prompt", "completion", "text"]
 
 _ANSWERS = ("assistant", "completion")
-_MAX_NAMED_ROWS, _MAX_NAMED_FAULTS = 5, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +90,11 @@ class Conversations:
             asked = [row.turns for row in self.rows]
         return tuple(" \0 ".join(turn.content for turn in turns) for turns in asked)
 
+    @property
+    def contents(self) -> tuple[Conversation, ...]:
+        """All that a row holds."""
+        return self.rows
+
     def select(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Conversations:
         """Returns these rows, in this order."""
         return Conversations(
@@ -111,35 +114,3 @@ class Conversations:
             for part in (part.encode() for turn in row.turns for part in (turn.role, turn.content)):
                 digest.update(len(part).to_bytes(8, "little") + part)
         return digest.hexdigest()
-
-
-def refuse_rows(origin: str, faults: Mapping[int, str], *, then: str) -> None:
-    """Refuses all bad rows in one sentence.
-
-    Args:
-        origin: where they come from.
-        faults: what is wrong, by the row's number.
-        then: what to do; {rows} becomes `the row` or `these rows`.
-
-    Raises:
-        RequestError: there are any.
-    """
-    if not faults:
-        return
-    by_fault: dict[str, list[int]] = {}
-    for number, fault in faults.items():
-        by_fault.setdefault(fault, []).append(number)
-    rows = "the row" if len(faults) == 1 else "these rows"
-    named = [f"{_numbered(numbers)}: {fault}" for fault, numbers in list(by_fault.items())[:_MAX_NAMED_FAULTS]]
-    if unnamed := sum(len(numbers) for numbers in list(by_fault.values())[_MAX_NAMED_FAULTS:]):
-        named.append(f"{unnamed:,} more rows with other faults")
-    raise RequestError(f"{origin}, {'; '.join(named)}: {then.format(rows=rows)}")
-
-
-def _numbered(numbers: Sequence[int]) -> str:
-    if len(numbers) == 1:
-        return f"row {numbers[0]}"
-    named, more = numbers[:_MAX_NAMED_ROWS], len(numbers) - _MAX_NAMED_ROWS
-    if more > 0:
-        return f"rows {', '.join(map(str, named))} and {more:,} more"
-    return f"rows {', '.join(map(str, named[:-1]))} and {named[-1]}"

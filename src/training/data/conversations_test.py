@@ -20,6 +20,8 @@ def test_rows_are_the_same_if_they_ask_the_same() -> None:
     assert first == second != third
     # Where there is only one question, answers are what rows differ in.
     assert len(set(conversations(("", "x"), ("", "y"), ("", "y")).whole_texts)) == 2
+    # Exact copies answer the same, too.
+    assert len(set(conversations(("a", "x"), ("a", "y"), ("a", "y")).contents)) == 2
 
 
 def test_rows_are_selected_with_their_numbers_and_hashed_with_their_roles() -> None:

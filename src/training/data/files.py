@@ -1,136 +1,77 @@
-"""Reads csv, tsv, JSON lines and parquet files as named columns, every value as written."""
+"""Reads csv, tsv, JSON and parquet files as named columns, every value as written."""
 
 from __future__ import annotations
 
-import codecs
 import gzip
-import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from src.cli.errors import RequestError
+from src.training.data.delimited import read_delimited
+from src.training.data.json_rows import read_json_rows
+from src.training.data.parquet_rows import read_parquet
+from src.training.data.read_options import ReadOptions
 from src.training.data.tables import Table
+from src.training.data.text_encoding import decode
 
 _GZIPPED = ".gz"
-# pyarrow needs each row within two blocks; its default blocks of 1 MB are less than a long document.
-_BLOCK_BYTES = 64 << 20
+_PARQUET = ".parquet"
+_TEXT_READERS: dict[str, Callable[..., Table]] = {
+    ".csv": partial(read_delimited, delimiter=","),
+    ".tsv": partial(read_delimited, delimiter="\t"),
+    ".txt": partial(read_delimited, delimiter=None),
+    ".json": partial(read_json_rows, is_document=True),
+    ".jsonl": partial(read_json_rows, is_document=False),
+    ".ndjson": partial(read_json_rows, is_document=False),
+}
+# Ends of the names of files that can be read.
+FILE_KINDS = (*_TEXT_READERS, _PARQUET, *(kind + _GZIPPED for kind in _TEXT_READERS))
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 
 
-def read_file(path: Path) -> Table:
-    """Reads a .csv, .tsv, .json, .jsonl or .parquet file; text may be gzipped, with .gz at the end of the name.
+def file_kind_fault(name: str) -> str | None:
+    """Returns why a file of this name cannot be read, as a phrase that follows it; None if it may."""
+    if name.lower().endswith(FILE_KINDS):
+        return None
+    if name.lower().endswith(_SPREADSHEETS):
+        return 'is a spreadsheet: save it as csv ("CSV UTF-8" in Excel)'
+    return f"must end in {', '.join(FILE_KINDS)}"
+
+
+def read_file(path: Path, options: ReadOptions | None = None) -> Table:
+    """Reads a file of one of the FILE_KINDS; text may be gzipped, with .gz at the end of the name.
+
+    Args:
+        path: of the file.
+        options: what is known of it; None: nothing.
 
     Raises:
         RequestError: the file cannot be read, or is not of the kind that its name says.
     """
-    import pyarrow as pa
-
-    try:
-        columns = _READERS[_kind(path)](path)
-    except (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error) or _is_utf16(path):
-            raise RequestError(
-                f"{path.name} is not UTF-8 text: save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`, with the name of its "
-                "encoding in place of LATIN1)"
-            ) from error
-        words = " ".join(str(error).split())
-        raise RequestError(f"{path.name} cannot be read as {_kind(path).lstrip('.')}: {words}") from error
-    if not columns or not len(next(iter(columns.values()))):
-        raise RequestError(f"{path.name} has no rows: it must have a header and at least one row")
-    return Table(origin=path.name, columns=columns, class_names={})
-
-
-def _kind(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(_GZIPPED)).suffix
-
-
-def _is_utf16(path: Path) -> bool:
-    """Whether a file opens with UTF-16's byte order mark, as Excel's "Unicode text" does."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-
-def _read_json(path: Path) -> dict[str, list[Any]]:
-    """Reads objects, one a line or in one array. Not by pyarrow, which turns strings like dates into dates."""
-    content = gzip.decompress(path.read_bytes()) if path.name.lower().endswith(_GZIPPED) else path.read_bytes()
-    text = content.decode("utf-8-sig")
-    if text.lstrip().startswith("["):
-        rows = json.loads(text, object_pairs_hook=_unique)
+    options = options or ReadOptions()
+    if (fault := file_kind_fault(path.name)) is not None:
+        raise RequestError(f"{path.name} {fault}")
+    kind = Path(path.name.lower().removesuffix(_GZIPPED)).suffix
+    if kind == _PARQUET:
+        table = read_parquet(path)
     else:
-        # Not by splitlines(): it also splits at U+2028 and its like, which may occur in a string as they are.
-        rows = [_json_line(line, at) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("every row must be an object with a value for each column")
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    for name, values in columns.items():
-        _require_characters(name, values)
-    return columns
+        text = decode(_content(path), origin=path.name, encoding=options.encoding)
+        table = _TEXT_READERS[kind](text, origin=path.name, options=options)
+    if not table.rows:
+        raise RequestError(f"{path.name} has no rows: it must have a header and at least one row")
+    return table
 
 
-def _json_line(line: str, at: int) -> Any:
+def _content(path: Path) -> bytes:
     try:
-        return json.loads(line, object_pairs_hook=_unique)
-    except ValueError as error:
-        raise ValueError(f"line {at}: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes an object of its members; json alone would silently keep the last of two with the same name."""
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError(f"two values have the same name in {', '.join(name for name, _ in pairs)}")
-    return members
-
-
-def _require_characters(name: str, values: list[Any]) -> None:
-    """Refuses halves of surrogate pairs: JSON can spell them, but they are not characters, and not UTF-8."""
-    for row, value in enumerate(values, 1):
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(f"row {row}: {name} holds half of a character ({value[error.start]!a})") from error
-
-
-def _read_parquet(path: Path) -> dict[str, list[Any]]:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        _require_unique(file.schema_arrow.names)
-        return file.read().to_pydict()
-
-
-def _require_unique(names: Sequence[str]) -> None:
-    if len(set(names)) < len(names):
-        raise ValueError(f"two columns have the same name in {', '.join(names)}")
-
-
-def _read_csv(path: Path) -> dict[str, list[Any]]:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    read = csv.ReadOptions(block_size=_BLOCK_BYTES)
-    parse = csv.ParseOptions(delimiter="\t" if _kind(path) == ".tsv" else ",", newlines_in_values=True)
-    with _opened(path) as file, csv.open_csv(file, read_options=read, parse_options=parse) as reader:
-        names = reader.schema.names
-    _require_unique(names)
-    # Every value stays as written: type inference would turn the text `1999` into a number and `NA` into null.
-    convert = csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
-    with _opened(path) as file:
-        return csv.read_csv(file, read_options=read, parse_options=parse, convert_options=convert).to_pydict()
-
-
-def _opened(path: Path) -> Any:
-    """Opens a file for pyarrow, which detects gzip by the name only in lower case."""
-    import pyarrow as pa
-
-    return pa.input_stream(path, compression="gzip" if path.name.lower().endswith(_GZIPPED) else None)
-
-
-_READERS = {".csv": _read_csv, ".tsv": _read_csv, ".json": _read_json, ".jsonl": _read_json, ".parquet": _read_parquet}
-# Ends of the names of files that can be read.
-FILE_KINDS = (*_READERS, *(kind + _GZIPPED for kind in _READERS if kind != ".parquet"))
+        content = path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path.name} cannot be read: {error.strerror}") from error
+    if not path.name.lower().endswith(_GZIPPED):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RequestError(f"{path.name} is not gzipped, or not all of it is there: write it again") from error

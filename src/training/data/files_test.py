@@ -11,15 +11,16 @@ import pytest
 
 from src.cli.errors import RequestError
 from src.training.data.files import read_file
+from src.training.data.read_options import ReadOptions
 
 GZIPPED = gzip.compress(b"text,label\na film,1\n" * 100)
 
 
-def columns(folder: Path, name: str, content: str | bytes) -> dict[str, list[Any]]:
+def columns(folder: Path, name: str, content: str | bytes, **options: Any) -> dict[str, list[Any]]:
     """Writes a file and reads it back."""
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_file(path).columns
+    return read_file(path, ReadOptions(**options)).columns
 
 
 def test_quotes_commas_and_newlines_inside_a_value_are_kept(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_text_may_be_longer_than_a_block_of_the_reader(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(RequestError, match=f"{name} cannot be read as .* directory"):
+    with pytest.raises(RequestError, match=f"{name}.* directory"):
         read_file(tmp_path / name)
 
 
@@ -119,32 +120,62 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"text,label\na film,1\nb,c,d\n", "a.csv cannot be read as csv: .*3"),
-        ("a.csv", b"text,label\n\xe7a va,1\n", "a.csv is not UTF-8 text: save it as UTF-8"),
-        ("a.csv", b"t\xe9xte,label\na,1\n", "a.csv is not UTF-8 text: save it as UTF-8"),
-        ("a.jsonl", b'{"text": "\xe7a"}', "a.jsonl is not UTF-8 text: save it as UTF-8"),
-        ("a.tsv", "text\tlabel\na\t1\n".encode("utf-16"), "a.tsv is not UTF-8 text: save it as UTF-8"),
-        ("a.csv", b'text,label\n"a film,1\nb,0\n', "a.csv cannot be read as csv: .*Expected 2 columns"),
-        ("a.csv", b"", "a.csv cannot be read as csv: Empty CSV file"),
-        ("a.csv", b"\n\n", "a.csv cannot be read as csv: .*Empty CSV file"),
+        (
+            "a.csv",
+            b"text,label\na film,1\nb,c,d\nb,1\ne\n",
+            "line 3: 3 values for 2 columns; line 5: 1 value for 2",
+        ),
+        (
+            "a.csv",
+            b"text,label\n\xe7a va,1\n",
+            "a.csv, line 2: .* --encoding cp1252 .* reads it as 'ça va,1'",
+        ),
+        ("a.csv", b"text,label\na,0\n\x93so\x94,1\n", "a.csv, line 3: .* not UTF-8: --encoding cp1252 .* as '“so”,1'"),
+        ("a.csv", "текст,label\nкино,1\n".encode("cp1251"), "a.csv, line 1: .* not UTF-8: .* cp1251"),
+        ("a.jsonl", b'{"text": "\xe7a"}', "a.jsonl, line 1: the byte 0xe7 is not UTF-8: --encoding cp1252"),
+        ("a.csv", "text,label\na,1\n".encode("utf-16")[:-1], "a.csv, line 2: the byte 0x0a is not utf-16"),
+        ("a.csv", b'text,label\n"a film,1\nb,0\n', "a.csv, line 2: a quote opens here and is never closed"),
+        ("a.csv", b'text,label\nb,0\n"a "film",1\n', "a.csv, line 3: text follows a closing quote"),
+        ("a.csv", b'text,label\nb,0\n"a,1\nc,1\n"d,0\n', "a.csv, line 3: a quote opens here, .* in line 5"),
+        (
+            "a.csv",
+            b'text,label\nb,1\n"a,1\nc,0\nd",1\n',
+            "a.csv, line 3: a quoted value of 3 lines holds",
+        ),
+        ("a.tsv", b'text\tlabel\n"a\t1\n"b"\t0\n', "a.tsv, line 2: a quote opens here, .* in line 3"),
+        ("a.csv", b"text,label,\na,1,\nb,c,0\n", "a.csv, line 3: '0' is in column 3, which has no name"),
+        ("a.csv", b"a;b|c\nd;e|f\n", r"a.csv may be parted by a ';' or a '\|': name it with --delimiter"),
+        ("a.csv", b"a;b\nc;d\ne\n", "a.csv looks as if .* parted by a ';', but .* line 3: 1 value for 2 columns"),
+        ("a.txt", b"a fine film\na poor film\n", "a.txt has one column only: its first line must name columns"),
+        ("a.xlsx", b"PK", "a.xlsx is a spreadsheet: save it as csv"),
+        ("a.docx", b"PK", "a.docx must end in .csv, .tsv"),
+        ("a.csv", b"", "a.csv has no rows"),
+        ("a.csv", b"\n\n", "a.csv has no rows"),
         ("a.jsonl", b"", "a.jsonl has no rows"),
-        ("a.parquet", b"", "a.parquet cannot be read as parquet: .*0 bytes"),
-        ("my.own.csv.gz", b"", "my.own.csv.gz cannot be read as csv: Empty CSV file"),
-        ("a.csv.gz", b"text,label\na,1\n", "a.csv.gz cannot be read as csv: .*incorrect header"),
-        ("a.csv.gz", GZIPPED[:-9], "a.csv.gz cannot be read as csv: Truncated"),
-        ("a.jsonl.gz", GZIPPED[:-9], "a.jsonl.gz cannot be read as jsonl: Compressed file ended"),
-        ("a.jsonl.gz", b"{}", "a.jsonl.gz cannot be read as jsonl: Not a gzipped file"),
+        ("a.parquet", b"", "a.parquet is not a complete parquet file .*0 bytes"),
+        ("my.own.csv.gz", b"", "my.own.csv.gz has no rows"),
+        ("a.csv.gz", b"text,label\na,1\n", "a.csv.gz is not gzipped, or not all of it is there"),
+        ("a.csv.gz", GZIPPED[:-9], "a.csv.gz is not gzipped, or not all of it is there"),
         ("a.csv", b"text,label\n", "a.csv has no rows: it must have a header and at least one row"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "b"', "a.jsonl cannot be read as jsonl: line 2: Expecting"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud83d b"}', "a.jsonl cannot be read as jsonl: row 2: text holds half"),
         (
             "a.jsonl",
-            b'{"text": "a", "text": "b"}',
-            "a.jsonl cannot be read as jsonl: line 1: two values have the same name",
+            b'{"text": "a"}\n{"text": "b"\n[1]\n',
+            "line 2: is not JSON: .*; line 3: is not an object",
         ),
-        ("a.json", b"[" * 100_000, "a.json cannot be read as json: maximum recursion depth"),
-        ("a.jsonl", b'["a film", 1]', "a.jsonl cannot be read as jsonl: every row must be an object"),
-        ("a.parquet", b"text,label\na film,1\n", "a.parquet cannot be read as parquet"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud83d b"}', "a.jsonl, line 2: text holds half of a character"),
+        ("a.jsonl", b'{"text": "a", "text": "b"}', "a.jsonl, line 1: two values have the same name"),
+        ("a.jsonl", b'{"text": "a", "more": {"b": 1, "b": 2}}', "line 1: two values have the same name in b, b"),
+        ("a.json", b"[" * 100_000, "a.json is not JSON: it is nested too deeply"),
+        ("a.json", b'[{"text": "a"}, 5]', "a.json, row 2: is not an object"),
+        (
+            "a.json",
+            b'[{"text": "a"},\n{"text" "b"}]',
+            "a.json is not JSON: .* at line 2, column 9",
+        ),
+        ("a.json", b'{"data": [{"text": "a"}], "more": [{"text": "b"}]}', "a.json holds rows under data, more"),
+        ("a.json", b'{"text": ["a", "b"], "label": [1, 0]}', "a.json holds columns .text, label., not rows"),
+        ("a.jsonl", b'["a film", 1]', "a.jsonl, rows 1 and 2: is not an object"),
+        ("a.parquet", b"text,label\na film,1\n", "a.parquet is not a complete parquet file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_in_one_line(
@@ -162,7 +193,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     arrays = [pa.array(["a film"]), pa.array(["b"]), pa.array([1])]
     parquet.write_table(pa.Table.from_arrays(arrays, names=["text", "text", "label"]), tmp_path / "a.parquet")
     for name, content in (("a.csv", b"text,text,label\na film,b,1\n"), ("a.parquet", None)):
-        with pytest.raises(RequestError, match="two columns have the same name in text, text, label"):
+        with pytest.raises(RequestError, match="two columns have the same name .*in text, text, label"):
             columns(tmp_path, name, content or (tmp_path / name).read_bytes())
 
 
@@ -175,3 +206,73 @@ def test_json_may_be_one_array(tmp_path: Path) -> None:
 
 def test_a_string_in_json_stays_a_string(tmp_path: Path) -> None:
     assert columns(tmp_path, "a.jsonl", '{"text": "2020-01-01", "label": 1}\n')["text"] == ["2020-01-01"]
+
+
+WANTED = {"text": ["a film, “fine”", "b"], "label": ["1", "0"]}
+ROWS = [{"text": "a film, “fine”", "label": "1"}, {"text": "b", "label": "0"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_unicode_is_told_from_the_bytes(tmp_path: Path, encoding: str) -> None:
+    assert columns(tmp_path, "a.csv", 'text,label\n"a film, “fine”",1\nb,0\n'.encode(encoding)) == WANTED
+    assert columns(tmp_path, "a.ndjson", "\n".join(map(json.dumps, ROWS)).encode(encoding)) == WANTED
+
+
+def test_another_encoding_is_used_where_it_is_named(tmp_path: Path) -> None:
+    content = "text\tlabel\na film, “fine”\t1\nb\t0\n".encode("cp1252")
+    assert columns(tmp_path, "a.tsv", content, encoding="cp1252") == WANTED
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.csv", "text;label\na film, “fine”;1\nb;0\n", {}),
+        ("a.csv", "sep=;\ntext;label\na film, “fine”;1\nb;0\n", {}),
+        ("a.csv", "text\tlabel\na film, “fine”\t1\nb\t0\n", {}),
+        ("a.tsv", 'text,label\n"a film, “fine”",1\nb,0\n', {}),
+        ("a.txt", "text|label\na film, “fine”|1\nb|0\n", {}),
+        ("a.csv", "text^label\na film, “fine”^1\nb^0\n", {"delimiter": "^"}),
+        ("a.csv", 'text,label,\n"a film, “fine”",1,\nb,0,\n', {}),
+        ("a.csv", 'text,label\n"a film, “fine”",1,,\nb,0,,\n', {}),
+        ("a.csv", 'text,label,,\n"a film, “fine”",1\nb,0\n', {}),
+        ("a.csv", ',text,label\n0,"a film, “fine”",1\n1,b,0\n', {}),
+        ("a.csv", 'text, label\n"a film, “fine”",1\n   \nb,0\n\n', {}),
+        ("a.csv", 'text,label\n"a film, “fine”",1\nb,0\nc,d,e\nf\n', {"skip_bad_rows": True}),
+        ("a.jsonl", "\n".join([json.dumps(ROWS[0]), '{"te', "5", json.dumps(ROWS[1])]), {"skip_bad_rows": True}),
+        ("a.json", json.dumps({"version": 1, "data": ROWS}), {}),
+        ("a.json", json.dumps({"data": ROWS}, indent=1), {}),
+    ],
+)
+def test_what_other_programs_write_is_read(tmp_path: Path, name: str, content: str, options: dict[str, Any]) -> None:
+    assert columns(tmp_path, name, content, **options) == WANTED
+
+
+def test_the_turns_of_a_conversation_are_not_taken_for_rows(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    for content in (json.dumps(row), json.dumps(row, indent=1)):
+        assert columns(tmp_path, "a.json", content) == {"messages": [row["messages"]]}
+
+
+def test_stray_quotes_between_tabs_are_characters(tmp_path: Path) -> None:
+    texts = [f'"item {at}' if at in (5, 17) else f"item {at}" for at in range(30)]
+    content = "text\tlabel\n" + "".join(f"{text}\t1\n" for text in texts)
+    assert columns(tmp_path, "a.tsv", content)["text"] == texts
+
+
+def test_a_value_that_looks_like_rows_is_read_as_the_user_says(tmp_path: Path) -> None:
+    content = 'text,label\nb,1\n"a,1\nc,0\nd",1\n'
+    assert columns(tmp_path, "a.csv", content, quoting="minimal")["text"] == ["b", "a,1\nc,0\nd"]
+    assert columns(tmp_path, "a.csv", 'text,label\n"b,1\nc,0\n', quoting="none")["text"] == ['"b', "c"]
+
+
+def test_the_class_names_that_datasets_keeps_in_a_parquet_file_are_kept(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    features = {"text": {"_type": "Value"}, "label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}
+    table = pa.table({"text": ["a film", "b"], "label": [1, -1], "__index_level_0__": [0, 1]})
+    for described, names in (({"info": {"features": features}}, {"label": ("neg", "pos")}), ([1], {})):
+        described_table = table.replace_schema_metadata({"huggingface": json.dumps(described)})
+        parquet.write_table(described_table, tmp_path / "a.parquet")
+        read = read_file(tmp_path / "a.parquet")
+        assert (read.class_names, list(read.columns)) == (names, ["text", "label"])

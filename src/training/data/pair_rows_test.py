@@ -60,7 +60,7 @@ def test_columns_that_are_not_there_or_named_twice_are_refused(
 
 
 def test_an_empty_second_text_is_refused_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="train.csv, row 2: conclusion is empty"):
+    with pytest.raises(RequestError, match="train.csv, line 3: conclusion is empty"):
         load_pairs(tmp_path, PAIRED.replace("a dull film", " "))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -10,10 +11,14 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.labels import Label, Labels
-from src.training.data.splits import row_groups, sentence_groups, set_aside
+from src.training.data.splits import plain, row_groups, sentence_groups, set_aside
 from src.training.recipes.recipe import Recipe
 
 _DEFAULT_VALIDATION_FRACTION = 0.1
+# Each may share no rows with those after it.
+_SPLITS = ("train", "validation", "test")
+
+log = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
@@ -30,6 +35,10 @@ class Rows(Protocol):
     @property
     def whole_texts(self) -> tuple[str, ...]:
         """What makes a row the same as another."""
+
+    @property
+    def contents(self) -> Sequence[Hashable]:
+        """All that a row holds, label or answer included."""
 
     def __len__(self) -> int: ...
 
@@ -80,12 +89,62 @@ def divide(splits: Mapping[str, R], labels: Labels, recipe: Recipe) -> Task[R]:
     Raises:
         RequestError: there are too few of them.
     """
-    task = _limit(_assign(splits, labels, recipe), recipe)
+    distinct = {split: _count_duplicates(rows, drop=recipe.drop_duplicates) for split, rows in splits.items()}
+    distinct = _count_overlap(distinct, drop=recipe.drop_overlap)
+    if recipe.drop_overlap and not labels.can_learn_from(distinct["train"].labels):
+        raise RequestError(
+            f"--drop_overlap leaves {len(distinct['train'])} train rows, too few to learn from: give rows that are not "
+            "validation or test rows"
+        )
+    task = _limit(_assign(distinct, labels, recipe), recipe)
     if not labels.can_learn_from(task.train.labels):
         raise RequestError(
             f"--max_train_samples {recipe.max_train_samples} leaves rows of one label only: raise it, or change --seed"
         )
     return task
+
+
+def _count_duplicates(rows: R, *, drop: bool) -> R:
+    """Says how many rows of a split are exact copies of others, and leaves them out if asked to."""
+    first: dict[Hashable, int] = {}
+    for row, content in enumerate(rows.contents):
+        first.setdefault(content, row)
+    if (copies := len(rows) - len(first)) == 0:
+        return rows
+    then = "they are left out" if drop else "--drop_duplicates leaves them out"
+    log.warning("%s: %s of %s rows are exact copies of others: %s", rows.split, f"{copies:,}", f"{len(rows):,}", then)
+    return rows.select(sorted(first.values())) if drop else rows
+
+
+def _count_overlap(splits: Mapping[str, R], *, drop: bool) -> dict[str, R]:
+    """Says how many rows are in two splits, and leaves them out of the earlier one if asked to: scores stay comparable.
+
+    Texts that are the same up to case and white space are one row, whatever their labels.
+    """
+    kept = dict(splits)
+    texts = {split: [plain(text) for text in rows.whole_texts] for split, rows in splits.items()}
+    given = [split for split in _SPLITS if split in splits]
+    for at, earlier in enumerate(given):
+        of_earlier, seen = set(texts[earlier]), set()
+        for later in given[at + 1 :]:
+            shared = sum(text in of_earlier for text in texts[later])
+            seen.update(texts[later])
+            if shared:
+                then = f"they are left out of {earlier}" if drop else "scores of rows seen say little of new ones"
+                log.warning(
+                    "%s: %s of %s rows are %s rows too (the same text): %s%s",
+                    later,
+                    f"{shared:,}",
+                    f"{len(splits[later]):,}",
+                    earlier,
+                    then,
+                    "" if drop else f"; --drop_overlap leaves them out of {earlier}",
+                )
+        if drop and seen:
+            kept[earlier] = splits[earlier].select([row for row, text in enumerate(texts[earlier]) if text not in seen])
+            if not len(kept[earlier]):
+                raise RequestError(f"--drop_overlap leaves no {earlier} rows: all of them are in later splits too")
+    return kept
 
 
 def _assign(splits: Mapping[str, R], labels: Labels, recipe: Recipe) -> Task[R]:

@@ -216,3 +216,39 @@ def test_of_many_labels_the_rarest_of_each_row_is_set_aside_in_like_shares(tmp_p
     task = load(tmp_path)
     assert task.labels.class_names == ("odd", "tenth")
     assert [sum(label[at] for label in task.test.labels if isinstance(label, tuple)) for at in (0, 1)] == [10, 2]
+
+
+def overlapping(folder: Path) -> None:
+    """Adds to train rows 3 rows of test (one spelled otherwise), 1 of validation and 2 exact copies."""
+    with (folder / "train.csv").open("a") as file:
+        file.write("Test  FILM 0,good\ntest film 1,good\ntest film 2,bad\nvalidation film 4,bad\n")
+        file.write("train film 0,bad\ntrain film 0,bad\ntrain film 0,good\n")
+
+
+def test_rows_in_two_splits_and_exact_copies_are_counted_loudly(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert load(folder, "validation", "test").train and not caplog.messages
+    overlapping(folder)
+    task = load(folder, "validation", "test")
+    assert [len(task.train), len(task.validation), len(task.test)] == [107, 30, 20]
+    duplicates, validation, test = caplog.messages
+    assert duplicates.startswith("train: 2 of 107 rows are exact copies of others: --drop_duplicates")
+    assert validation.startswith("validation: 1 of 30 rows are train rows too (the same text): scores")
+    assert test.startswith("test: 3 of 20 rows are train rows too (the same text): scores")
+    assert test.endswith("; --drop_overlap leaves them out of train")
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_rows_in_two_splits_are_left_out_of_the_earlier_one(folder: Path) -> None:
+    overlapping(folder)
+    task = load(folder, "validation", "test", drop_overlap=True, drop_duplicates=True)
+    # The same text with another label is no exact copy.
+    assert roles(task) == [(101, "train", {"train"}), (30, "validation", {"validation"}), (20, "test", {"test"})]
+
+
+def test_a_train_file_that_is_the_test_file_is_refused_where_overlap_is_dropped(folder: Path) -> None:
+    with pytest.raises(RequestError, match="--drop_overlap leaves no train rows"):
+        load(folder, test_file="train.csv", drop_overlap=True)
+    with (folder / "test.csv").open("a") as file:
+        file.writelines(f"train film {row},good\n" for row in range(99))
+    with pytest.raises(RequestError, match="--drop_overlap leaves 1 train rows, too few to learn from"):
+        load(folder, "test", drop_overlap=True)

@@ -17,6 +17,8 @@ from src.training.data.joined_columns import with_joined_columns
 from src.training.data.labels import Label, LabelledRows, Labels
 from src.training.data.multi_labels import MultiLabels
 from src.training.data.one_hot import with_label_lists
+from src.training.data.read_options import ReadOptions
+from src.training.data.row_faults import is_blank
 from src.training.data.saved_dataset import read_saved_dataset, saved_dataset_folder
 from src.training.data.tables import Table, choose_columns, read_hub
 from src.training.data.value_labels import ValueLabels
@@ -25,6 +27,7 @@ from src.training.recipes.recipe import TEXT_GENERATION, Recipe
 
 # The first that claims a label column reads it.
 KINDS: tuple[type[Labels], ...] = (MultiLabels, ValueLabels, ClassLabels)
+_THEN = "fill in, correct or remove such rows, or leave them out with --skip_bad_rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,12 @@ class Examples:
         both = (sorted(pair, key=str.lower) for pair in zip(self.texts, self.text_pairs, strict=True))
         # The separator is a word that no text has: "a b" with "c" is not "a" with "b c".
         return tuple(f"{first} \0 {second}" for first, second in both)
+
+    @property
+    def contents(self) -> tuple[tuple[str | Label, ...], ...]:
+        """All that a row holds."""
+        columns = (self.texts, self.labels) if self.text_pairs is None else (self.texts, self.text_pairs, self.labels)
+        return tuple(zip(*columns, strict=True))
 
     def select(self, rows: Sequence[int] | np.ndarray, *, split: str | None = None) -> Examples:
         """Returns these rows, in this order."""
@@ -94,9 +103,15 @@ def load_examples(recipe: Recipe, tables: Mapping[str, Table]) -> tuple[dict[str
     pair, label = recipe.text_pair_column_name, recipe.label_column_name
     text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
     texts = {}
-    for split, table in tables.items():
+    for table in tables.values():
         choose_columns(table, text=text, pair=pair, label=label)
-        texts[split] = [read_texts(table, column) for column in (text, pair) if column is not None]
+    columns = [column for column in (text, pair) if column is not None]
+    tables = {
+        split: table.refuse(_faults(table, columns, label=label), then=_THEN, skip=recipe.skip_bad_rows)
+        for split, table in tables.items()
+    }
+    for split, table in tables.items():
+        texts[split] = [table.columns[column] for column in columns]
     kind = next(kind for kind in KINDS if kind.claims(tables["train"], label, problem_type=recipe.problem_type))
     labels, labelled = kind.read(tables, label)
     return {split: _examples(split, texts[split], found) for split, found in labelled.items()}, labels
@@ -111,15 +126,33 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
     """Returns a column's texts.
 
     Raises:
-        RequestError: one is empty.
+        RequestError: some are empty, or not text.
     """
-    texts = table.columns[column]
-    for row, text in enumerate(texts, 1):
-        if text is not None and not isinstance(text, str):
-            raise RequestError(f"{table.origin}, row {row}: {column} is {text!r:.50}, not text: name another column")
-        if text is None or not text.strip():
-            raise RequestError(f"{table.origin}, row {row}: {column} is empty: fill it in or remove the row")
-    return tuple(texts)
+    return tuple(keep_texts(table, [column]).columns[column])
+
+
+def keep_texts(table: Table, columns: Sequence[str], *, skip: bool = False) -> Table:
+    """Returns the rows that have text in all of these columns; others are refused, or skipped with a count.
+
+    Raises:
+        RequestError: there are others that are not skipped.
+    """
+    return table.refuse(_faults(table, columns), then=_THEN, skip=skip)
+
+
+def _faults(table: Table, texts: Sequence[str], *, label: str | None = None) -> dict[int, str]:
+    """Returns what is wrong by row: texts that are empty or no text, labels that are missing."""
+    faults: dict[int, str] = {}
+    for column in texts:
+        for row, value in enumerate(table.columns[column]):
+            if is_blank(value):
+                faults.setdefault(row, f"{column} is empty")
+            elif not isinstance(value, str):
+                faults.setdefault(row, f"{column} is {value!r:.50}, not text")
+    for row, value in enumerate(table.columns[label] if label is not None else ()):
+        if is_blank(value):
+            faults.setdefault(row, f"{label} is {value if isinstance(value, float) else 'empty'}")
+    return dict(sorted(faults.items()))
 
 
 def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
@@ -133,7 +166,12 @@ def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
         RequestError: they cannot be loaded.
     """
     tables = {
-        split: with_joined_columns(table, recipe.text_column_name, delimiter=recipe.text_column_delimiter)
+        split: with_joined_columns(
+            table,
+            recipe.text_column_name,
+            delimiter=recipe.text_column_delimiter,
+            skip_bad_rows=recipe.skip_bad_rows,
+        )
         for split, table in _read_tables(recipe, folder).items()
     }
     if recipe.task == TEXT_GENERATION or claims(tables["train"], label=recipe.label_column_name):
@@ -142,19 +180,19 @@ def read_tables(recipe: Recipe, *, folder: Path) -> dict[str, Table]:
 
 
 def _read_tables(recipe: Recipe, folder: Path) -> dict[str, Table]:
-    name = recipe.dataset_name
+    name, options = recipe.dataset_name, ReadOptions.of(recipe)
     if name is not None and not name.startswith(locate.PREFIX):
         if (saved := saved_dataset_folder(name, folder=folder)) is not None:
             return read_saved_dataset(saved, role="train")
         return read_hub(name, config=recipe.dataset_config_name, revision=recipe.dataset_revision)
     if name is not None:
-        files = _embedded(name.removeprefix(locate.PREFIX))
+        files, options = _embedded(name.removeprefix(locate.PREFIX)), ReadOptions()
     else:
         given = {"train": recipe.train_file, "validation": recipe.validation_file, "test": recipe.test_file}
         files = {split: folder / Path(path).expanduser() for split, path in given.items() if path is not None}
     tables: dict[str, Table] = {}
     for split, path in files.items():
-        found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path)}
+        found = read_saved_dataset(path, role=split) if path.is_dir() else {split: read_file(path, options)}
         # The train file comes first, with all its splits; a file named for one of them replaces it.
         tables |= found if split == "train" else {split: found[split]}
     return tables

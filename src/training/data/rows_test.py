@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +111,38 @@ def test_one_class_only_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_an_empty_text_is_refused_with_its_row(tmp_path: Path, split: str) -> None:
     files = {"train": labelled("a", "b"), split: 'text,label\na film,a\n"  ",b\n'}
-    assert f"{split}.csv, row 2: text is empty" in refusal(tmp_path, **files)
+    assert f"{split}.csv, line 3: text is empty" in refusal(tmp_path, **files)
 
 
 def test_an_empty_label_is_refused_with_its_row(tmp_path: Path) -> None:
-    assert "train.csv, row 3: label is empty" in refusal(tmp_path, train=labelled("a", "b", ""))
+    assert "train.csv, line 4: label is empty" in refusal(tmp_path, train=labelled("a", "b", ""))
+
+
+def test_all_bad_rows_are_named_at_once_or_left_out_with_a_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = ["text,label", "a film,a", " ,b", '"two', 'lines",', "film 3,b", ",", "a film,a,b"]
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    recipe = Recipe(model_name_or_path="t", train_file="train.csv", text_column_name="text", skip_bad_rows=True)
+    with caplog.at_level("WARNING"):
+        splits, _ = load_recipe(recipe, tmp_path)
+    assert splits["train"].texts == ("a film", "film 3")
+    assert caplog.messages[0].startswith("train.csv: 1 bad row is left out (line 8: 3 values for 2 columns")
+    assert caplog.messages[1] == (
+        "train.csv: 3 bad rows are left out (lines 3 and 7: text is empty; line 4: label is empty)"
+    )
+    (tmp_path / "train.csv").write_text("\n".join(lines[:-1]))
+    with pytest.raises(RequestError, match="train.csv, lines 3 and 7: text is empty; line 4: label is empty: fill in"):
+        load_recipe(replace(recipe, skip_bad_rows=False), tmp_path)
+    (tmp_path / "train.csv").write_text("text,label\n ,a\n,b\n")
+    with pytest.raises(RequestError, match="train.csv, lines 2 and 3: text is empty"):
+        load_recipe(recipe, tmp_path)
 
 
 def test_a_column_without_text_is_told_with_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": 7, "label": 0}\n{"text": 8, "label": 1}\n')
     recipe = Recipe(model_name_or_path="tiny", train_file="a.jsonl", text_column_name="text")
-    with pytest.raises(RequestError, match="a.jsonl, row 1: text is 7, not text: name another"):
+    with pytest.raises(RequestError, match="a.jsonl, line 1: text is 7, not text; line 2: text is 8"):
         load_recipe(recipe, tmp_path)
 
 
@@ -148,7 +170,7 @@ def test_a_float_that_marks_a_missing_class_is_refused_with_its_row(tmp_path: Pa
 
     rows = {"text": ["a b", "c d", "e f"], "label": [1.0, 0.0, float("nan")]}
     parquet.write_table(pa.table(rows), tmp_path / "rows.parquet")
-    with pytest.raises(RequestError, match="rows.parquet, row 3: label is nan: fill it in or remove the row"):
+    with pytest.raises(RequestError, match="rows.parquet, row 3: label is nan: fill in, correct or remove"):
         load_recipe(Recipe(model_name_or_path="tiny", train_file="rows.parquet"), tmp_path)
 
 

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 
+def plain(text: str) -> str:
+    """Returns what two texts share that are the same up to case and white space."""
+    return " ".join(text.lower().split())
+
+
 def row_groups(texts: Sequence[str]) -> np.ndarray:
     """Groups rows whose text is the same up to case and white space. Returns one group number per row, int64 [n]."""
     numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(" ".join(text.lower().split()), len(numbers)) for text in texts], np.int64)
+    return np.array([numbers.setdefault(plain(text), len(numbers)) for text in texts], np.int64)
 
 
 def sentence_groups(texts: Sequence[str]) -> np.ndarray:

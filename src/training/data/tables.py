@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
+from src.training.data.row_faults import refuse_rows
 from src.training.environment.hub import go_offline_unless_reachable
 
 # Names of the same split in hub datasets.
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
+
+_UNNAMED = re.compile(r"Unnamed: \d+")
+# Thai, Lao, Tibetan, Burmese, Khmer, Japanese and Chinese part no words.
+_WORDS_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{4}"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +30,52 @@ class Table:
         origin: its name in messages, such as a file's name.
         columns: values by column name, all of one length.
         class_names: names of integer labels by column, if the source has them.
+        lines: where in its source each row is; none: they are all its rows, in order.
+        unit: what `lines` counts, for messages: lines or rows, from 1.
     """
 
     origin: str
     columns: dict[str, list[Any]]
     class_names: dict[str, tuple[str, ...]]
+    lines: Sequence[int] = ()
+    unit: str = "line"
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return len(next(iter(self.columns.values()), []))
+
+    def refuse(self, faults: Mapping[int, str], *, then: str, skip: bool = False) -> Table:
+        """Refuses all bad rows in one sentence; see `refuse_rows`.
+
+        Args:
+            faults: what is wrong, by row, counted from 0.
+            then: what to do.
+            skip: leave the rows out instead.
+
+        Returns:
+            The other rows.
+
+        Raises:
+            RequestError: there are bad rows that are not skipped, or no others.
+        """
+        if not faults:
+            return self
+        numbers = self.lines or range(1, self.rows + 1)
+        refuse_rows(
+            self.origin,
+            {numbers[row]: fault for row, fault in faults.items()},
+            then=then,
+            unit=self.unit if self.lines else "row",
+            skip=skip and len(faults) < self.rows,
+        )
+        kept = [row for row in range(self.rows) if row not in faults]
+        return replace(
+            self,
+            columns={name: [values[row] for row in kept] for name, values in self.columns.items()},
+            lines=[numbers[row] for row in kept],
+            unit=self.unit if self.lines else "row",
+        )
 
 
 def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str, Table]:
@@ -84,12 +128,17 @@ def _dataset_table(origin: str, split: Any) -> Table:
 
 
 def choose_columns(table: Table, *, text: str | None, label: str, pair: str | None = None) -> tuple[str, str]:
-    """Returns the names of the text and the label column.
+    """Returns the names of the text and the label column; see `choose_text`."""
+    return choose_text(table, text=text, label=label, pair=pair), label
+
+
+def choose_text(table: Table, *, text: str | None, label: str | None, pair: str | None = None) -> str:
+    """Returns the name of the text column.
 
     Args:
         table: the rows.
         text: the text column; None: the only other one.
-        label: the label column.
+        label: the label column; None: there is none.
         pair: the column with the second text of a pair; None if the rows are single texts.
 
     Raises:
@@ -111,17 +160,33 @@ def choose_columns(table: Table, *, text: str | None, label: str, pair: str | No
         if len(twice) > 1:
             raise RequestError(f"{' and '.join(twice)} both name {name!r}: each needs a column of its own")
     if text is not None:
-        return text, label
-    others = [name for name, values in table.columns.items() if name not in (label, pair) and _is_text(values)]
-    if len(others) != 1:
+        return text
+    other = {name: table.columns[name] for name in table.columns if name not in (label, pair) and not _is_index(name)}
+    texts = [name for name, values in other.items() if _is_text(values, is_only=len(other) == 1)]
+    if len(texts) != 1:
         raise RequestError(
             f"{table.origin} has the columns {columns}: name the one with text with --text_column_name"
             + (", and, if the rows are pairs of texts, the other with --text_pair_column_name" if pair is None else "")
         )
-    return others[0], label
+    return texts[0]
 
 
-def _is_text(values: Sequence[Any]) -> bool:
-    """Whether a column holds text: strings, some with more than one word."""
+def _is_index(name: str) -> bool:
+    """Whether a column is what pandas makes of an index that was written to a file."""
+    return _UNNAMED.fullmatch(name) is not None
+
+
+def _is_text(values: Sequence[Any], *, is_only: bool) -> bool:
+    """Whether a column holds text: most values are strings, some with more than one word.
+
+    Args:
+        values: of the column.
+        is_only: whether no other column could be the text: then one letter will do.
+    """
     head = values[:1000]
-    return all(isinstance(value, str) for value in head) and any(" " in value.strip() for value in head)
+    strings = [value for value in head if isinstance(value, str)]
+    if 2 * len(strings) < sum(value is not None for value in head):
+        return False
+    if is_only:
+        return any(character.isalpha() for value in strings for character in value)
+    return any(len(value.split()) > 1 or _WORDS_WITHOUT_SPACES.search(value) for value in strings)

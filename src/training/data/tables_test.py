@@ -27,6 +27,19 @@ def test_the_only_other_column_with_text_is_found() -> None:
     assert choose_columns(rows, text=None, label="label") == ("review", "label")
 
 
+def test_the_only_other_column_is_the_text_in_any_script() -> None:
+    for texts in (["这部电影很好看", "无聊"], ["หนังดีมาก", "แย่"], ["great", "poor"], ["fine", 2024, None]):
+        rows = table(**{"Unnamed: 0": ["0", "1"], "words": texts, "label": ["1", "2"]})
+        assert choose_columns(rows, text=None, label="label") == ("words", "label")
+    with pytest.raises(RequestError, match="name the one with text"):
+        choose_columns(table(number=["1", "2"], label=["a", "b"]), text=None, label="label")
+
+
+def test_a_text_without_spaces_is_told_from_codes_and_numbers() -> None:
+    rows = table(id=["a1", "a2"], words=["这部电影很好看", "很好"], stars=[5, 1], label=["x", "y"])
+    assert choose_columns(rows, text=None, label="label") == ("words", "label")
+
+
 def test_missing_columns_are_all_reported_with_those_that_exist() -> None:
     with pytest.raises(RequestError) as raised:
         choose_columns(table(review=["a b"], stars=["1"]), text="text", label="label")

@@ -15,8 +15,9 @@ import torch
 from src.cli.errors import RequestError
 from src.training.data.batches import TEXTS_AT_ONCE, Batch, EncodedExamples
 from src.training.data.chat_template import DATE, ChatTemplate, TemplateRefusalError, chat_template
-from src.training.data.conversations import Conversation, Conversations, Form, Turn, refuse_rows
+from src.training.data.conversations import Conversation, Conversations, Form, Turn
 from src.training.data.prompt_form import Begin, PromptForm, plain_prompt
+from src.training.data.row_faults import refuse_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

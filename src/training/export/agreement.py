@@ -110,7 +110,7 @@ def read_check_rows(
     if label is None:
         label = "label"
         columns = {label: [None] * table.rows, **table.columns}
-        table = Table(origin=table.origin, columns=columns, class_names=table.class_names)
+        table = dataclasses.replace(table, columns=columns)
     text, label = choose_columns(table, text=text, pair=pair, label=label)
     texts: list[Text] = [*read_texts(table, text)]
     if pair is not None:

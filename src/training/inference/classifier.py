@@ -36,25 +36,29 @@ class Classifier:
         return input_names(self.model, self.tokenizer)
 
     def scores(self, texts: Sequence[Text], *, batch_size: int) -> np.ndarray:
-        """Scores texts in order of length, so that there is little padding.
+        """Returns the scores of texts; see `logits` and `to_scores`."""
+        return to_scores(self.logits(texts, batch_size=batch_size), self.model.config)
+
+    def logits(self, texts: Sequence[Text], *, batch_size: int) -> np.ndarray:
+        """Runs the model on texts in order of length, so that there is little padding.
 
         Args:
             texts: at least one; single texts or pairs.
             batch_size: texts per batch.
 
         Returns:
-            float32 [texts, classes], in the order of the texts.
+            float32 [texts, outputs], in the order of the texts.
         """
         import torch
 
         encoded = self.tokenizer(list(texts), truncation=True, max_length=self.source.max_seq_length)
         order = sorted(range(len(texts)), key=lambda row: len(encoded["input_ids"][row]))
-        scores = np.empty((len(texts), len(self.source.class_names)), np.float32)
+        logits = np.empty((len(texts), len(self.source.class_names)), np.float32)
         with torch.inference_mode():
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                scores[rows] = self.score_batch(self._pad(encoded, rows))
-        return scores
+                logits[rows] = self.model(**self._pad(encoded, rows)).logits.numpy()
+        return logits
 
     def batches(self, texts: Sequence[Text], *, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yields the model's inputs by name, int64 [texts, tokens], in the order of the texts."""

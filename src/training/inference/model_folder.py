@@ -34,6 +34,9 @@ class TrainedModel:
         is_regression: whether its one output is a number.
         is_classifier: whether its outputs compete for one class. Otherwise it has one output, or independent ones.
         is_multi_label: whether its outputs are the probabilities of labels, of which a text has any number.
+        text_column: named in its training; None: it was the only other one, or that is unknown.
+        text_column_delimiter: between the texts of joined columns.
+        label_column: of its training.
     """
 
     folder: Path
@@ -45,6 +48,9 @@ class TrainedModel:
     is_regression: bool
     is_classifier: bool
     is_multi_label: bool
+    text_column: str | None = None
+    text_column_delimiter: str = " "
+    label_column: str = "label"
 
 
 def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> TrainedModel:
@@ -84,6 +90,9 @@ def find_trained_model(folder: Path, *, max_seq_length: int | None = None) -> Tr
         fingerprint=recipe.get("fingerprint"),
         weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         text_pair_column=recipe.get("recipe", {}).get("text_pair_column_name"),
+        text_column=recipe.get("recipe", {}).get("text_column_name"),
+        text_column_delimiter=recipe.get("recipe", {}).get("text_column_delimiter", " "),
+        label_column=recipe.get("recipe", {}).get("label_column_name") or "label",
         is_regression=len(class_names) == 1 and config.get("problem_type") == "regression",
         is_classifier=len(class_names) > 1
         and config.get("problem_type") not in ("regression", "multi_label_classification"),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.cli.errors import RequestError
-from src.training.data.conversation_columns import RowFaultError, read_turns
+from src.training.data.conversation_columns import read_turns
 from src.training.data.conversations import Turn
+from src.training.data.row_faults import RowFaultError
 
 _EXAMPLES = '{"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}'
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from src.cli.parser import did_you_mean
 from src.training.recipes.class_weights import parse_class_weights
+from src.training.recipes.file_settings import parse_delimiter, parse_encoding
 from src.training.recipes.settings import (
     fraction,
     not_negative,
@@ -32,6 +33,7 @@ DATA_FIELDS = (
     *("train_file", "validation_file", "test_file"),
     *("text_column_name", "text_column_delimiter", "text_pair_column_name", "label_column_name"),
     *("problem_type", "class_weights"),
+    *("delimiter", "quoting", "encoding", "skip_bad_rows", "drop_overlap", "drop_duplicates"),
     *("train_fraction", "validation_fraction", "split_unit"),
     *("completion_only_loss", "assistant_only_loss", "system_prompt"),
 )
@@ -94,6 +96,24 @@ class Recipe:
         "weight of each class in the loss: none, balanced (rare classes weigh more), or numbers such as 1,2.5",
         convert=parse_class_weights,
     )
+    delimiter: str | None = setting(
+        None,
+        "what parts the values of a csv, tsv or txt file: a character, or tab (default: found out)",
+        convert=parse_delimiter,
+    )
+    quoting: str | None = setting(
+        None,
+        "whether values of such a file may be quoted (minimal) or quotes are characters (none) (default: found out)",
+        choices=("minimal", "none"),
+    )
+    encoding: str | None = setting(
+        None,
+        "encoding of text files, such as cp1252 or gb18030 (default: UTF-8, or UTF-16 where it shows)",
+        convert=parse_encoding,
+    )
+    skip_bad_rows: bool = setting(False, "leave out rows that cannot be used, with a count, in place of a refusal")
+    drop_overlap: bool = setting(False, "leave out train rows that are validation or test rows too")
+    drop_duplicates: bool = setting(False, "leave out exact copies of other rows of the same split")
     train_fraction: float = fraction(1.0, "fraction of the train rows to use")
     validation_fraction: float | None = fraction(
         None, "fraction of the train rows to set aside for validation (default: 0.1 if nothing else can be scored)"

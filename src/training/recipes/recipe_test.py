@@ -229,3 +229,16 @@ def test_a_missing_recipe_is_reported(tmp_path: Path) -> None:
 
 def test_nothing_far_off_is_suggested() -> None:
     assert did_you_mean("zzz", ["seed", "threads"]) == ""
+
+
+def test_delimiters_and_encodings_are_named_as_users_name_them() -> None:
+    for given, delimiter in ((";", ";"), ("tab", "\t"), ("\\t", "\t"), ("\t", "\t"), (None, None)):
+        assert parse_fields({"delimiter": given, "encoding": "Latin1"}) == (
+            {"delimiter": delimiter, "encoding": "Latin1"},
+            [],
+        )
+    assert [*parse_fields({"delimiter": ";;", "encoding": "base64", "quoting": "all"}, prefix="--")[1]] == [
+        "--delimiter must be one character, or tab, comma, semicolon, pipe or space, not ';;'",
+        "--encoding must be the name of a text encoding, such as utf-8, cp1252, utf-16 or gb18030, not 'base64'",
+        "--quoting must be minimal or none, not 'all'",
+    ]

@@ -15,7 +15,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.cli.parser import RefusingParser, did_you_mean
 from src.cli.working_folder import working_folder
-from src.training.data.files import FILE_KINDS
+from src.training.data.files import file_kind_fault
 from src.training.data.saved_dataset import saved_dataset_fault, saved_dataset_folder, saved_dataset_mistakes
 from src.training.embedded import locate
 from src.training.recipes import recipe as recipes
@@ -189,10 +189,8 @@ def file_mistakes(values: Mapping[str, Any]) -> list[str]:
         path = working_folder() / Path(value).expanduser()
         if path.is_dir():
             mistakes += [f"{key} {value} {fault}"] if (fault := saved_dataset_fault(path)) else []
-        elif not value.lower().endswith(FILE_KINDS):
-            mistakes.append(
-                f"{key} must end in {', '.join(FILE_KINDS)}, or be a folder saved by datasets, not {value!r}"
-            )
+        elif fault := file_kind_fault(value):
+            mistakes.append(f"{key} {value} {fault}, or be a folder saved by datasets")
         elif not path.is_file():
             mistakes.append(f"{key} {value} does not exist")
     mistakes += saved_dataset_mistakes(values, folder=working_folder())

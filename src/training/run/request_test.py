@@ -69,7 +69,7 @@ def refusal(*arguments: str) -> str:
         (["--recipe", "embedded", "--debug", "maybe"], "--debug must be true or false, not 'maybe'"),
         (["--recipe", "embedded", "--resume_from_checkpoint", "yes"], "must be auto, true or false, not 'yes'"),
         ([*OWN_MODEL, "--train_file", "no.csv"], "train_file no.csv does not exist"),
-        ([*OWN_MODEL, "--train_file", "train.xlsx"], "train_file must end in .csv, .tsv, .json, .jsonl, .parquet"),
+        ([*OWN_MODEL, "--train_file", "train.xlsx"], "train_file train.xlsx is a spreadsheet: save it as csv"),
         ([*OWN_MODEL, "--train_file", "."], "train_file . is not a folder saved by datasets"),
         (
             [*OWN_MODEL, *OWN_DATA, "--test_file", "half"],

@@ -136,6 +136,7 @@ def resolve_run(recipe: Recipe, *, folder: Path) -> ResolvedRun:
             has_template=has_chat_template(base.folder),
             text_column=recipe.text_column_name,
             system_prompt=recipe.system_prompt,
+            skip_bad_rows=recipe.skip_bad_rows,
         )
         task = divide(rows, ContinuedText(), recipe)
         prompt_form = PromptForm.of(task.train, form)
