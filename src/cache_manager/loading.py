@@ -10,7 +10,8 @@ from src.cli.errors import RequestError
 from src.cli.working_folder import working_folder
 from src.training.model import pretrained
 from src.training.model.adapter_base import find_adapter_base, load_adapted_classifier
-from src.training.model.language_model import is_language_model, load_with_adapter
+from src.training.model.architectures import is_language_model
+from src.training.model.language_model import load_with_adapter
 from src.training.model.lora import has_adapter_alone
 from src.training.model.model_files import WEIGHTS, shards
 

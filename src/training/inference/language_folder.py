@@ -11,9 +11,9 @@ from src.training.data.prompt_form import PromptForm
 from src.training.embedded import locate
 from src.training.inference.model_folder import check_files, check_folder, read_object
 from src.training.model.adapter_base import find_adapter_base
+from src.training.model.architectures import is_language_model
 from src.training.model.base_model import BaseModel, has_chat_template
 from src.training.model.gguf_model import SUFFIX, gguf_model_folder
-from src.training.model.language_model import is_language_model
 from src.training.model.lora import has_adapter_alone
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import refuse_custom_code

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.disk.json_files import read_json
-from src.training.model.language_model import is_language_model
+from src.training.model.architectures import is_language_model
 from src.training.model.lora import has_adapter_alone
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import refuse_custom_code

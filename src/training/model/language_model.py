@@ -9,16 +9,12 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.training.data.chat_template import with_fixed_date
+from src.training.model.architectures import is_language_model
 from src.training.model.base_model import BaseModel
 from src.training.model.lora import ADAPTER, Lora, check_targets, save_weights, without_adapter
 from src.training.model.pretrained import empty_model, load_adapter, load_model, load_tokenizer
 
 MODEL_CLASS = "AutoModelForCausalLM"
-
-
-def is_language_model(architectures: Sequence[str]) -> bool:
-    """Whether a config's architectures name a model that continues text."""
-    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
 
 
 def check_language_model(base: BaseModel, *, because: str = "") -> None:
