@@ -14,7 +14,7 @@ from src.training.train_model import main
 
 COMMON = (
     *("--model_name_or_path", "base", "--train_file", "train.csv", "--test_file", "test.csv"),
-    *("--max_seq_length", "24", "--per_device_train_batch_size", "8", "--learning_rate", "1e-2"),
+    *("--max_seq_length", "24", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3"),
     *("--threads", "1", "--output_dir", "out"),
 )
 
