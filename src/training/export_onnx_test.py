@@ -116,7 +116,7 @@ def test_an_interrupted_export_leaves_nothing(user_folder: Path, monkeypatch: py
         ({"--output": "rows.csv/tiny.onnx"}, "rows.csv is a file"),
         ({"--model": "nowhere"}, "nowhere does not exist"),
         ({"--check_file": "none.csv"}, "--check_file none.csv does not exist"),
-        ({"--check_file": "rows.txt"}, "--check_file must end in .csv"),
+        ({"--check_file": "rows.docx"}, "rows.docx must end in .csv"),
         ({"--check_file": None, "--text_column_name": "text"}, "--text_column_name needs --check_file"),
         ({"--min_agreement": "0.9"}, "--min_agreement needs --int8"),
         ({"--text_column_name": "body"}, "rows.csv has no column 'body'"),

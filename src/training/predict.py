@@ -33,6 +33,9 @@ _BATCH_SIZE = 64
 _THRESHOLD = 0.5
 # Texts sorted by length together: enough for little padding, few enough to answer soon.
 _BATCHES_A_WINDOW = 16
+# What a text would be mistaken for; files of lines and of JSON lines are read from standard input.
+_TABLES = (".csv", ".tsv", ".parquet")
+_MAX_NAME_BYTES = 255
 _FILE_FLAGS = {
     "input_file": "rows to predict: a csv, tsv, txt, JSON or parquet file",
     "output_file": "where the rows go, with what was predicted: .csv, .tsv, .jsonl or .parquet",
@@ -107,6 +110,7 @@ def _predict(arguments: list[str]) -> int:
         return _predict_file(given, texts, source, threshold=threshold)
     if named := next((name for name in (*_FILE_FLAGS, "quoting") if getattr(given, name) is not None), None):
         raise RequestError(f"--{named} needs --input_file")
+    _refuse_tables(texts)
     for at, text in enumerate(texts, 1):
         if not text.strip():
             raise RequestError(f"text {at} is empty: leave it out")
@@ -131,6 +135,18 @@ def _windows(texts: list[Text], size: int, *, pairs: bool) -> Iterator[list[Text
     stdin: BinaryIO = sys.stdin.buffer
     parse: Callable[[str, int], Text] = parse_pair if pairs else as_text
     return text_windows(stdin, size=size, parse=parse)
+
+
+def _refuse_tables(texts: list[str]) -> None:
+    """Refuses files of rows in the place of texts: their names, or their lines on standard input."""
+    stdin = Path("/proc/self/fd/0")
+    # A name of more bytes is an error to ask for.
+    names = [text for text in texts if text.lower().endswith(_TABLES) and len(text.encode()) <= _MAX_NAME_BYTES]
+    given = [name for name in names if (working_folder() / name).is_file()]
+    if not texts and stdin.is_symlink() and stdin.is_file():
+        given = [name for name in [str(stdin.readlink())] if name.lower().endswith(_TABLES)]
+    for table in given[:1]:
+        raise RequestError(f"{table} is a file of rows, not of texts: --input_file {table} --output_file scored.csv")
 
 
 def _predict_file(given: argparse.Namespace, texts: list[str], source: TrainedModel, *, threshold: float) -> int:

@@ -233,3 +233,13 @@ def test_a_file_that_cannot_be_predicted_is_refused_and_nothing_is_written(
     assert words in capfd.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
     assert (tmp_path / "rows.csv").read_text() == content
+
+
+def test_a_file_of_rows_in_the_place_of_texts_is_refused(user_folder: Path) -> None:
+    (user_folder / "new.csv").write_text("id,text\n1,a film\n")
+    with (user_folder / "new.csv").open("rb") as lines:
+        for texts in (["new.csv"], []):
+            command = [sys.executable, "-m", "src.training.predict", "--model", "model", *texts]
+            done = subprocess.run(command, env=_environment(user_folder), stdin=lines, capture_output=True, timeout=60)
+            assert (done.returncode, done.stdout) == (2, b"")
+            assert b"new.csv is a file of rows, not of texts: --input_file" in done.stderr

@@ -128,7 +128,8 @@ def read_texts(table: Table, column: str) -> tuple[str, ...]:
     Raises:
         RequestError: some are empty, or not text.
     """
-    return tuple(keep_texts(table, [column]).columns[column])
+    table.refuse(_faults(table, [column]), then="fill in, correct or remove such rows")
+    return tuple(table.columns[column])
 
 
 def keep_texts(table: Table, columns: Sequence[str], *, skip: bool = False) -> Table:

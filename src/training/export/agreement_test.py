@@ -56,7 +56,7 @@ def test_rows_need_no_labels(tmp_path: Path) -> None:
 def test_an_empty_text_is_named_by_its_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\na good film,1\n  ,0\n")
-    with pytest.raises(RequestError, match="rows.csv, row 2: text is empty"):
+    with pytest.raises(RequestError, match="rows.csv, line 3: text is empty"):
         read_check_rows(path, text="text", label=None, labels=ClassLabels(("0", "1")))
 
 
