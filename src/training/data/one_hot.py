@@ -36,14 +36,19 @@ def with_label_lists(tables: dict[str, Table], recipe: Recipe) -> dict[str, Tabl
         # One such column alone may be anything.
         if len(names) < 2:
             return tables
-    return {split: _with_lists(table, names, into=label) for split, table in tables.items()}
+    return {split: with_lists(table, names, into=label) for split, table in tables.items()}
 
 
 def _is_one_hot(values: Sequence[Any]) -> bool:
     return {label_name(value) for value in values} <= {*_YES, *_NO}
 
 
-def _with_lists(table: Table, names: Sequence[str], *, into: str) -> Table:
+def with_lists(table: Table, names: Sequence[str], *, into: str) -> Table:
+    """Returns the rows with one column of lists in place of columns of 0 and 1.
+
+    Raises:
+        RequestError: one of the columns is missing, or holds something else.
+    """
     if missing := [name for name in names if name not in table.columns]:
         raise RequestError(
             f"{table.origin} has no column {' and '.join(map(repr, missing))} for its labels: it has "

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from src.cli.errors import RequestError
 from src.disk.durable import write_whole
 from src.training.data.class_labels import ClassLabels
 from src.training.data.files import file_kind_fault, read_file
+from src.training.data.joined_columns import with_joined_columns
 from src.training.data.labels import Label, Labels
 from src.training.data.multi_labels import MultiLabels
+from src.training.data.one_hot import with_lists
 from src.training.data.read_options import ReadOptions
 from src.training.data.row_faults import is_blank
 from src.training.data.rows import keep_texts
@@ -80,18 +82,30 @@ def read_rows_to_score(
     """
     table = read_file(path, options)
     pair = pair or source.text_pair_column
-    if text is None and source.text_column in table.columns:
+    given = tuple(table.columns)
+    if text is None and source.text_column is not None and _has_texts(table, source.text_column):
         text = source.text_column
     if label is None and source.label_column in table.columns:
         label = source.label_column
+    skip = options.skip_bad_rows
+    table = with_joined_columns(table, text, delimiter=source.text_column_delimiter, skip_bad_rows=skip)
     text = choose_text(table, text=text, pair=pair, label=label)
     columns = [text] if pair is None else [text, pair]
-    table = keep_texts(table, columns, skip=options.skip_bad_rows)
+    table = keep_texts(table, columns, skip=skip)
     texts: list[Text] = table.columns[text]
     if pair is not None:
         texts = list(zip(table.columns[text], table.columns[pair], strict=True))
-    known, unknown = ({}, {}) if label is None else _labels(table, label, source)
+    labelled = table
+    if label is None and source.is_multi_label and set(source.class_names) <= set(given):
+        label, labelled = source.label_column, with_lists(table, source.class_names, into=source.label_column)
+    known, unknown = ({}, {}) if label is None else _labels(labelled, label, source)
+    table = replace(table, columns={name: table.columns[name] for name in given})
     return RowsToScore(table=table, texts=tuple(texts), labels=known, unknown=unknown)
+
+
+def _has_texts(table: Table, name: str) -> bool:
+    """Whether there is such a column, or all of those that it joins."""
+    return name in table.columns or all(part.strip() in table.columns for part in name.split(","))
 
 
 def _labels(table: Table, column: str, source: TrainedModel) -> tuple[dict[int, Label], dict[int, Any]]:
@@ -104,13 +118,19 @@ def _labels(table: Table, column: str, source: TrainedModel) -> tuple[dict[int, 
         # datasets hides labels as -1, and has names for the others.
         if is_blank(given) or (names is not None and given == -1):
             continue
-        label = names[given] if names is not None and given in range(len(names)) else given
+        label = given if names is None else _named(given, names)
         parsed = kind.parse(label)
         if parsed is None:
             unknown[row] = label
         else:
             known[row] = parsed
     return known, unknown
+
+
+def _named(label: Any, names: Sequence[str]) -> Any:
+    if isinstance(label, list):
+        return [_named(member, names) for member in label]
+    return names[label] if label in range(len(names)) else label
 
 
 def _kind(source: TrainedModel) -> Labels:
