@@ -52,10 +52,10 @@ def test_the_environment_differs_from_locks_that_ask_for_more(
     lock, cuda_lock = tmp_path / "lock.txt", tmp_path / "cuda_lock.txt"
     lock.write_text("no-such-package==1 \\\n")
     cuda_lock.write_text("nvidia-nothing==1 \\\n")
-    monkeypatch.setattr(check_venv, "installed", lambda: ({"torch": "2.13.0+cpu"}, {"torch": set()}))
+    monkeypatch.setattr(check_venv, "installed", lambda: ({"torch": "2.13.0+cpu"}, {"torch": set()}, {"torch": []}))
     assert check_venv.main([str(lock), str(cuda_lock)]) == 1
     assert capsys.readouterr().err == "no_such_package is missing\n"
-    monkeypatch.setattr(check_venv, "installed", lambda: ({"torch": "2.13.0"}, {"torch": set()}))
+    monkeypatch.setattr(check_venv, "installed", lambda: ({"torch": "2.13.0"}, {"torch": set()}, {"torch": []}))
     assert check_venv.main([str(lock), str(cuda_lock)]) == 1
     assert capsys.readouterr().err == "no_such_package is missing, nvidia_nothing is missing\n"
 

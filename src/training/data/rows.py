@@ -150,9 +150,11 @@ def _faults(table: Table, texts: Sequence[str], *, label: str | None = None) -> 
                 faults.setdefault(row, f"{column} is empty")
             elif not isinstance(value, str):
                 faults.setdefault(row, f"{column} is {value!r:.50}, not text")
-    for row, value in enumerate(table.columns[label] if label is not None else ()):
+    labels = [] if label is None else table.columns[label]
+    none = " (write [] for a row without labels)" if any(isinstance(value, list) for value in labels) else ""
+    for row, value in enumerate(labels):
         if is_blank(value):
-            faults.setdefault(row, f"{label} is {value if isinstance(value, float) else 'empty'}")
+            faults.setdefault(row, f"{label} is {value if isinstance(value, float) else 'empty'}{none}")
     return dict(sorted(faults.items()))
 
 

@@ -139,6 +139,18 @@ def test_all_bad_rows_are_named_at_once_or_left_out_with_a_count(
         load_recipe(recipe, tmp_path)
 
 
+def test_joined_texts_and_lists_of_labels_that_are_bad_are_left_out_too(tmp_path: Path) -> None:
+    rows = ['"a", "label": ["x"]', '7, "label": ["x"]', '"b", "label": null', '"c", "label": []']
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"head": "film", "body": {row}}}\n' for row in rows))
+    recipe = Recipe(model_name_or_path="t", train_file="t.jsonl", text_column_name="head,body", skip_bad_rows=True)
+    assert load_recipe(recipe, tmp_path)[0]["train"].texts == ("film a", "film c")
+    with pytest.raises(RequestError, match="t.jsonl, line 2: body is 7, not text: name columns with text"):
+        load_recipe(replace(recipe, skip_bad_rows=False), tmp_path)
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"head": "film", "body": {row}}}\n' for row in rows[2:]))
+    with pytest.raises(RequestError, match=r"t.jsonl, line 1: label is empty \(write \[\] for a row without labels\)"):
+        load_recipe(replace(recipe, skip_bad_rows=False), tmp_path)
+
+
 def test_a_column_without_text_is_told_with_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": 7, "label": 0}\n{"text": 8, "label": 1}\n')
     recipe = Recipe(model_name_or_path="tiny", train_file="a.jsonl", text_column_name="text")
