@@ -53,6 +53,8 @@ def read_file(path: Path, options: ReadOptions | None = None) -> Table:
     options = options or ReadOptions()
     if (fault := file_kind_fault(path.name)) is not None:
         raise RequestError(f"{path.name} {fault}")
+    if path.is_dir():
+        raise RequestError(f"{path.name} is a directory: name a file")
     kind = Path(path.name.lower().removesuffix(_GZIPPED)).suffix
     if kind == _PARQUET:
         table = read_parquet(path)
