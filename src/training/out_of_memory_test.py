@@ -24,7 +24,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path, batch
         "import resource, sys, torch, src.training.run.training_run, scipy.stats, pyarrow.csv\n"
         "from src.training.train_model import main\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "limit = used + 3000 * 2**20\n"
+        "limit = used + 2200 * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -69,8 +69,11 @@ def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = No
     # What follows loads numpy and torch, which read the environment once.
     prepare_environment(request.recipe.reproducible)
     from src.training.run.artifact import check_output_folder
+    from src.training.run.console import configure_logging
     from src.training.run.resolved_run import resolve_run
 
+    # What is said of the rows is said before the run begins.
+    configure_logging(stop=stop)
     if request.options.output_dir is not None:
         check_output_folder(request.options.output_dir, overwrite=request.options.overwrite_output_dir)
     if resolved is None:

@@ -20,7 +20,7 @@ from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.problem import Scored
 from src.training.evaluation.result import FinishedRun
 from src.training.run import artifact
-from src.training.run.console import configure_logging, section, show_comparison, show_metrics
+from src.training.run.console import section, show_comparison, show_metrics
 from src.training.run.events import EventLog, read_events
 from src.training.run.folders import open_run_folders
 from src.training.run.kinds import kind_of
@@ -44,7 +44,6 @@ class TrainingRun:
         Raises:
             RequestError: the output folder is not free, or a checkpoint does not fit.
         """
-        configure_logging(stop=stop)
         self.options, self.stop, self.name = request.options, stop, request.recipe_name
         self.resolved, self.recipe = resolved, resolved.recipe
         self.task, self.problem = resolved.task, resolved.problem
