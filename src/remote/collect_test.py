@@ -38,7 +38,8 @@ FLAGS = (
 )
 LANGUAGE_FLAGS = (
     *("--model_name_or_path", "chat", "--train_file", "rows.jsonl", "--max_steps", "2"),
-    *("--max_generate_samples", "2", "--max_new_tokens", "2"),
+    # As without the flag, which is a classifier's.
+    *("--max_generate_samples", "2", "--max_new_tokens", "2", "--max_seq_length", "128"),
 )
 KINDS = ("model", "model.checkpoint", "model.checkpoint/checkpoint-*")
 Check = Callable[[str], str]

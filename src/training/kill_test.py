@@ -41,7 +41,8 @@ RECIPES = (
     (
         *("--seed", "3", "--threads", "2", "--model_name_or_path", "chat", "--train_file", "train.jsonl"),
         *("--validation_file", "dev.jsonl", "--test_file", "test.jsonl"),
-        *("--max_generate_samples", "2", "--max_new_tokens", "4"),
+        # As without the flag, which is a classifier's.
+        *("--max_generate_samples", "2", "--max_new_tokens", "4", "--max_seq_length", "128"),
     ),
 )
 

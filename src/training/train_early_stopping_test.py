@@ -73,7 +73,7 @@ def test_training_ends_early_keeps_the_best_epoch_and_says_so(
     assert f"epoch {best} had the best validation scores: it is kept" in printed
     line = f"after epoch {best + 3} of {EPOCHS}: 3 without a better score"
     assert line in (user_folder / "out" / "report.html").read_text(encoding="utf-8")
-    assert f"{best + 3} of at most {EPOCHS} (stopped early) epochs" in (user_folder / "out" / "README.md").read_text()
+    assert f"{best + 3} of at most {EPOCHS} epochs (stopped early)" in (user_folder / "out" / "README.md").read_text()
 
 
 def test_the_epochs_before_the_stop_are_those_of_the_whole_run(user_folder: Path) -> None:

@@ -62,7 +62,8 @@ class LanguageContest:
             RequestError: the model cannot be loaded.
         """
         self._resolved, self._scratch = resolved, scratch
-        self._model, self._tokenizer = LanguageKind(resolved).build()
+        self._kind = LanguageKind(resolved)
+        self._model, self._tokenizer = self._kind.build()
         self._model.config.use_cache = False
         self.rows: TokenRows | None = None
 
@@ -91,8 +92,8 @@ class LanguageContest:
             ends.append(time.perf_counter())
             losses.append(loss)
 
-        kind = LanguageKind(self._resolved)
-        with kind.data_parallel(copy.deepcopy(self._model), self._tokenizer, is_stopping=lambda: False) as parallel:
+        model = copy.deepcopy(self._model)
+        with self._kind.data_parallel(model, self._tokenizer, is_stopping=lambda: False) as parallel:
             rows = parallel.splits[TRAIN]
             assert isinstance(rows, TokenRows)
             self.rows = rows

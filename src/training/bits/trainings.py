@@ -50,7 +50,8 @@ TRAININGS: dict[str, tuple[str, tuple[str, ...]]] = {
         "small",
         (*_SENTENCES, "--early_stopping_patience", "1", "--num_train_epochs", "8", "--max_grad_norm", "0.1"),
     ),
-    "language model": ("chat", (*_CONVERSATIONS, "--threads", "2")),
+    # As without --max_seq_length, which is a classifier's.
+    "language model": ("chat", (*_CONVERSATIONS, "--threads", "2", "--max_seq_length", "128")),
 }
 
 
