@@ -102,7 +102,12 @@ def test_the_machine_is_described_by_what_every_system_says(monkeypatch: pytest.
 def test_the_instructions_of_an_arm_processor_are_part_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     # Linux on arm64: no `flags`, no `model name`.
     text = "processor\t: 0\nFeatures\t: fp asimd sse4_1like\nCPU implementer\t: 0x41\n\nprocessor\t: 1\n"
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    read_text = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, *given, **named: text if path == Path("/proc/cpuinfo") else read_text(path, *given, **named),
+    )
     assert deciding_machine("machine")["cpu"] == {"instructions": "sse4_1like"}
     assert describe_environment()["cpu"] == "unknown"
 
