@@ -136,9 +136,7 @@ def _decoder(folder: Path, *, ends_texts: bool = False, pad_token_id: int | None
         "num_attention_heads": 2,
     }
     torch.manual_seed(0)
-    LlamaModel(
-        LlamaConfig(vocab_size=len(vocabulary), pad_token_id=pad_token_id, num_attention_heads=2, **sizes)
-    ).save_pretrained(folder)
+    LlamaModel(LlamaConfig(vocab_size=len(vocabulary), pad_token_id=pad_token_id, **sizes)).save_pretrained(folder)
     return folder
 
 
