@@ -24,7 +24,6 @@ from src.remote.end_to_end.servers import Executor
 from src.remote.results.test_outputs import outputs_folder, unpacked
 
 TRAINING = "//src/training:training_test"
-LANGUAGE_MODEL = "//src/training:llm_training_test"
 BOTH = (TRAINING, "//src/cache_manager:cache_manager_test")
 # A shorter training.
 SHORT = ("--test_arg=--num_train_epochs=1",)
@@ -40,7 +39,6 @@ EIGHT = (
 )
 _MISTYPED = "docker://finetune-repo-executer:inputs-0"
 _MODEL, _STOPPED = "model/model.safetensors", 3
-_ADAPTER = "model/adapter/adapter_model.safetensors"
 _DOCTOR_SECONDS = 30
 _MAX_ATTEMPTS = 8
 
@@ -71,7 +69,6 @@ class EndToEnd:
             self.a_second_run_is_a_remote_cache_hit,
             self.a_mistyped_image_is_named_in_time,
             self.eight_tests_on_two_slots_all_finish,
-            self.a_language_model_has_the_bits_of_a_local_run_and_is_collected,
             self.a_deadline_costs_no_bit,
             self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
             self.tls_is_verified_and_an_idle_executor_exits,
@@ -135,18 +132,6 @@ class EndToEnd:
         done = self.bazel.test(*EIGHT, "--noremote_accept_cached", "--jobs=8")
         assert done.code == 0, done.output
         assert sorted((run.label, run.strategy) for run in done.runs) == [(label, REMOTE) for label in EIGHT]
-
-    def a_language_model_has_the_bits_of_a_local_run_and_is_collected(self) -> None:
-        adapters = []
-        for config, strategies in ((None, [False]), (CONFIG, [True])):
-            done = self.bazel.test(LANGUAGE_MODEL, "--noremote_accept_cached", config=config)
-            assert (done.code, [run.ran_remotely for run in done.runs]) == (0, strategies), done.output
-            adapters.append(self._output(_ADAPTER, test=LANGUAGE_MODEL))
-        assert adapters[0] == adapters[1], "the adapter differs from that of a local run"
-        collected = self.bazel.run("//src/remote:collect", LANGUAGE_MODEL)
-        assert collected.code == 0, collected.output
-        entry = Path(collected.output.strip().splitlines()[-1])
-        assert (entry / "adapter" / "adapter_model.safetensors").read_bytes() == adapters[1]
 
     def a_deadline_costs_no_bit(self) -> None:
         local = self.bazel.test(TRAINING, *SHORT, config=None)
