@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
+
+from src.disk.durable import open_regular
 
 # The largest of ours, a tokenizer's, is below 20 MB.
 _MAX_BYTES = 256 << 20
@@ -20,10 +19,7 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read, or is not a regular file: a FIFO would block for ever.
         ValueError: it is not JSON, is too large, or is nested too deeply.
     """
-    # Not after a look at what is there: it may be replaced in between.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with open_regular(path) as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise ValueError(f"more than {_MAX_BYTES:,} bytes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from src.cli.working_folder import working_folder
 from src.disk.durable import flush_folder
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
+from src.training.export.output_file import output_file
 
 if TYPE_CHECKING:
     from src.training.export.gguf_file import Tensors
@@ -67,7 +67,7 @@ def _export(arguments: list[str]) -> int:
     given = argument_parser().parse_args(arguments)
     if not given.model:
         raise RequestError("--model is missing: name the folder of a trained language model")
-    folder, output = _model_folder(given.model), _output_file(given.output)
+    folder, output = _model_folder(given.model), output_file(given.output, suffix=".gguf")
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
     prepare_environment("off")
@@ -122,22 +122,6 @@ def _model_folder(name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise RequestError(f"--model {folder} has no config.json: name the folder of a trained language model")
     return folder
-
-
-def _output_file(name: str | None) -> Path:
-    if not name:
-        raise RequestError("--output is missing: name the file to write, such as model.gguf")
-    output = working_folder() / Path(name).expanduser()
-    if output.suffix != ".gguf":
-        raise RequestError(f"--output must end in .gguf, not {name!r}")
-    if output.is_dir():
-        raise RequestError(f"--output {output} is a folder: name a file")
-    existing = next(parent for parent in output.parents if parent.exists())
-    if not existing.is_dir():
-        raise RequestError(f"--output {output} cannot be written: {existing} is a file")
-    if not os.access(existing, os.W_OK):
-        raise RequestError(f"--output {output} cannot be written: {existing} allows no new files")
-    return output
 
 
 def _stop_ids(folder: Path) -> list[int]:

@@ -18,6 +18,7 @@ from src.disk.durable import flush_folder, write_json
 from src.training.data.files import file_kind_fault
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
+from src.training.export.output_file import output_file
 from src.training.inference.arguments import Parser, fraction
 from src.training.inference.model_folder import TrainedModel, find_trained_model
 
@@ -79,7 +80,7 @@ def argument_parser() -> Parser:
 def _export(arguments: list[str]) -> int:
     given, _ = argument_parser().parse(arguments)
     source = find_trained_model(working_folder() / Path(given.model).expanduser(), max_seq_length=given.max_seq_length)
-    output = _output_file(given.output)
+    output = output_file(given.output, suffix=".onnx")
     _check_options(given, source)
     # Ctrl-C and SIGTERM become an exception, and nothing half-written stays.
     StopSignal(deadline_seconds=None).install()
@@ -126,22 +127,6 @@ def _labels_of(source: TrainedModel) -> Labels:
     if source.is_regression:
         return ValueLabels(source.class_names[0])
     return MultiLabels(source.class_names) if source.is_multi_label else ClassLabels(source.class_names)
-
-
-def _output_file(name: str | None) -> Path:
-    if not name:
-        raise RequestError("--output is missing: name the file to write, such as model.onnx")
-    output = working_folder() / Path(name).expanduser()
-    if output.suffix != ".onnx":
-        raise RequestError(f"--output must end in .onnx, not {name!r}")
-    if output.is_dir():
-        raise RequestError(f"--output {output} is a folder: name a file")
-    existing = next(parent for parent in output.parents if parent.exists())
-    if not existing.is_dir():
-        raise RequestError(f"--output {output} cannot be written: {existing} is a file")
-    if not os.access(existing, os.W_OK):
-        raise RequestError(f"--output {output} cannot be written: {existing} allows no new files")
-    return output
 
 
 def _check_replaceable(output: Path, *, scratch: Path) -> None:

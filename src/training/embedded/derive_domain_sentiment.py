@@ -84,11 +84,7 @@ def write(sdist: Path, out_dir: Path) -> None:
     Raises what `derive` raises, and PinMismatchError before it writes when a derived file is not the pinned one.
     """
     files = derive(sdist)
-    for name, pin in pins.DOMAIN_SENTIMENT.items():
-        pins.check_bytes(name, files[name], pin)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (out_dir / name).write_bytes(content)
+    pins.write_files(files, pins.DOMAIN_SENTIMENT, out_dir)
     counts = ", ".join(f"{name} {len(content.splitlines())}" for name, content in files.items())
     _log.info("conversations: %s", counts)
 

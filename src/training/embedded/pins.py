@@ -84,6 +84,18 @@ def check_folder(folder: Path, pins: Mapping[str, str]) -> None:
             _compare(str(folder / name), hashlib.file_digest(opened, "sha256").hexdigest(), pin)
 
 
+def write_files(files: Mapping[str, bytes], pins: Mapping[str, str], out_dir: Path) -> None:
+    """Writes files into a folder, which is made if needed.
+
+    Raises PinMismatchError before it writes when one that `pins` names is not the pinned one.
+    """
+    for name, pin in pins.items():
+        check_bytes(name, files[name], pin)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (out_dir / name).write_bytes(content)
+
+
 def _compare(name: str, found: str, pin: str) -> None:
     if found != pin:
         raise PinMismatchError(f"{name} is not the pinned file: its SHA-256 is {found}, expected was {pin}.")

@@ -132,9 +132,5 @@ def write(source: Path, out_dir: Path) -> None:
     Raises what `derive` raises, and PinMismatchError before it writes when a derived file is not the pinned one.
     """
     files, basis = derive(source)
-    for name, pin in pins.BERT_TINY_MINILM.items():
-        pins.check_bytes(name, files[name], pin)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (out_dir / name).write_bytes(content)
+    pins.write_files(files, pins.BERT_TINY_MINILM, out_dir)
     _log.info("bert_tiny_minilm: %d files, %.1f %% of the embeddings' energy kept", len(files), 100 * basis.explained)

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from src.training.data.batches import Batch
+from src.training.evaluation.problem import Problem
 from src.training.fused.causal import CausalForward
 from src.training.fused.dropout import DropoutMasks
 
@@ -23,9 +24,9 @@ class LanguagePass:
     outputs = 3
     reads_embedding_rows = False
 
-    def __init__(self, forward: CausalForward) -> None:
-        """Takes a model's forward pass."""
-        self._forward = forward
+    def __init__(self, forward: CausalForward, problem: Problem) -> None:
+        """Takes a model's forward pass, and what decides the loss."""
+        self._forward, self._problem = forward, problem
 
     def micro_batches(self, rows: np.ndarray, *, lengths: np.ndarray, max_rows: int) -> Iterator[np.ndarray]:
         """See ForwardPass.micro_batches. The sum of their losses is that of the whole batch, not a mean of means."""
@@ -36,9 +37,9 @@ class LanguagePass:
     def loss_sum(
         self, batch: Batch, *, embedding_rows: torch.Tensor | None, masks: Callable[[], DropoutMasks]
     ) -> torch.Tensor:
-        """Returns the cross entropy summed over the batch's learnt tokens."""
+        """See ForwardPass.loss_sum. The examples are the batch's learnt tokens."""
         del embedding_rows, masks
-        return functional.cross_entropy(self._forward(batch), batch["labels"], reduction="sum")
+        return self._problem.loss_sum(self._forward(batch), batch["labels"])
 
     def score(self, batch: Batch) -> torch.Tensor:
         """Returns loss, learnt tokens and right predictions of each row, [rows, 3]."""

@@ -121,13 +121,14 @@ class CausalForward:
         self._model.eval()
         try:
             with torch.inference_mode():
-                difference = (self._shared(batch) - self._whole(batch)).abs().max()
+                whole = self._whole(batch)
+                difference = (self._shared(batch) - whole).abs().max()
         except (TypeError, AttributeError, IndexError, RuntimeError):
             # A cache or a signature of its own.
             return False
         finally:
             self._model.train(training)
-        return bool(difference < _TOLERANCE * max(1.0, float(self._whole(batch).detach().abs().max())))
+        return bool(difference < _TOLERANCE * max(1.0, float(whole.abs().max())))
 
 
 def _sample(vocabulary: int) -> Batch:

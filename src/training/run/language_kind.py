@@ -93,7 +93,7 @@ class LanguageKind:
             splits=self._splits,
             problem=self._problem,
             threads=self._resolved.threads,
-            forward_pass=LanguagePass(self._forward),
+            forward_pass=LanguagePass(self._forward, self._problem),
             answer=self._answer,
             min_rows_per_process=1,
             is_stopping=is_stopping,
