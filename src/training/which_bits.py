@@ -38,7 +38,8 @@ def _compare(arguments: list[str]) -> int:
     parser = RefusingParser(prog="which_bits", description=__doc__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.parse_args(arguments)
-    environment, sha256 = describe_environment(), trained_sha256()
+    # Training first: it says what numpy and torch read when they are loaded, and the description loads them.
+    sha256, environment = trained_sha256(), describe_environment()
     versions = versions_of(environment)
     for name, value in {"CPU": environment["cpu"], **versions, "model.safetensors": sha256}.items():
         sys.stdout.write(f"{name}: {value}\n")

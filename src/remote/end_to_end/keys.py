@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ class EndToEndKeys:
         self._root, self._scratch = root, scratch
         self._configured = scratch / "configured"
         self._configured.mkdir()
+        shutil.copy(root / ".bazelrc", self._configured)
         self._state = root / ".executor" / "state"
 
     def a_wrong_key_is_refused_and_the_right_one_never_leaked(self) -> None:

@@ -224,6 +224,7 @@ def optimizer_with_clipping(inputs: Inputs) -> Result:
 
     model = torch.nn.Sequential(torch.nn.Embedding(101, WIDTH), torch.nn.LayerNorm(WIDTH), torch.nn.Linear(WIDTH, 3))
     model.get_input_embeddings = lambda: model[0]  # type: ignore[assignment]
+    model.get_output_embeddings = lambda: None  # type: ignore[assignment]
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(inputs.tensor(*weight.shape, scale=0.25))
