@@ -54,6 +54,12 @@ class FusedDecoder:
         return normed
 
 
+def find_decoder(model: Any) -> Any:
+    """Returns what is below the head of a language model, which peft's may be around; None: it is not known."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(plain, plain.base_model_prefix, None)
+
+
 def can_fuse(decoder: Any) -> bool:
     """Whether a decoder has the layers below, on a CPU, and nothing of it but adapters without dropout is trained."""
     config = decoder.config
