@@ -84,6 +84,13 @@ def _linear_layers(layer: Any) -> tuple[Any, ...]:
     )
 
 
+def _known(module: Any) -> Projection:
+    part = projection(module)
+    # Seen to by can_fuse.
+    assert part is not None
+    return part
+
+
 @dataclass(frozen=True, kw_only=True)
 class Norm:
     """RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467): x / rms(x) times a frozen scale."""
@@ -123,7 +130,7 @@ class LayerWeights:
     @classmethod
     def of(cls, layer: Any) -> LayerWeights:
         """Reads a layer of transformers, as it is now: weights may have moved, adapters may be disabled."""
-        query, key, value, out, gate, up, down = map(projection, _linear_layers(layer))
+        query, key, value, out, gate, up, down = map(_known, _linear_layers(layer))
         first, second = (
             Norm(scale=norm.weight.detach(), eps=norm.variance_epsilon)
             for norm in (layer.input_layernorm, layer.post_attention_layernorm)
