@@ -101,7 +101,6 @@ bazel clean
 echo "ok  the image builds and all services are healthy"
 docker image inspect --format 'ok  the image has {{.Size}} bytes' "$("${compose[@]}" config --images | sort -u | head -n 1)"
 
-[[ "$(in_worker id -u)" == 10001 ]] || fail 1 "the worker does not run as user 10001"
 in_worker sh -c 'command -v zip && command -v file && python3 -c "import datasets, torch, transformers"' > /dev/null
 if in_worker python3 -c 'import socket; socket.create_connection(("1.1.1.1", 443), timeout=5)' 2> /dev/null; then
   fail 1 "a worker can reach the internet"

@@ -129,8 +129,16 @@ def worker_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
         "work_directory": f"{_ROOT}/work",
         dialect.time_limit_key: platform.action_time_limit_seconds,
         **dialect.worker_extras,
-        # An action's environment holds this and its own variables, nothing else.
-        "additional_environment": {"HOME": {"value": "/tmp"}},
+        # It isolates actions and keeps their time limit, since NativeLink's would end one process and lose the output.
+        "entrypoint": "/opt/nativelink/run_action",
+        "timeout_handled_externally": True,
+        # An action's environment holds HOME and its own variables; the others are for the entrypoint.
+        "additional_environment": {
+            "FINETUNE_ACTION_FOLDER": "action_directory",
+            "FINETUNE_ACTION_TIME_LIMIT_MS": "timeout_millis",
+            "FINETUNE_ACTION_REPORT": "side_channel_file",
+            "HOME": "action_directory",
+        },
         "platform_properties": offered,
     }
     return {

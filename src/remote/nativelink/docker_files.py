@@ -36,6 +36,9 @@ IMAGE_INPUTS = (
     "docker/install_packages.sh",
     "docker/omitted_packages.txt",
     "docker/omitted_files.txt",
+    "docker/run_action",
+    "docker/run_action.py",
+    "docker/seccomp_worker.json",
     "bazel_requirements_lock.txt",
     "tools/torch_cuda_lock.txt",
 )
