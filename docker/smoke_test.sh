@@ -105,7 +105,7 @@ in_worker sh -c 'command -v zip && command -v file && python3 -c "import dataset
 if in_worker python3 -c 'import socket; socket.create_connection(("1.1.1.1", 443), timeout=5)' 2> /dev/null; then
   fail 1 "a worker can reach the internet"
 fi
-echo "ok  the worker has what actions need, is not root and cannot reach the internet"
+echo "ok  the worker has what actions need and cannot reach the internet"
 
 expect REMOTE "a small test runs remotely" --nocache_test_results //src/remote/config:execution_platform_test
 expect REMOTE "eight at once on two workers all finish" --jobs=8 --runs_per_test=8 --nocache_test_results \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from src.remote.nativelink.config import DIALECTS, HEALTH_PORT
 CONFIGS = sorted(
     f"docker/{dialect.name}-{service}.json5" for dialect in DIALECTS for service in ("cas", "scheduler", "worker")
 )
+SECCOMP = docker_files.ROOT / "docker" / "seccomp_worker.json"
 PUBLISHED = "registry.example/executor@sha256:" + "5" * 64
 
 
@@ -115,6 +117,24 @@ def test_every_store_and_scheduler_that_a_config_names_is_defined_in_it(name: st
     assert set(named_references(config)) or name.endswith("cas.json5")
 
 
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.endswith("worker.json5")])
+def test_workers_run_actions_by_the_program_that_the_image_holds(name: str) -> None:
+    local = read_config(name)["workers"][0]["local"]
+    dockerfile = (docker_files.ROOT / docker_files.DOCKERFILE).read_text()
+    assert "COPY --chmod=0755 docker/run_action docker/run_action.py /opt/nativelink/\n" in dockerfile
+    assert (local["entrypoint"], local["timeout_handled_externally"]) == ("/opt/nativelink/run_action", True)
+    program = (docker_files.ROOT / "docker/run_action.py").read_text()
+    variables = set(local["additional_environment"]) - {"HOME"}
+    assert len(variables) == 3 and all(f'"{variable}"' in program for variable in variables)
+    assert "/opt/nativelink/run_action.py" in (docker_files.ROOT / "docker/run_action").read_text()
+
+
+def run_action_capabilities() -> list[str]:
+    program = ast.parse((docker_files.ROOT / "docker/run_action.py").read_text())
+    tables = [node.value for node in program.body if isinstance(node, ast.Assign) and "CAPABILITIES" in ast.dump(node)]
+    return list(ast.literal_eval(tables[0]))
+
+
 def named_references(node: Any, key: str = "") -> list[str]:
     """Returns the names by which a config refers to its stores and schedulers."""
     if isinstance(node, dict):
@@ -144,6 +164,10 @@ def test_compose_publishes_on_loopback_only_and_isolates_workers() -> None:
         # The daemon's limit may be lower; its logs have none.
         assert "ulimits" not in service and service["logging"]["options"].keys() == {"max-size", "max-file"}
     worker = compose["services"]["worker"]
+    # What docker/run_action.py needs: it refuses to start with less.
+    assert worker["user"] == "0:0" and set(worker["cap_add"]) == set(run_action_capabilities())
+    assert "no-new-privileges:true" in worker["security_opt"]
+    assert f"seccomp:./{SECCOMP.name}" in worker["security_opt"] and SECCOMP.is_file()
     assert worker["networks"] == ["workers"] and compose["networks"]["workers"]["internal"]
     # A named volume would be one store for all workers that --scale starts.
     assert "/var/lib/nativelink" in worker["volumes"] and not set(compose["volumes"]) & set(str(worker["volumes"]))
