@@ -126,7 +126,8 @@ def test_workers_run_actions_by_the_program_that_the_image_holds(name: str) -> N
     program = (docker_files.ROOT / "docker/run_action.py").read_text()
     variables = set(local["additional_environment"]) - {"HOME"}
     assert len(variables) == 3 and all(f'"{variable}"' in program for variable in variables)
-    assert "/opt/nativelink/run_action.py" in (docker_files.ROOT / "docker/run_action").read_text()
+    assert "'/opt/nativelink/run_action.pyc')" in dockerfile
+    assert " /opt/nativelink/run_action.pyc action " in (docker_files.ROOT / "docker/run_action").read_text()
 
 
 def run_action_capabilities() -> list[str]:

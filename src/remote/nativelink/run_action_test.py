@@ -52,7 +52,7 @@ class Worker:
         self.program = Path(shutil.copy(DOCKER / "run_action.py", root))
         self.entrypoint = root / "run_action"
         text = (DOCKER / "run_action").read_text()
-        text = text.replace("/opt/nativelink/run_action.py", str(self.program)).replace(
+        text = text.replace("/opt/nativelink/run_action.pyc", str(self.program)).replace(
             "/var/lib/nativelink", str(root)
         )
         self.is_static = Path("/bin/busybox").exists()
