@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from src.remote.checks import isolation
 from src.remote.nativelink.docker_files import ROOT
 
 DOCKER = ROOT / "docker"
@@ -323,6 +324,16 @@ def test_an_action_in_namespaces_reaches_nothing_but_its_folder(sandboxed: Worke
         [*expected, "writes its own, and /tmp", "no new privileges: 1"],
         "",
     )
+
+
+def test_doctor_tells_actions_in_namespaces_from_others(worker: Worker) -> None:
+    action = worker.action("bash", "-c", f"mv inputs/input {isolation._INPUT}; {isolation._PROBE}")
+    action.end()
+    finding = isolation.isolation_finding(action.stdout.splitlines())
+    is_isolated = "namespaces 1" in (worker.root / "isolation").read_text()
+    assert finding.level == ("ok" if is_isolated else "warning"), finding
+    assert "its inputs" not in finding.symptom
+    assert worker.stored.read_text() == "stored"
 
 
 def test_an_action_has_a_network_of_its_own(sandboxed: Worker) -> None:
