@@ -397,7 +397,9 @@ def start(root: str) -> Isolation:
     is_root = os.geteuid() == 0
     if is_root:
         _check_capabilities()
-        os.chown(root, 0, 0)  # as it is the image's user's: an action could replace the stores
+        # The image's folder belongs to the actions' user, and Kubernetes' lets everybody write: stores could be replaced.
+        os.chown(root, 0, 0)
+        os.chmod(root, 0o755)
     for name in os.listdir(root):
         if name in ("work", "probe"):
             take_back(os.path.join(root, name))
