@@ -397,7 +397,7 @@ def start(root: str) -> Isolation:
     is_root = os.geteuid() == 0
     if is_root:
         _check_capabilities()
-        # The image's folder belongs to the actions' user, and Kubernetes' lets everybody write: stores could be replaced.
+        # The image's folder is the actions' user's, and Kubernetes' is everybody's: stores could be replaced.
         os.chown(root, 0, 0)
         os.chmod(root, 0o755)
     for name in os.listdir(root):
