@@ -22,6 +22,7 @@ from src.training.fused.causal import CausalForward
 from src.training.fused.linear import fuse_linear_layers
 from src.training.inference.generator import Answer as Generated
 from src.training.inference.generator import Decoding, generate
+from src.training.inference.text_stream import whole_characters
 from src.training.model.language_model import (
     check_targets_of,
     load_language_model,
@@ -150,7 +151,7 @@ class LanguageKind:
         numbers = [self._asked[at] for at in np.concatenate(self._batches)]
         texts = self._tokenizer.batch_decode([answer.ids for answer in found], skip_special_tokens=True)
         answers = [
-            Answer(row=row, text=text, cut=answer.is_cut)
+            Answer(row=row, text=whole_characters(text, is_cut=answer.is_cut), cut=answer.is_cut)
             for row, text, answer in zip(numbers, texts, found, strict=True)
         ]
         return self._problem.with_answers(scored, sorted(answers, key=lambda answer: answer.row), rows=self._task.test)
