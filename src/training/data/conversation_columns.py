@@ -79,8 +79,10 @@ def read_conversations(
             else:
                 rows.append(row if system_prompt is None else _with_system(row, system_prompt))
         table.refuse(faults, then="correct or remove {rows}, or leave out with --skip_bad_rows", skip=skip_bad_rows)
-        numbers = (at for at in range(1, table.rows + 1) if at - 1 not in faults)
-        splits[split] = Conversations(split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers))
+        numbers = (number for at, number in enumerate(table.numbers) if at not in faults)
+        splits[split] = Conversations(
+            split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers), unit=table.numbered
+        )
     assert form is not None
     if system_prompt is not None and form != "chat":
         raise RequestError(
