@@ -149,7 +149,11 @@ def _base_recipe(
     if model and data:
         return "custom", {}
     if overrides.get("task") == recipes.TEXT_GENERATION:
-        return "custom" if model or data else _LANGUAGE_MODEL, read_recipe(_LANGUAGE_MODEL, folder=working_folder())
+        raw = read_recipe(_LANGUAGE_MODEL, folder=working_folder())
+        if not (model or data):
+            return _LANGUAGE_MODEL, raw
+        # Of its own rows it takes some; of others, all.
+        return "custom", {name: value for name, value in raw.items() if not (data and name.endswith("_samples"))}
     named = model or overrides.get("dataset_name")
     if named is not None and (model or saved_dataset_folder(named, folder=working_folder()) is None):
         # What was named must be loaded. The other half goes with it: embedded with embedded, hub with hub.
