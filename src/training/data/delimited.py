@@ -132,8 +132,9 @@ def _reader(text: str, delimiter: str, *, quoting: str | None) -> Any:
 def _parse(text: str, delimiter: str, *, origin: str, quoting: str | None) -> _Parsed:
     parsed = _parse_rows(text, delimiter, quoting=quoting)
     if quoting is None and parsed.quote_fault is None:
-        parsed = replace(parsed, quote_fault=_swallowed_rows(parsed))
-    if quoting is None and parsed.quote_fault is not None and delimiter == "\t":
+        # Both readings are whole: only the user can tell which is meant.
+        return replace(parsed, quote_fault=_swallowed_rows(parsed))
+    if quoting is None and delimiter == "\t":
         # Files parted by tabs are often written without quoting, and their texts hold quotes.
         plain = _parse_rows(text, delimiter, quoting="none")
         if plain.is_clean and not any(_is_quoted(value) for row in plain.rows for value in row):

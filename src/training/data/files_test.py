@@ -145,6 +145,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
             "a.csv, line 3: a quoted value of 3 lines holds",
         ),
         ("a.tsv", b'text\tlabel\n"a\t1\n"b"\t0\n', "a.tsv, line 2: a quote opens here, .* in line 3"),
+        ("a.tsv", b'text\tlabel\n"x\t1\n0"\tneg\nb\tpos\n', "a.tsv, line 2: a quoted value of 2 lines holds"),
         ("a.csv", b"text,label,\na,1,\nb,c,0\n", "a.csv, line 3: '0' is in column 3, which has no name"),
         ("a.csv", b"a;b|c\nd;e|f\n", r"a.csv may be parted by a ';' or a '\|': name it with --delimiter"),
         ("a.csv", b"a;b\nc;d\ne\n", "a.csv looks as if .* parted by a ';', but .* line 3: 1 value for 2 columns"),

@@ -123,6 +123,8 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
     recipe_name = flags.pop("recipe", None)
     options, option_mistakes = parse_options({name: flags.pop(name) for name in list(flags) if name in OPTIONS})
     overrides, override_mistakes = recipes.parse_fields(flags, prefix="--")
+    if not options.get("push_to_hub"):
+        option_mistakes += [f"--{name} needs --push_to_hub true" for name in options if name.startswith("hub_")]
     mistakes += option_mistakes + override_mistakes + file_mistakes(overrides)
     if recipe_name is None and mistakes:
         # Which recipe is the default is asked of the hub, and may take seconds.
