@@ -43,6 +43,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
+def set_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """As HF_ENDPOINT does, which huggingface_hub has read already."""
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
 def called(text: str) -> tuple[str, dict[str, Any]]:
     [expression] = ast.parse(text.strip()).body
     assert isinstance(expression, ast.Expr) and isinstance(expression.value, ast.Call)
@@ -57,7 +64,7 @@ def test_a_branch_becomes_a_commit_and_hashes(
     hub = LoopbackHub({"models/org/tiny.bert": (COMMIT, folder)}, token="s3cret")
     monkeypatch.setenv("HF_TOKEN", "s3cret")
     with serving(hub) as endpoint:
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        set_endpoint(monkeypatch, endpoint)
         assert main(["org/tiny.bert"]) == 0
     printed, errors = capsys.readouterr()
     rule, arguments = called(printed)
@@ -76,7 +83,7 @@ def test_files_of_a_data_set_are_chosen_by_pattern(
     (folder / "sst2").mkdir()
     (folder / "sst2" / "train.parquet").write_text("rows")
     with serving(LoopbackHub({"datasets/org/glue": (COMMIT, folder)})) as endpoint:
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        set_endpoint(monkeypatch, endpoint)
         assert main(["org/glue", "--dataset", "--files", "sst2/*", "--name", "glue_sst2"]) == 0
         rule, arguments = called(capsys.readouterr().out)
         assert main(["org/glue", "--dataset", "--files", "cola/*"]) == 2
@@ -90,7 +97,7 @@ def test_what_the_hub_does_not_serve_is_one_sentence(
     state: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(LoopbackHub({"models/org/tiny": (COMMIT, folder)})) as endpoint:
-        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9" if state == "out of reach" else endpoint)
+        set_endpoint(monkeypatch, "http://127.0.0.1:9" if state == "out of reach" else endpoint)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", state == "offline")
         assert main(["org/other"]) == 2
     printed, errors = capsys.readouterr()
