@@ -6,8 +6,8 @@ folder="${NATIVELINK_FOLDER:-/var/lib/nativelink}"
 patience="${NATIVELINK_PATIENCE:-60}"
 
 busy() { [ -n "$(ls -A "$folder/work" 2> /dev/null)" ]; }
-# The bracket keeps grep from finding itself.
-program_runs() { grep -aqs 'run_action[.]py' /proc/[0-9]*/cmdline; }
+# As docker/run_action starts it, between null bytes. The bracket keeps grep from finding itself.
+program_runs() { grep -aqs "run_action[.]pyc.action.$folder." /proc/[0-9]*/cmdline; }
 
 touch "$folder/draining"
 idle=0

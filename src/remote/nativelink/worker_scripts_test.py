@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,8 +71,9 @@ def test_a_drain_waits_as_long_as_a_program_runs_and_not_for_a_folder_that_stays
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "state" / "work" / "left-behind").mkdir()
+    program = ["/opt/nativelink/run_action.pyc", "action", str(tmp_path / "state"), "1", "true"]
     started = time.monotonic()
-    action = subprocess.Popen(["bash", "-c", "exec -a /opt/nativelink/run_action.py sleep 2"])
+    action = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)", *program])
     try:
         assert run("drain.sh", environment) == 0
     finally:
