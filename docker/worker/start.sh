@@ -15,7 +15,7 @@ ulimit -n "$(ulimit -Hn)"
 
 "${NATIVELINK:-/usr/local/bin/nativelink}" "$@" &
 pid=$!
-trap '"$here/drain.sh"; kill -TERM "$pid" 2> /dev/null || true' TERM INT
+trap '"$here/drain.sh" || true; kill -TERM "$pid" 2> /dev/null || true' TERM INT
 # A signal ends `wait` early.
 while kill -0 "$pid" 2> /dev/null; do
   status=0
