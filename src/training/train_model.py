@@ -16,6 +16,7 @@ from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.recipes.files import read_recipe
 from src.training.recipes.recipe import Recipe, parse_fields
+from src.training.run.hub_upload import KEPT_HERE, check_upload, upload
 from src.training.run.options import RunOptions
 from src.training.run.request import Request, cross_field_mistakes, parse_request
 
@@ -42,8 +43,14 @@ def train(arguments: list[str]) -> int:
     request = parse_request(arguments, default_recipe=choose_default_recipe)
     stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
     stop.install()
+    options = request.options
+    if options.push_to_hub:
+        check_upload(options.hub_model_id)
     folder = run(request, stop=stop)
     write_result(f"Model saved to {folder}\n")
+    if options.push_to_hub:
+        address = upload(folder, options.hub_model_id, private=options.hub_private_repo)
+        write_result(f"Uploaded to {address}, without {KEPT_HERE}, which shows texts of the rows\n")
     return EXIT_DONE
 
 

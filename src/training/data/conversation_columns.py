@@ -88,10 +88,10 @@ def read_conversations(
                 faults[at] = _other_source(source, cells) or str(fault)
             else:
                 rows.append(row if system_prompt is None else _with_system(row, system_prompt))
-        then = "correct or remove {rows}, or leave out with --skip_bad_rows"
-        numbers, unit = table.refuse(faults, then=then, skip=skip_bad_rows).places
+        table.refuse(faults, then="correct or remove {rows}, or leave out with --skip_bad_rows", skip=skip_bad_rows)
+        numbers = (number for at, number in enumerate(table.numbers) if at not in faults)
         splits[split] = Conversations(
-            split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers), unit=unit
+            split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers), unit=table.numbered
         )
     assert form is not None
     if system_prompt is not None and form != "chat":

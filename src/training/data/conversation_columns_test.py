@@ -251,3 +251,12 @@ def test_a_csv_file_holds_messages_as_json_and_blank_cells(tmp_path: Path) -> No
     (tmp_path / "t.csv").write_text(f'messages\n"{cell}"\n', encoding="utf-8")
     splits, _ = read_conversations({"train": read_file(tmp_path / "t.csv")}, has_template=True)
     assert splits["train"].rows[0].turns == CHAT
+
+
+def test_rows_of_a_file_are_numbered_by_its_lines() -> None:
+    columns = {"text": ["a", " ", "b"]}
+    table = Table(origin="t.jsonl", columns=columns, class_names={}, lines=(1, 4, 9))
+    with pytest.raises(RequestError, match="t.jsonl, line 4: text is empty"):
+        read_conversations({"train": table}, has_template=False)
+    rows, _ = read_conversations({"train": table}, has_template=False, skip_bad_rows=True)
+    assert (rows["train"].numbers, rows["train"].unit) == ((1, 9), "line")

@@ -63,8 +63,8 @@ class Conversations:
 
     Attributes:
         origin: where they come from, for messages.
-        numbers: of the rows there, counted from 1.
-        unit: what is counted: rows or lines.
+        numbers: of the rows or lines there, counted from 1.
+        unit: what `numbers` counts: row or line.
     """
 
     split: str
