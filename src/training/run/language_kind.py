@@ -129,7 +129,9 @@ class LanguageKind:
         if len(fitting) < len(rows):
             left_out = f"{len(rows) - len(fitting):,} of {len(rows):,} prompts are longer than --max_length"
             log.info("%s: %s and are not answered", self._task.test.split, left_out)
-        self._asked, self._prompts, rows = ([found[at] for at in fitting] for found in (self._asked, prompts, rows))
+        self._asked = [self._asked[at] for at in fitting]
+        self._prompts = [prompts[at] for at in fitting]
+        rows = [rows[at] for at in fitting]
         references = tokenizer([row.reference for row in rows], add_special_tokens=False).input_ids if rows else []
         longest = max(map(len, references), default=0)
         self._decoding = Decoding(

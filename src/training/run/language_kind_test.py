@@ -110,7 +110,8 @@ def test_a_classifier_for_rows_of_a_language_model_is_one_sentence(
     assert train(model="bert") == 2
     assert capsys.readouterr().err == (
         "train_model: bert is not a language model (its config names BertModel), and train.jsonl with messages is for "
-        "one (a classifier needs --label_column_name): choose one, such as embedded:smollm2-135m-instruct\n"
+        "one (a classifier needs --label_column_name): choose one, such as --model_name_or_path "
+        "embedded:smollm2-135m-instruct\n"
     )
     # As if the task had been named.
     assert train("--max_seq_length", "64") == 2
