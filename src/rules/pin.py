@@ -46,9 +46,7 @@ def _pin(arguments: list[str]) -> int:
     return EXIT_DONE
 
 
-def _at_hub(
-    repo: str, *, is_dataset: bool, revision: str, patterns: Sequence[str]
-) -> tuple[str, dict[str, str]]:
+def _at_hub(repo: str, *, is_dataset: bool, revision: str, patterns: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Returns the commit that a revision stands for, and the sha256 of files by their names.
 
     Raises:
