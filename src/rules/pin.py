@@ -59,7 +59,8 @@ def _at_hub(repo: str, *, is_dataset: bool, revision: str, patterns: Sequence[st
     hub = HfApi(endpoint=constants.ENDPOINT)
     kind = "dataset" if is_dataset else "model"
     try:
-        info = hub.repo_info(repo, revision=revision, repo_type=kind, files_metadata=True)
+        ask = hub.dataset_info if is_dataset else hub.model_info
+        info = ask(repo, revision=revision, files_metadata=True)
         commit, siblings = str(info.sha), {file.rfilename: file for file in info.siblings or []}
         names = chosen(siblings, is_dataset=is_dataset, patterns=patterns)
         if not names:
