@@ -157,8 +157,11 @@ def _override_flags(_ctx, name, values):
 
 def _add(inputs, file):
     """Adds a file to the inputs; returns the name that the run knows it by."""
-    path = file.short_path
-    name = "external/" + path[3:] if path.startswith("../") else path
+    name = file.short_path
+    if name.startswith("../"):
+        # Without what Bazel 8 puts before a repository's name: the name is in recipe.json, the same in both lanes.
+        repository, _, path = name[3:].partition("/")
+        name = "external/%s/%s" % (repository.rpartition("+")[2].rpartition("~")[2], path)
     inputs[name] = file
     return name
 
@@ -190,10 +193,10 @@ def finetuned_model(name, recipe = None, base_model = None, overrides = {}, **kw
     Args:
       name: name of the target, and of the artifact folder that it makes.
       recipe: name of a recipe that ships, or label of a .yaml file.
-      base_model: embedded:NAME, another finetuned_model, a .gguf file, or the files of a folder of transformers; by
+      base_model: embedded:NAME, another finetuned_model, a hub_model, a .gguf file, or the files of a folder of transformers; by
         default that of the recipe.
       overrides: fields of the recipe -> values: numbers, booleans, strings, or lists of names.
-      **kwargs: train_data, validation_data, test_data: labels of files in place of the recipe's data set;
+      **kwargs: train_data, validation_data, test_data: labels of files, also of a hub_dataset, in place of the recipe's data set;
         timeout_seconds: after which the training fails; and what every rule has, such as exec_properties and tags.
     """
     trained_model(name, recipe = recipe, base_model = base_model, overrides = overrides, **kwargs)

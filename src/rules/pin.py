@@ -46,9 +46,7 @@ def _pin(arguments: list[str]) -> int:
     return EXIT_DONE
 
 
-def _at_hub(
-    repo: str, *, is_dataset: bool, revision: str, patterns: Sequence[str]
-) -> tuple[str, dict[str, str]]:
+def _at_hub(repo: str, *, is_dataset: bool, revision: str, patterns: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Returns the commit that a revision stands for, and the sha256 of files by their names.
 
     Raises:
@@ -61,7 +59,8 @@ def _at_hub(
     hub = HfApi(endpoint=constants.ENDPOINT)
     kind = "dataset" if is_dataset else "model"
     try:
-        info = hub.repo_info(repo, revision=revision, repo_type=kind, files_metadata=True)
+        ask = hub.dataset_info if is_dataset else hub.model_info
+        info = ask(repo, revision=revision, files_metadata=True)
         commit, siblings = str(info.sha), {file.rfilename: file for file in info.siblings or []}
         names = chosen(siblings, is_dataset=is_dataset, patterns=patterns)
         if not names:

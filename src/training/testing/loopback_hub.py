@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-
 # Kept in Git LFS, as the hub does with them.
 _LARGE = {".bin", ".gguf", ".parquet", ".safetensors"}
 _MOVED = "resolve-cache"
