@@ -182,7 +182,7 @@ def test_a_deadline_saves_a_checkpoint_and_says_so(user_folder: Path, uninterrup
     assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
-@pytest.mark.parametrize("own", [(), ("--use_peft", "false"), ("--lora_dropout", "0.1")])
+@pytest.mark.parametrize("own", [("--use_peft", "false"), ("--lora_dropout", "0.1")])
 def test_a_language_model_goes_on_to_the_bits_of_an_uninterrupted_run(own: tuple[str, ...], user_folder: Path) -> None:
     often = (*LANGUAGE_MODEL, *own)
     assert main([*often]) == 0
@@ -191,10 +191,6 @@ def test_a_language_model_goes_on_to_the_bits_of_an_uninterrupted_run(own: tuple
     assert _stopped_by(signal.SIGTERM, user_folder, epochs=1, arguments=often) == 3
     assert _metrics(user_folder / "out.checkpoint")["train"]["steps"] < whole["effort"]["steps"]
     assert main([*often, "--resume_from_checkpoint", "true"]) == 0
-    assert artifact_content(user_folder / "out") == whole
-    shutil.rmtree(user_folder / "out")
-    # The second run of nothing interrupted.
-    assert main([*often, "--deadline_seconds", "600"]) == 0
     assert artifact_content(user_folder / "out") == whole
 
 

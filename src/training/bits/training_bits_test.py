@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,17 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def native(material: Path) -> Any:
-    return train_on(None, material)
+def trained(material: Path) -> Iterator[dict[str | None, Future[Any]]]:
+    """What came of the trainings on each CPU, all at once."""
+    with ThreadPoolExecutor() as pool:
+        yield {cpu: pool.submit(train_on, cpu, material) for cpu in (None, *EMULATED_CPUS)}
 
 
 @pytest.mark.parametrize("cpu", EMULATED_CPUS)
 def test_every_training_ends_with_the_same_files_and_scores_on_another_cpu(
-    cpu: str, native: Any, material: Path
+    cpu: str, trained: dict[str | None, Future[Any]]
 ) -> None:
-    emulated = train_on(cpu, material)
+    native, emulated = trained[None].result(), trained[cpu].result()
     assert native.keys() == TRAININGS.keys()
     different = {
         name: [part for part in native[name] if emulated[name][part] != native[name][part]] for name in TRAININGS

@@ -45,6 +45,11 @@ class Table:
         """Number of rows."""
         return len(next(iter(self.columns.values()), []))
 
+    @property
+    def places(self) -> tuple[Sequence[int], str]:
+        """Where in its source each row is, from 1, and what that counts: lines or rows."""
+        return (self.lines, self.unit) if self.lines else (range(1, self.rows + 1), "row")
+
     def refuse(self, faults: Mapping[int, str], *, then: str, skip: bool = False) -> Table:
         """Refuses all bad rows in one sentence; see `refuse_rows`.
 
@@ -61,12 +66,12 @@ class Table:
         """
         if not faults:
             return self
-        numbers = self.lines or range(1, self.rows + 1)
+        numbers, unit = self.places
         refuse_rows(
             self.origin,
             {numbers[row]: fault for row, fault in faults.items()},
             then=then,
-            unit=self.unit if self.lines else "row",
+            unit=unit,
             skip=skip and len(faults) < self.rows,
         )
         kept = [row for row in range(self.rows) if row not in faults]
@@ -74,7 +79,7 @@ class Table:
             self,
             columns={name: [values[row] for row in kept] for name, values in self.columns.items()},
             lines=[numbers[row] for row in kept],
-            unit=self.unit if self.lines else "row",
+            unit=unit,
         )
 
 

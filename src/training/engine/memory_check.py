@@ -21,6 +21,7 @@ from src.training.data.batches import EncodedExamples
 from src.training.engine.language_pass import MICRO_BATCH_TOKENS
 from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
+from src.training.fused.decoder import can_fuse, find_decoder
 from src.training.fused.registry import find_fused
 
 _BYTES = 4
@@ -145,8 +146,10 @@ def check_language_model_fits(
         return
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     tokens = min(rows_per_process * longest, max(MICRO_BATCH_TOKENS, longest))
-    # Measured with LoRA on all linear layers: 14,600 numbers a token and layer of 576 wide and 1,536 inside.
-    batch = tokens * (size.layers * (12 * size.width + 5 * size.inner) + _LOGIT_COPIES * size.vocabulary)
+    # Of transformers' layers measured with LoRA on all linear ones: 14,600 numbers a token and layer of 576 wide and
+    # 1,536 inside. Of fused ones all that DecoderLayer keeps.
+    kept = 5 * size.width + 2 * size.inner if can_fuse(find_decoder(model)) else 12 * size.width + 5 * size.inner
+    batch = tokens * (size.layers * kept + _LOGIT_COPIES * size.vocabulary)
     held = (3 + 2 * threads + keeps_best) * trained + threads * batch
     need = _BYTES * held + threads * _PROCESS_BYTES
     available = available_memory() if available is None else available
