@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src.cli.errors import EXIT_STOPPED
+from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError
+from src.rules import finetune
+from src.training import train_model
 from src.training.testing.program_runs import read_json
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
@@ -59,6 +62,9 @@ def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     run = content(places[0] / "out" / "run")
     assert run.keys() == {"events.jsonl", "metrics.json", "report.html", "training.log"}
     assert b"Training The Model" in run["training.log"]
+    assert read_json(places[0] / "out/model/metrics.json")["validation"] is None, (
+        "its validation rows are the test rows"
+    )
     whole = read_json(places[0] / "out/run/metrics.json")
     assert whole["after"] == read_json(places[0] / "out/model/metrics.json")["after"]
     assert whole["train"]["seconds"] > 0
@@ -77,3 +83,39 @@ def test_a_wrong_flag_fails_in_one_sentence(base: Path, tmp_path: Path) -> None:
     done = action(place, "--learning_rate=2")
     assert (done.returncode, done.stderr) == (2, "train_model: --learning_rate must lie between 0 and 1, not '2'\n")
     assert content(place / "out" / "model") == {}
+
+
+POINT = ("--outcome=out/outcome.json", "--cost=out/cost.json")
+
+
+def test_a_refused_point_of_a_sweep_is_a_result(base: Path, tmp_path: Path) -> None:
+    place = place_of(base, tmp_path / "place")
+    done = action(place, "--learning_rate=2", point=POINT)
+    assert done.returncode == 0
+    outcome = read_json(place / "out/outcome.json")
+    assert (outcome["status"], outcome["message"]) == ("refused", "--learning_rate must lie between 0 and 1, not '2'")
+    assert content(place / "out" / "model") == {}
+    assert read_json(place / "out/cost.json")["cpu_seconds"] > 0
+
+
+def test_what_may_go_better_next_time_is_no_result(base: Path, tmp_path: Path) -> None:
+    place = place_of(base, tmp_path / "place")
+    assert action(place, "--deadline_seconds=0", point=POINT).returncode == EXIT_STOPPED
+    assert not (place / "out/outcome.json").exists()
+
+
+def test_too_little_memory_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_flags: list[str]) -> int:
+        raise MachineError("training needs 9 GB, and 1 GB is available")
+
+    monkeypatch.setattr(train_model, "train", refuse)
+    monkeypatch.setattr("os.environ", {**os.environ})
+    for name in ("model", "run"):
+        (tmp_path / name).mkdir()
+    outcome = tmp_path / "outcome.json"
+    flags = [f"--model={tmp_path}/model", f"--run={tmp_path}/run", f"--outcome={outcome}", "--cost=cost", "--"]
+    assert finetune.main(flags) == EXIT_WRONG_REQUEST
+    assert not outcome.exists()
+    assert capfd.readouterr().err == "train_model: training needs 9 GB, and 1 GB is available\n"

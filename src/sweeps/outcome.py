@@ -39,7 +39,7 @@ def refused(message: str) -> Outcome:
 def outcome_of(metrics: Mapping[str, Any]) -> Outcome:
     """Returns the outcome of a training, by its metrics.json."""
     if metrics["validation"] is None:
-        return refused("no validation rows to choose by: give validation_data, or validation_fraction above 0")
+        return refused("the validation rows are the test rows, so none are left to choose by: give test_data")
     validation, test = _scores(metrics["validation"]), _scores(metrics["after"])
     if not math.isfinite(test.get("loss", math.nan)):
         return Outcome(status=DIVERGED, message="the loss is not a number after training: lower learning_rate")
