@@ -6,9 +6,11 @@ folder="${NATIVELINK_FOLDER:-/var/lib/nativelink}"
 patience="${NATIVELINK_PATIENCE:-60}"
 
 busy() { [ -n "$(ls -A "$folder/work" 2> /dev/null)" ]; }
-# The bracket keeps grep from finding itself.
-program_runs() { grep -aqs 'run_action[.]py' /proc/[0-9]*/cmdline; }
+# As docker/run_action starts it, between null bytes. The bracket keeps grep from finding itself.
+program_runs() { grep -aqs "run_action[.]pyc.action.$folder." /proc/[0-9]*/cmdline; }
 
+# The CAS and the scheduler have no such folder, and a scheduler nowhere to write.
+[ -d "$folder/work" ] || exit 0
 touch "$folder/draining"
 idle=0
 while busy && [ "$idle" -lt "$patience" ]; do

@@ -8,10 +8,6 @@ here="$(dirname "$0")"
 rm -f "$folder/draining"
 # What a crash left: NativeLink before v1 does not start over a folder that it cannot empty.
 if [ -d "$folder/work" ]; then find "$folder/work" -type d ! -perm -0700 -exec chmod u+rwx {} \;; fi
-# How far actions can be isolated here is found out once, and said.
-if [ -e "$here/run_action.py" ] && grep -qs '"workers": \[' "$1"; then
-  /usr/bin/python3 -IS "$here/run_action.py" start "$folder"
-fi
 # What this machine allows actions. The certificates are below /run, which they do not see.
 if grep -qs /run_action "${1:-}"; then /usr/bin/python3 -IS "$here/run_action.py" start "$folder"; fi
 # As many open files as the container's runtime allows.
@@ -19,7 +15,7 @@ ulimit -n "$(ulimit -Hn)"
 
 "${NATIVELINK:-/usr/local/bin/nativelink}" "$@" &
 pid=$!
-trap '"$here/drain.sh"; kill -TERM "$pid" 2> /dev/null || true' TERM INT
+trap '"$here/drain.sh" || true; kill -TERM "$pid" 2> /dev/null || true' TERM INT
 # A signal ends `wait` early.
 while kill -0 "$pid" 2> /dev/null; do
   status=0
