@@ -170,8 +170,8 @@ def _start(
         os.write(end, seccomp_filter())
         os.close(end)
         os.set_inheritable(seccomp, True)
-        places = {"root": root, "folder": folder, "working": working, "seccomp": seccomp}
-        command = [*_sandbox(isolation, environment, **places), *command]
+        sandbox = _sandbox(isolation, environment, root=root, folder=folder, working=working, seccomp=seccomp)
+        command = [*sandbox, *command]
         if len(command) > _MAX_ARGUMENTS:
             raise RefusedError(f"the action has {len(command)} arguments, and bubblewrap takes {_MAX_ARGUMENTS}")
         environment = {name: value for name, value in environment.items() if not _is_linkers(name)}
@@ -404,14 +404,12 @@ def start(root: str) -> Isolation:
         if name in ("work", "probe"):
             take_back(os.path.join(root, name))
     hidden = [*_HIDDEN, *filter(None, os.environ.get(HIDDEN, "").split(":"))]
-    common = {"hidden": [path for path in hidden if os.path.exists(path)], "grace": float(os.environ.get(GRACE, "10"))}
-    for own_proc in (True, False):
-        isolation = Isolation(namespaces=True, own_proc=own_proc, **common)
-        reason = _fault(isolation, root)
-        if not reason:
-            break
-    else:
-        isolation = Isolation(namespaces=False, own_proc=False, reason=reason, **common)
+    hidden = [path for path in hidden if os.path.exists(path)]
+    isolation = Isolation(namespaces=True, own_proc=True, hidden=hidden, grace=float(os.environ.get(GRACE, "10")))
+    if _fault(isolation, root):
+        isolation.own_proc = False
+        isolation.reason = _fault(isolation, root)
+        isolation.namespaces = not isolation.reason
     path = os.path.join(root, FINDINGS)
     with open(path + ".new", "w", encoding="utf-8") as file:
         file.write(isolation.as_text())

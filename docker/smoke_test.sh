@@ -144,8 +144,9 @@ expect REMOTE "a test that leaves locked folders passes" --noremote_accept_cache
 expect REMOTE "the workers live on" --runs_per_test=4 --nocache_test_results //src/remote/config:execution_platform_test
 expect_timeout
 # Its isolation check: whether an action reaches the CAS, writes its inputs, sees other processes.
-bazel run //src/remote:doctor -- --config=remote-shared "${flags[@]:1:2}" || fail 1 "doctor found errors: see above"
-echo "ok  doctor finds no errors"
+bazel run //src/remote:doctor -- --config=remote-shared "${flags[@]:1:2}" > "$log" || { cat "$log" >&2 && fail 1 "doctor found errors"; }
+grep -q '^ok *isolation' "$log" || { cat "$log" >&2 && fail 1 "the workers do not isolate their actions"; }
+echo "ok  doctor finds no errors, and that workers isolate their actions"
 
 expect_despite "a worker killed in the middle" kill_worker
 up

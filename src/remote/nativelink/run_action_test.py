@@ -11,8 +11,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,11 +71,11 @@ class Worker:
         if self.prefix:
             subprocess.run(["chown", "-R", f"{WORKER_USER}:{WORKER_USER}", root], check=True)
 
-    def as_worker(self, *command: str | Path, **arguments) -> subprocess.CompletedProcess[str]:
+    def as_worker(self, *command: str | Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
         """Runs a command as NativeLink's user."""
         return subprocess.run([*self.prefix, *command], text=True, capture_output=True, timeout=30, **arguments)
 
-    def start(self, *command: str, **arguments) -> str:
+    def start(self, *command: str, **arguments: Any) -> str:
         """Runs the part that finds out; returns what it says."""
         environment = {"FINETUNE_ACTION_GRACE_SECONDS": "5", "FINETUNE_ACTION_HIDDEN": "/etc/passwd"}
         done = self.as_worker(
@@ -98,7 +99,7 @@ class Worker:
                 break
         return action
 
-    def action(self, *command: str, seconds: float = 20, **variables: str) -> Action:
+    def action(self, *command: str, seconds: float = 20, variables: Mapping[str, str] | None = None) -> Action:
         """Prepares and starts an action as NativeLink does."""
         folder = self.root / "work" / f"action-{time.monotonic_ns()}"
         paths = f'mkdir -p "{folder}/work/inputs" && ln "{self.stored}" "{folder}/work/inputs/input"'
@@ -114,7 +115,7 @@ class Worker:
         process = subprocess.Popen(
             [*self.prefix, self.entrypoint, *command],
             cwd=folder / "work",
-            env=environment | variables,
+            env={**environment, **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -195,7 +196,7 @@ def test_an_action_has_its_output_its_exit_code_and_its_environment_however_larg
     large = {f"VARIABLE_{number}": f"{number}=" + "é" * 5000 for number in range(100)}
     count = "$(env | grep -c -e ^VARIABLE -e ^FINETUNE)"
     script = f'echo out; echo err >&2; printf "%s\n" "$VARIABLE_99" "$2" "{count}"; exit 7'
-    action = worker.action("sh", "-c", script, "sh", "a b", "*", **large)
+    action = worker.action("sh", "-c", script, "sh", "a b", "*", variables=large)
     assert (action.end(), action.stderr) == (7, "err\n")
     assert action.stdout == f"out\n{large['VARIABLE_99']}\n*\n100\n"
     assert not action.report.exists()
@@ -346,7 +347,8 @@ def test_an_action_has_a_network_of_its_own(sandboxed: Worker) -> None:
 
 def test_libraries_that_an_action_names_are_loaded_by_it_alone(worker: Worker) -> None:
     # The linker of each program that reads the variable complains.
-    action = worker.action("sh", "-c", ":", LD_PRELOAD="/no/such/library.so", PYTHONHOME="/no/such", LC_ALL="xx")
+    variables = {"LD_PRELOAD": "/no/such/library.so", "PYTHONHOME": "/no/such", "LC_ALL": "xx"}
+    action = worker.action("sh", "-c", ":", variables=variables)
     assert action.end() == 0
     of_the_tests = bool(worker.prefix) + (0 if worker.is_static else 2)  # setpriv; sh and env in place of busybox
     assert action.stderr.count("/no/such/library.so") == 1 + of_the_tests, action.stderr
@@ -369,7 +371,8 @@ def test_variables_that_an_action_sets_itself_are_not_trusted(
     worker.start()
     (worker.root / "work" / "neighbour").mkdir()
     owners = [path.stat().st_uid for path in sorted(worker.root.rglob("*")) if "action-" not in str(path)]
-    action = worker.action("sh", "-c", "echo ran", **{f"FINETUNE_ACTION_{variable}": value.format(root=worker.root)})
+    variables = {f"FINETUNE_ACTION_{variable}": value.format(root=worker.root)}
+    action = worker.action("sh", "-c", "echo ran", variables=variables)
     assert (action.end(), action.stdout) == (125, "")
     assert sentence.format(root=worker.root) in action.stderr
     assert [path.stat().st_uid for path in sorted(worker.root.rglob("*")) if "action-" not in str(path)] == owners
@@ -377,7 +380,7 @@ def test_variables_that_an_action_sets_itself_are_not_trusted(
 
 def test_a_report_outside_of_the_actions_folder_is_not_written(worker: Worker) -> None:
     elsewhere = worker.root / "store" / "report"
-    action = worker.action("sleep", "9", seconds=0.1, FINETUNE_ACTION_REPORT=str(elsewhere))
+    action = worker.action("sleep", "9", seconds=0.1, variables={"FINETUNE_ACTION_REPORT": str(elsewhere)})
     assert (action.end(), elsewhere.exists()) == (124, False)
     assert "which is not in the action's folder" in action.stderr
 
@@ -396,7 +399,7 @@ def test_a_worker_frees_at_its_start_what_a_crash_left_locked(worker: Worker) ->
 
 def test_root_without_capabilities_does_not_start(make_worker: Callable[[str], Worker]) -> None:
     worker = make_worker("root")
-    start = [PYTHON, "-IS", worker.program, "start", worker.root]
+    start: list[str | Path] = [PYTHON, "-IS", worker.program, "start", worker.root]
     done = worker.as_worker("setpriv", "--bounding-set=-chown,-kill", *start, check=False)
     assert (done.returncode, done.stderr) == (
         125,
