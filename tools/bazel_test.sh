@@ -44,6 +44,12 @@ program "$bin/keys" 'echo "environment: $(env | grep -c s3cret) file: ${NATIVELI
 run 0 "environment: 0 file: s3cret." "$path" "BAZEL_REAL=$bin/keys" NATIVELINK_API_KEY=s3cret -- run //a
 run 0 "environment: 0 file: ." "$path" "BAZEL_REAL=$bin/keys" NATIVELINK_API_KEY=s3cret -- test //a
 
+# shellcheck disable=SC2016
+program "$bin/tokens" 'echo "environment: $(env | grep -c s3cret) file: $(cat "$HF_TOKEN_PATH") $(cat "$HF_TOKEN_PATH")."'
+if [[ -e /proc/self/fd ]]; then # two readers each find the whole of it
+  run 0 "environment: 0 file: s3cret s3cret." "$path" "BAZEL_REAL=$bin/tokens" HF_TOKEN=s3cret -- build //a
+fi
+
 program "$root/.venv/bin/python" 'exit 1'
 run 2 "does not run: remove .venv and run ./setup.sh" "$path" BAZEL_REAL= -- info
 rm "$root/.venv/bin/python"

@@ -9,9 +9,9 @@ from typing import Any
 _ROOT = Path(__file__).parent.parent
 
 
-def _calls(name: str) -> list[dict[str, Any]]:
+def _calls(name: str, file: str = "MODULE.bazel") -> list[dict[str, Any]]:
     """The arguments of the calls of a function in MODULE.bazel."""
-    calls = [node for node in ast.walk(ast.parse((_ROOT / "MODULE.bazel").read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(ast.parse((_ROOT / file).read_text())) if isinstance(node, ast.Call)]
     return [
         {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
         for call in calls
@@ -36,3 +36,9 @@ def test_every_change_of_a_wheel_is_applied() -> None:
     [parse] = _calls("pip.parse")
     packages = {package["whl_name"]: package["hub_name"] for package in _calls("pip.whl_mods")}
     assert parse["whl_modifications"] == {f"@{hub}//:{name}.json": name for name, hub in packages.items()}
+
+
+def test_every_repository_of_the_hub_is_visible() -> None:
+    pinned = [call["name"] for rule in ("hub_model", "hub_dataset") for call in _calls(rule, "src/models/hub.bzl")]
+    names = ", ".join(f'"{name}"' for name in pinned)
+    assert f"use_repo(hub, {names})\n" in (_ROOT / "MODULE.bazel").read_text()

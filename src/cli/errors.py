@@ -27,6 +27,10 @@ class RequestError(Exception):
     """
 
 
+class MachineError(RequestError):
+    """The request is valid, but this machine cannot do it now: another can, or this one later."""
+
+
 class StopRequested(BaseException):
     """SIGINT, SIGTERM or the deadline ended the run.
 

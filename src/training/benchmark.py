@@ -125,7 +125,7 @@ def _language_model(arguments: list[str]) -> dict[str, Any]:
         "tokens_a_row": contest.tokens_a_row(),
         "threads": resolved.threads,
         "reproducible": recipe.reproducible,
-        **summary(epochs, rows=len(resolved.task.train)),
+        **summary(epochs, rows=len(resolved.task.train), tokens_a_row=contest.tokens_a_row()),
         "environment": describe_environment(),
     }
 

@@ -64,16 +64,18 @@ def test_a_language_model_is_compared_with_peft_and_trainer_which_have_the_same_
         for role, rows in (("train", 40), ("validation", 8), ("test", 6))
     ]
     given = ["--recipe", "embedded_llm", "--model_name_or_path", str(tmp_path / "base"), *files, "--threads", "1"]
-    assert main([*given, "--rounds", "1", "--learning_rate", "0.01"]) == 0
+    assert main([*given, "--rounds", "1", "--learning_rate", "0.01", "--per_device_train_batch_size", "16"]) == 0
     result = json.loads(capsys.readouterr().out)
     loops = result["loops"]
     assert set(loops) == {"peft_trainer", "peft_trainer_same_batches", "ours"}
-    # 40 rows in batches of 16.
-    assert {len(loop["losses"]) for loop in loops.values()} == {3}
+    # 40 rows in batches of 8.
+    assert {len(loop["losses"]) for loop in loops.values()} == {5}
     assert result["greatest_difference_of_losses"] < 1e-4
     # Of the rate's size: otherwise equal losses would say nothing of the steps.
     assert loops["ours"]["losses"][0] - loops["ours"]["losses"][2] > 0.05
-    assert all(loop["seconds"] > 0 and loop["rows_per_second"] > 0 for loop in loops.values())
+    assert all(
+        loop["seconds"] > 0 and loop["rows_per_second"] > 0 and loop["tokens_per_second"] > 0 for loop in loops.values()
+    )
     assert loops["ours"]["times_ours"] == 1
 
 

@@ -30,10 +30,16 @@ _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     retry = "rerun the command to resume from the last checkpoint"
-    return exit_code_of("train_model", lambda: _train(arguments), debug="--debug" in arguments, retry=retry)
+    return exit_code_of("train_model", lambda: train(arguments), debug="--debug" in arguments, retry=retry)
 
 
-def _train(arguments: list[str]) -> int:
+def train(arguments: list[str]) -> int:
+    """Trains what a command line asks for; returns the exit code.
+
+    Raises:
+        RequestError: the request is invalid.
+        StopRequested: a signal or the deadline came.
+    """
     request = parse_request(arguments, default_recipe=choose_default_recipe)
     stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
     stop.install()

@@ -3,6 +3,7 @@
 Run with Bazel 7.7.1, not in CI: see docs/bazel.md.
 """
 
+load("//src/models:hub.bzl", "hub_repositories")
 load("//tools:pypi_sdist.bzl", "pypi_sdist")
 load(":packages.bzl", "image_python", "pypi_hub")
 
@@ -82,4 +83,15 @@ def _packages_impl(module_ctx):
 packages = module_extension(
     implementation = _packages_impl,
     tag_classes = {"hub": _hub},
+)
+
+def _hub_impl(module_ctx):
+    hub_repositories()
+
+    # Every file has its sha256, so MODULE.bazel.lock need not hold them.
+    return module_ctx.extension_metadata(reproducible = True)
+
+hub = module_extension(
+    doc = "Models and data sets of the hub, as src/models/hub.bzl pins them. Not yet run.",
+    implementation = _hub_impl,
 )

@@ -135,7 +135,7 @@ class LanguageContest:
         return Epoch(seconds=clock.last - clock.first, losses=losses)
 
 
-def summary(epochs: dict[str, list[Epoch]], *, rows: int) -> dict[str, Any]:
+def summary(epochs: dict[str, list[Epoch]], *, rows: int, tokens_a_row: float) -> dict[str, Any]:
     """Returns medians by loop, and how far the losses of the same batches lie apart at most."""
     ours = statistics.median(epoch.seconds for epoch in epochs[_OURS])
     loops = {}
@@ -145,6 +145,7 @@ def summary(epochs: dict[str, list[Epoch]], *, rows: int) -> dict[str, Any]:
             "seconds": round(seconds, 2),
             "seconds_of_each": [round(epoch.seconds, 2) for epoch in all_],
             "rows_per_second": round(rows / seconds, 3),
+            "tokens_per_second": round(rows * tokens_a_row / seconds, 1),
             "times_ours": round(seconds / ours, 2),
             "peak_memory_mb": round(max(epoch.memory for epoch in all_) / 1e6),
             "losses": [round(loss, 4) for loss in all_[-1].losses],

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.cli.errors import RequestError
 from src.training.data.read_options import ReadOptions
-from src.training.data.row_faults import RowFaultError, refuse_rows
+from src.training.data.row_faults import RowFaultError, refuse_rows, require_characters
 from src.training.data.tables import Table
 
 # Lists of these names are the turns of one conversation, not rows.
@@ -158,7 +158,8 @@ def _row(value: Any) -> dict[str, Any]:
         raise RowFaultError("is not an object")
     row = _objects(value)
     for name, cell in row.items():
-        _require_characters(name, cell)
+        if isinstance(cell, str):
+            require_characters(name, cell)
     return row
 
 
@@ -170,12 +171,3 @@ def _objects(value: Any) -> Any:
             raise RowFaultError(f"two values have the same name in {', '.join(name for name, _ in value)}")
         return members
     return [_objects(item) for item in value] if isinstance(value, list) else value
-
-
-def _require_characters(name: str, value: Any) -> None:
-    """Refuses halves of surrogate pairs: JSON can spell them, but they are not characters, and not UTF-8."""
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise RowFaultError(f"{name} holds half of a character ({value[error.start]!a})") from error

@@ -11,7 +11,7 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
-from src.training.data.conversation_columns import claims
+from src.training.data.conversation_columns import claims, could_be_continued
 from src.training.data.files import read_file
 from src.training.data.joined_columns import with_joined_columns
 from src.training.data.labels import Label, LabelledRows, Labels
@@ -103,7 +103,12 @@ def load_examples(recipe: Recipe, tables: Mapping[str, Table]) -> tuple[dict[str
         RequestError: a row cannot be used, or there is nothing to learn from them.
     """
     pair, label = recipe.text_pair_column_name, recipe.label_column_name
-    text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
+    try:
+        text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
+    except RequestError as error:
+        if could_be_continued(tables["train"]):
+            raise RequestError(f"{error}; a language model learns them with --task text-generation") from error
+        raise
     texts = {}
     for table in tables.values():
         choose_columns(table, text=text, pair=pair, label=label)

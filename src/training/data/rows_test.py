@@ -39,6 +39,13 @@ def refusal(folder: Path, **files: str) -> str:
     return str(raised.value)
 
 
+def test_rows_that_a_language_model_could_learn_name_its_task(tmp_path: Path) -> None:
+    assert refusal(tmp_path, train="id,text\n1,the film was good\n").endswith(
+        "; a language model learns them with --task text-generation"
+    )
+    assert "--task" not in refusal(tmp_path, train="id,sentence\n1,the film was good\n")
+
+
 def labelled(*labels: str) -> str:
     return "text,label\n" + "".join(f"film {row},{label}\n" for row, label in enumerate(labels))
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from src.cli.errors import RequestError
 from src.disk.durable import file_sha256
 from src.training.export.agreement import CheckRows, compare, require_same, require_share
-from src.training.export.onnx_model import OPSET, OUTPUT, OnnxClassifier, quantize, write_onnx
-from src.training.inference.classifier import load_classifier
+from src.training.export.onnx_model import OPSET, OUTPUT, OnnxClassifier, RuntimeFault, quantize, write_onnx
+from src.training.inference.classifier import Classifier, load_classifier
 from src.training.inference.model_folder import TrainedModel
 
 
@@ -29,14 +30,23 @@ def export_checked(
         What FILE.onnx.json holds.
 
     Raises:
+        RequestError: ONNX has no form of it.
         Disagreement: the exported model differs. The file is written all the same.
     """
     torch.set_num_threads(1)
-    write_onnx(load_classifier(source, attention="eager"), path)
+    traced = load_classifier(source, attention="eager")
+    try:
+        write_onnx(traced, path)
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:
+        # Operators that ONNX lacks, and code that cannot be traced.
+        raise _not_exportable(traced, error) from error
     # With the attention of training and prediction.
     original = load_classifier(source)
-    exported = OnnxClassifier(path, original=original)
-    agreement = compare(original, exported, rows)
+    try:
+        exported = OnnxClassifier(path, original=original)
+        agreement = compare(original, exported, rows)
+    except RuntimeFault as error:
+        raise _not_exportable(traced, error) from error
     # For int8 as well: an error of the exporter must not pass for one of quantization.
     require_same(agreement)
     if min_int8_agreement is not None:
@@ -51,6 +61,12 @@ def export_checked(
     return _report(path, source=source, exported=exported, weights=weights) | {
         "check": {"rows_of": rows.origin, **agreement.as_json()}
     }
+
+
+def _not_exportable(classifier: Classifier, error: Exception) -> RequestError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    kind = classifier.model.config.model_type
+    return RequestError(f"{classifier.source.folder} is of a kind ({kind}) that ONNX cannot hold: {reason}")
 
 
 def _report(path: Path, *, source: TrainedModel, exported: OnnxClassifier, weights: str) -> dict[str, Any]:

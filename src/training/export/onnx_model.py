@@ -67,6 +67,10 @@ def quantize(source: Path, target: Path) -> None:
         logging.disable(before)
 
 
+class RuntimeFault(Exception):
+    """onnxruntime cannot load a graph, or not run it on some batch."""
+
+
 class OnnxClassifier:
     """An exported model in onnxruntime, on one CPU thread."""
 
@@ -77,11 +81,19 @@ class OnnxClassifier:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         # Errors only; warnings are about folded constants.
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            # Its exceptions have no base class of their own.
+            raise RuntimeFault(str(error)) from error
         self._config = original.model.config
         self.input_names = [node.name for node in self._session.get_inputs()]
 
     def score_batch(self, batch: dict[str, torch.Tensor]) -> np.ndarray:
         """Scores one batch: float32 [texts, classes]."""
         fed = {name: batch[name].numpy() for name in self.input_names}
-        return to_scores(self._session.run([OUTPUT], fed)[0], self._config)
+        try:
+            logits = self._session.run([OUTPUT], fed)[0]
+        except Exception as error:
+            raise RuntimeFault(str(error)) from error
+        return to_scores(logits, self._config)

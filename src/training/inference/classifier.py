@@ -15,7 +15,7 @@ from src.training.inference.pairs import Text
 from src.training.model.adapter_base import find_adapter_base, load_adapted_classifier
 from src.training.model.inputs import input_names
 from src.training.model.lora import has_adapter_alone
-from src.training.model.pretrained import load_model, load_tokenizer
+from src.training.model.pretrained import check_token_ids, load_model, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -97,12 +97,12 @@ def to_scores(logits: np.ndarray, config: Any) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def load_classifier(source: TrainedModel, *, attention: str = "sdpa") -> Classifier:
+def load_classifier(source: TrainedModel, *, attention: str | None = None) -> Classifier:
     """Loads a trained model. Only safetensors are read: nothing in the folder is run.
 
     Args:
         source: what `find_trained_model` found.
-        attention: transformers' implementation of attention; a model without it uses its own.
+        attention: transformers' implementation of attention; None: the fastest that the model has.
 
     Raises:
         RequestError: the files are not such a model, or lack some of its weights.
@@ -120,4 +120,5 @@ def load_classifier(source: TrainedModel, *, attention: str = "sdpa") -> Classif
     if missing := sorted(loading["missing_keys"]):
         # transformers fills them with random numbers, and the scores would look like any others.
         raise RequestError(f"{source.folder} lacks weights of its model ({', '.join(missing[:3])}): train it again")
+    check_token_ids(model, tokenizer, name=source.folder)
     return Classifier(source=source, model=model.eval(), tokenizer=tokenizer)

@@ -11,9 +11,9 @@ from src.disk.json_files import read_json
 from src.training.model.architectures import is_language_model
 from src.training.model.lora import has_adapter_alone
 from src.training.model.max_tokens import max_tokens
+from src.training.model.model_files import has_vocabulary
 from src.training.model.pretrained import refuse_custom_code
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 _HEAD = "ForSequenceClassification"
 # Of a model trained elsewhere that nothing limits.
 _DEFAULT_TOKENS = 512
@@ -124,7 +124,7 @@ def check_files(folder: Path, *, weights: bool = True) -> None:
         RequestError: something is missing.
     """
     _require("*.safetensors", folder, found=not weights or any(folder.glob("*.safetensors")))
-    _require("tokenizer files", folder, found=any((folder / name).is_file() for name in _TOKENIZER_FILES))
+    _require("tokenizer files", folder, found=(folder / "tokenizer_config.json").is_file() or has_vocabulary(folder))
 
 
 def _require(what: str, folder: Path, *, found: bool) -> None:

@@ -18,19 +18,20 @@ from src.training.environment.hub import go_offline_unless_reachable
 from src.training.model.gguf_model import SUFFIX, gguf_model_folder
 from src.training.model.lora import SEQ_CLS, Lora, add_lora
 from src.training.model.max_tokens import max_tokens
-from src.training.model.pretrained import load_model, load_tokenizer, refuse_custom_code
+from src.training.model.pretrained import check_token_ids, load_model, load_tokenizer, refuse_custom_code
+from src.training.model.trial import check_classifies
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
+_CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.tiktoken", "*.bpe", "*.spm", "*.vocab", "*.tokenizer")
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
 # Files that make up a model, in the folder itself.
 _HASHED = (
     *(".safetensors", ".bin", ".json", ".txt", ".model"),
     # Further files of tokenizers, and the chat template.
-    *(".jinja", ".codes", ".tiktoken", ".bpe", ".spm", ".vocab"),
+    *(".jinja", ".codes", ".tiktoken", ".bpe", ".spm", ".vocab", ".tokenizer"),
 )
 # Records of the run that made it: they hold times, and do not affect the model.
 _RECORDS = ("metrics.json", "recipe.json")
@@ -49,6 +50,11 @@ class BaseModel:
 
     folder: Path
     content: dict[str, str]
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens it can read; None if nothing limits them."""
+        return max_tokens(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
 
     @property
     def loadable_name(self) -> str:
@@ -208,7 +214,9 @@ def build_model(
         ignore_mismatched_sizes=True,
     )
     _check_fit(model, name=name, max_seq_length=max_seq_length)
+    check_token_ids(model, tokenizer, name=name)
     _describe(model, base, padding=tokenizer.pad_token_id)
+    check_classifies(model, tokenizer, name=name, max_seq_length=max_seq_length)
     if lora is not None:
         new = loaded["missing_keys"] | {name for name, *_ in loaded["mismatched_keys"]}
         model = add_lora(model, lora, seed=seed, base_name=base.loadable_name, task_type=SEQ_CLS, new_weights=new)

@@ -207,6 +207,17 @@ def test_the_content_is_the_same_wherever_the_folder_stands(base: Path, tmp_path
     assert find(copy).content["sha256"] != find(base).content["sha256"]
 
 
+@pytest.mark.parametrize(
+    "file", ["bpe.codes", "spiece.model", "source.spm", "tekken.json", "tiktoken.model", "prophetnet.tokenizer"]
+)
+def test_every_file_of_a_tokenizer_counts_in_the_content(base: Path, file: str) -> None:
+    before = find(base).content["sha256"]
+    (base / file).write_text("a")
+    first = find(base).content["sha256"]
+    (base / file).write_text("b")
+    assert len({before, first, find(base).content["sha256"]}) == 3
+
+
 def test_a_hub_model_without_network_and_cache_is_refused(tmp_path: Path) -> None:
     # In a process of its own: huggingface_hub reads its environment once. Port 9 refuses every connection.
     program = """

@@ -16,18 +16,24 @@ _CONFIGS = (
     r"config\.json|generation_config\.json|tokenizer_config\.json|model\.safetensors\.index\.json|"
     r"adapter/adapter_config\.json"
 )
+# Any of these holds the tokens that a tokenizer knows.
+_VOCABULARY = (
+    r"tokenizer\.json|vocab\.txt|vocab\.json|bpe\.codes|tokenizer\.model|spiece\.model|spm\.model|spm_char\.model|"
+    r"sentencepiece\.model|sentencepiece\.bpe\.model|source\.spm|prophetnet\.tokenizer|vocab-src\.json|"
+    r"byte_maps\.json|tiktoken\.model|tekken\.json"
+)
 # All that transformers' tokenizers read, and save_pretrained writes.
 _TOKENIZER = (
-    r"tokenizer\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|"
-    r"vocab\.txt|vocab\.json|merges\.txt|bpe\.codes|tokenizer\.model|spiece\.model|spm\.model|spm_char\.model|"
-    r"sentencepiece\.model|sentencepiece\.bpe\.model|source\.spm|target\.spm|prophetnet\.tokenizer|dict\.txt|"
-    r"vocab-src\.json|vocab-tgt\.json|target_vocab\.json|entity_vocab\.json|normalizer\.json|emoji\.json|"
-    r"byte_maps\.json|word_shape\.json|word_pronunciation\.json"
+    rf"{_VOCABULARY}|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja|merges\.txt|target\.spm|dict\.txt|"
+    r"vocab-tgt\.json|target_vocab\.json|entity_vocab\.json|normalizer\.json|emoji\.json|word_shape\.json|"
+    r"word_pronunciation\.json"
 )
 # Licenses travel with the weights.
 _FOR_PEOPLE = r"report\.html|README\.md|(LICENSE|NOTICE)(\.txt|\.md)?"
 # Patterns for re.fullmatch, of names relative to the model's folder.
-TEXTS = f"{RECORDS}|{_CONFIGS}|{_TOKENIZER}|{_FOR_PEOPLE}"
+# Beside weights, what a training from the model reads.
+CONFIGURATION = f"{_CONFIGS}|{_TOKENIZER}"
+TEXTS = f"{RECORDS}|{CONFIGURATION}|{_FOR_PEOPLE}"
 WEIGHTS = r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors"
 # Of a language model's adapter, for peft.
 ADAPTER_WEIGHTS = r"adapter/adapter_model\.safetensors"
@@ -52,6 +58,11 @@ def max_bytes(name: str) -> int | None:
     if re.fullmatch(TEXTS, name):
         return MAX_TEXT_BYTES
     raise ValueError(f"{name[:80]!a} is not a file of a model")
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a folder has a file that holds a tokenizer's tokens."""
+    return any(re.fullmatch(_VOCABULARY, path.name) for path in folder.iterdir() if path.is_file())
 
 
 def shards(index: Path) -> set[str]:

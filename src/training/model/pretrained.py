@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import RequestError
+from src.training.model.model_files import has_vocabulary
 
 # What transformers raises where a file holds what it does not expect: it checks few types.
-_WRONG_FILES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+# ImportError: some kinds need a library that is not among the locked ones (LayoutLMv2's detectron2).
+_WRONG_FILES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ImportError)
 # sentence-transformers: what a model was trained on, as a list.
 _DATA_CONFIG = "data_config.json"
 _CLASSIFIER = "AutoModelForSequenceClassification"
@@ -65,8 +67,24 @@ def load_config(folder: Path) -> Any:
 
 
 def load_tokenizer(folder: Path, *, name: str | None = None) -> Any:
-    """Loads the tokenizer of a model; `name` as for `load_model`."""
+    """Loads the tokenizer of a model; `name` as for `load_model`.
+
+    Raises:
+        RequestError: there is none. transformers makes one of special tokens alone, to which all words are unknown.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        # transformers converts with them what was saved as SentencePiece's or tiktoken's file alone.
+        import sentencepiece  # noqa: F401
+        import tiktoken  # noqa: F401
     tokenizer = _from_pretrained("AutoTokenizer", folder, name=name)
+    # CANINE's and ByT5's read characters and bytes, and have no file of tokens.
+    if type(tokenizer).vocab_files_names and not has_vocabulary(folder):
+        raise RequestError(
+            f"{name or folder} has no tokenizer (such as tokenizer.json): save its own beside the weights, "
+            "with tokenizer.save_pretrained"
+        )
+    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens}:
+        raise RequestError(f"the tokenizer of {name or folder} knows no word: its files are damaged, copy them again")
     # It is saved with the tokenizer, and must not depend on how this one was loaded.
     tokenizer.init_kwargs["local_files_only"] = False
     return tokenizer
@@ -93,6 +111,29 @@ def load_model(
         RequestError: the files are not such a model, or it needs code of its own.
     """
     return _from_pretrained(model_class, folder, name=name, use_safetensors=use_safetensors, **options)
+
+
+def check_token_ids(model: Any, tokenizer: Any, *, name: str | Path) -> None:
+    """Refuses a tokenizer that knows more tokens than the model has embeddings: reading one of them is an error.
+
+    Args:
+        model: of transformers.
+        tokenizer: that goes with it.
+        name: what the message calls the model.
+
+    Raises:
+        RequestError: it does.
+    """
+    try:
+        rows = model.get_input_embeddings().weight.shape[0]
+    except (NotImplementedError, AttributeError):
+        # CANINE's are hashes of characters: any number has some.
+        return
+    if (tokens := max(tokenizer.get_vocab().values()) + 1) > rows:
+        raise RequestError(
+            f"the tokenizer of {name} knows {tokens:,} tokens, and the model has embeddings for {rows:,}: choose the "
+            "tokenizer that it was trained with, or save it after model.resize_token_embeddings(len(tokenizer))"
+        )
 
 
 def empty_model(folder: Path, *, model_class: str) -> Any:

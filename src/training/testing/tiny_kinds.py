@@ -71,7 +71,7 @@ def _roberta(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
     from transformers import RobertaConfig, RobertaTokenizer
 
     specials = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-    vocabulary, merges = _byte_pairs(specials)
+    vocabulary, merges = byte_pairs(specials)
     # The published limit, 512, goes with 514 positions.
     RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS).save_pretrained(folder)
     return RobertaConfig(
@@ -93,7 +93,7 @@ def _modernbert(folder: Path) -> tuple[PreTrainedConfig, dict[str, Any]]:
 
     # Its padding is not the first token, as in the published vocabulary.
     specials = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
-    vocabulary, merges = _byte_pairs(specials)
+    vocabulary, merges = byte_pairs(specials)
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     ids: dict[str, Any] = {f"{name}_token_id": vocabulary[f"[{name.upper()}]"] for name in ("pad", "cls", "sep")}
@@ -135,7 +135,7 @@ def build_tiny_decoder(folder: Path, kind: str, *, padding: bool) -> Path:
     from transformers import AutoConfig, AutoModel, GPT2Tokenizer
 
     folder.mkdir(parents=True)
-    vocabulary, merges = _byte_pairs(("<|endoftext|>",))
+    vocabulary, merges = byte_pairs(("<|endoftext|>",))
     tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS)
     if padding:
         tokenizer.pad_token = "<|endoftext|>"
@@ -172,7 +172,7 @@ def build_tiny_chat_tokenizer(
     from transformers import PreTrainedTokenizerFast
 
     specials = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    vocabulary, merges = _byte_pairs(specials)
+    vocabulary, merges = byte_pairs(specials)
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     digits, letters = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([digits, letters])
@@ -217,7 +217,7 @@ def build_tiny_chat_model(folder: Path, *, tokenizer: PreTrainedTokenizerBase | 
     return folder
 
 
-def _byte_pairs(specials: tuple[str, ...]) -> tuple[dict[str, int], Any]:
+def byte_pairs(specials: tuple[str, ...]) -> tuple[dict[str, int], Any]:
     """Returns a byte-level vocabulary that has the tests' words as tokens, with and without a space before."""
     from tokenizers import pre_tokenizers
 

@@ -1,0 +1,39 @@
+"""Whether a kind of model classifies texts at all, found out before the training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from src.cli.errors import RequestError
+from src.training.model.inputs import input_names
+
+# Of two lengths: one is padded.
+_TEXTS = ("a good film", "a film that is neither good nor bad")
+
+
+def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: int) -> None:
+    """Classifies two texts, as training will. Weights and random numbers stay as they were.
+
+    Args:
+        model: of transformers, with a head.
+        tokenizer: that goes with it.
+        name: what the message calls the model.
+        max_seq_length: tokens to truncate to.
+
+    Raises:
+        RequestError: the model needs more than text (images, boxes), or cannot be computed here.
+    """
+    encoded = tokenizer(list(_TEXTS), truncation=True, max_length=max_seq_length, padding=True, return_tensors="pt")
+    batch = {name: encoded[name] for name in input_names(model, tokenizer)}
+    try:
+        with torch.random.fork_rng(devices=()), torch.inference_mode():
+            logits = model(**batch).logits
+        if logits.shape != (len(_TEXTS), model.config.num_labels):
+            raise ValueError(f"its outputs for {len(_TEXTS)} texts are {list(logits.shape)}")
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise RequestError(
+            f"{name} ({model.config.model_type}) cannot classify texts: {reason}; choose another model"
+        ) from error
