@@ -23,6 +23,12 @@ class ContinuedText:
         return False
 
     @classmethod
+    def faults(cls, table: Table, column: str) -> dict[int, str]:
+        """Finds none: there is nothing to read."""
+        del table, column
+        return {}
+
+    @classmethod
     def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
         """Is never asked to."""
         raise TypeError(f"rows of text have no labels in {column!r} of {', '.join(tables)}")
