@@ -11,7 +11,7 @@ EXEC_PROPERTIES = {
     "OSFamily": "linux",
     # Written by src/remote/nativelink/docker_files.py: the image's name and the digest of its inputs, so that a worker
     # of an older image cannot match; or a published image by its own digest (--published NAME@DIGEST).
-    "container-image": "docker://finetune-repo-executor:inputs-bd36ae1c9f3a8681",
+    "container-image": "docker://finetune-repo-executor:inputs-becc9b252a09664d",
     # What an action reserves and a worker has: one training run for each worker.
     "cpu_count": "2",
 }
@@ -20,7 +20,7 @@ EXECUTOR_IMAGE = {
     # debian:bookworm-slim of 2026-01-12, all architectures. Pinned by this digest in grafana/mcp-grafana, Dockerfile.
     "base": "debian:bookworm-20260112-slim@sha256:56ff6d36d4eb3db13a741b342ec466f121480b5edded42e4b7ee850ce7a418ee",
     # Written by src/remote/nativelink/docker_files.py: the digest of the image's inputs.
-    "inputs_sha256": "bd36ae1c9f3a86810611a6dd4edb7d6b05fd273854a95905d5ee893e4a65fffb",
+    "inputs_sha256": "becc9b252a09664dd06ac5d565ad9f167da69d41c0642ad5dce59df3bafb3ed3",
     "name": "finetune-repo-executor",
     # The image's interpreter, which has the locked packages.
     "python": "/opt/finetune/bin/python",

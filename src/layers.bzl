@@ -24,6 +24,7 @@ LAYERS = [
     ["src/training/run"],
     ["src/training/benchmarks"],
     ["src/training"],
+    ["src/sweeps"],
     ["src/rules"],
     ["src/training/testing"],
     ["src/training/bits"],

@@ -71,21 +71,15 @@ def test_a_trained_model_is_loaded_by_name(tmp_path: Path) -> None:
     assert model.config.num_labels == 2 and tokenizer("good")["input_ids"]
 
 
-def test_the_demo_trains_once_and_then_hits(tmp_path: Path, run_flags: list[str]) -> None:
+def test_the_demo_trains_once_then_hits_and_trains_for_other_rows(tmp_path: Path, run_flags: list[str]) -> None:
     first = command(tmp_path, *run_flags)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("Was it in the cache: False") == first.stdout.count("Was it in the cache: True") == 1
     assert command(tmp_path, *run_flags).stdout.count("Was it in the cache: True") == 2
-    entries = json.loads(command(tmp_path, "ls", "--json").stdout)
-    assert [entry["state"] for entry in entries] == ["ok"]
-
-
-def test_another_seed_or_other_rows_are_another_model(tmp_path: Path, run_flags: list[str]) -> None:
-    command(tmp_path, *run_flags)
-    assert "Was it in the cache: False" in command(tmp_path, *run_flags, "--seed", "7").stdout
     write_sentences(tmp_path / "rows.csv", rows=40, seed=1)
     assert "Was it in the cache: False" in command(tmp_path, *run_flags).stdout
-    assert len(json.loads(command(tmp_path, "ls", "--json").stdout)) == 3
+    entries = json.loads(command(tmp_path, "ls", "--json").stdout)
+    assert [entry["state"] for entry in entries] == ["ok", "ok"]
 
 
 def test_a_wrong_request_is_refused_with_one_sentence(tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ class RequestError(Exception):
     """
 
 
+class MachineError(RequestError):
+    """The request is valid, but this machine cannot do it now: another can, or this one later."""
+
+
 class StopRequested(BaseException):
     """SIGINT, SIGTERM or the deadline ended the run.
 
@@ -34,6 +38,7 @@ class StopRequested(BaseException):
     """
 
 
+_UNEXPECTED = "unexpected: report it, with the command and what --debug shows"
 # pathlib's, for `~` and for what is kept below it.
 _NO_HOME = "Could not determine home directory."
 
@@ -74,7 +79,7 @@ def exit_code_of(
             return EXIT_DONE
         code, message, ended = EXIT_FAILED, str(error), error
     except Exception as error:
-        code, message, ended = EXIT_FAILED, f"{type(error).__name__}: {error} (--debug shows where)", error
+        code, message, ended = EXIT_FAILED, f"{type(error).__name__}: {error} ({_UNEXPECTED})", error
         if str(error) == _NO_HOME:
             code = EXIT_WRONG_REQUEST
             message = "there is no home folder, for ~ or for caches: set HOME, or FINETUNE_CACHE_DIR and whole paths"

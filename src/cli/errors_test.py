@@ -26,7 +26,11 @@ def end(error: BaseException, capsys: pytest.CaptureFixture[str], *, debug: bool
         (StopRequested("interrupted"), 3, "prog: stopped (interrupted): rerun the command to resume\n"),
         (KeyboardInterrupt(), 3, "prog: stopped"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "prog: [Errno 13] Permission denied: '/x'"),
-        (ZeroDivisionError("by zero"), 1, "prog: ZeroDivisionError: by zero (--debug shows where)\n"),
+        (
+            ZeroDivisionError("by zero"),
+            1,
+            "prog: ZeroDivisionError: by zero (unexpected: report it, with the command and what --debug shows)\n",
+        ),
         # A connection's, not standard output's.
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "prog: [Errno 32] Broken pipe\n"),
     ],

@@ -82,7 +82,10 @@ def test_a_full_disk_is_reported_once() -> None:
 
 def test_an_error_is_reported_whatever_becomes_of_what_was_printed() -> None:
     code, _, errors = run(f"{_PRINTS}; raise ValueError('odd')", "> /dev/full")
-    assert (code, errors) == (EXIT_FAILED, "prog: ValueError: odd (--debug shows where)\n")
+    assert (code, errors) == (
+        EXIT_FAILED,
+        "prog: ValueError: odd (unexpected: report it, with the command and what --debug shows)\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from src.cli.parser import RefusingParser
 from src.remote.checks import findings
 from src.remote.checks.endpoints import UNREACHABLE, check_capabilities, check_servers
 from src.remote.checks.findings import Finding
+from src.remote.checks.isolation import check_isolation
 from src.remote.checks.test_strategies import check_build_events
 from src.remote.checks.worker_system import check_system
 from src.remote.checks.workers import (
@@ -147,6 +148,7 @@ def _check_servers_and_workers(
         yield from check_system(client, properties, seconds=_PROBE_SECONDS)
     else:
         yield from _check_image(client, properties, root=root, python=platform.python)
+    yield check_isolation(client, properties, seconds=_PROBE_SECONDS)
     yield from check_time_limits(client, properties, sizes=sizes_in_use(root), seconds=options.wait)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import grpc
 import pytest
 
 from src.remote import doctor
-from src.remote.checks import worker_system, workers
+from src.remote.checks import isolation, worker_system, workers
 from src.remote.config.endpoints import KEY_HEADER
 from src.remote.config.execution_platform import PLATFORM_FILE, read_platform
 from src.remote.reapi.client import Endpoint
@@ -70,15 +71,15 @@ def run_doctor(repository: Path, address: str, *arguments: str, capsys: pytest.C
 def test_a_working_executor_has_no_errors(repository: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, findings = run_doctor(repository, address, capsys=capsys, key="right-key")
     bad = [finding for finding in findings.values() if finding["level"] in ("error", "warning")]
-    # This machine may lack zip, file or AVX2.
-    assert [finding["check"] for finding in bad if finding["check"] not in ("programs", "cpu")] == []
+    # This machine may lack zip, file or AVX2, and this executor isolates nothing.
+    assert [finding["check"] for finding in bad if finding["check"] not in ("programs", "cpu", "isolation")] == []
     assert (
         findings["platform"]["level"]
         == findings["packages"]["level"]
         == findings["time limit of large tests"]["level"]
         == "ok"
     )
-    assert code == (1 if bad else 0)
+    assert code == any(finding["level"] == "error" for finding in bad)
 
 
 def test_a_mistyped_image_is_named_within_the_timeout(
@@ -244,6 +245,46 @@ def test_tests_that_did_not_run_remotely_are_named(
     events.write_text("no json")
     _, findings = run_doctor(repository, address, argument, capsys=capsys, key="right-key")
     assert findings["tests ran remotely"]["level"] == "error"
+
+
+def test_what_an_action_can_reach_is_named(repository: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, findings = run_doctor(repository, address, capsys=capsys, key="right-key")
+    assert findings["isolation"]["level"] == "warning"
+    assert "sees processes that are not its own" in findings["isolation"]["symptom"]
+    assert "docker/run_action" in findings["isolation"]["cause"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "level", "symptom"),
+    [
+        ([], "ok", "an action has no network, its own processes and its own inputs"),
+        (["interface eth0", "process b", "process a"], "warning", "has the worker's network (eth0); it sees processes"),
+        (["interface eth0", "server cas/50051"], "warning", "an action connects to cas/50051"),
+        (
+            ["changes inputs"],
+            "warning",
+            "an action can change the worker's copy of its inputs, which other actions get",
+        ),
+    ],
+)
+def test_each_way_out_of_an_action_is_a_warning(lines: list[str], level: str, symptom: str) -> None:
+    finding = isolation.isolation_finding([*lines, "asked everything"])
+    assert (finding.level, symptom in finding.symptom) == (level, True)
+    assert isolation.isolation_finding(lines).level == "warning"
+
+
+def test_the_probe_notices_an_input_that_is_a_hard_link(tmp_path: Path) -> None:
+    stored = tmp_path / "stored"
+    for links, changes in ((True, True), (False, False)):
+        stored.write_text("stored")
+        stored.chmod(0o555)
+        (folder := tmp_path / str(links)).mkdir()
+        if links:
+            (folder / isolation._INPUT).hardlink_to(stored)
+        else:
+            shutil.copy(stored, folder / isolation._INPUT)
+        done = subprocess.run(["bash", "-c", isolation._PROBE], cwd=folder, capture_output=True, text=True, check=True)
+        assert ("changes inputs" in done.stdout) == changes == (stored.read_text() != "stored")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@
 The model's folder is the same bytes wherever it is trained, so it holds nothing of the run that trained it: no report,
 no events, and of metrics.json the scores and counts alone. Those go to the second folder, which nothing is built on.
 
-finetune --model DIR --run DIR [--input NAME=PATH ...] -- FLAGS OF train_model
+A point of a sweep has two files more. A point that is refused or diverges is one of its results, and the same for
+everybody: the action succeeds and its outcome says why. Whatever may go better next time fails the action, so that no
+cache keeps it: a kill, the deadline, too little memory, and every error of another kind.
+
+finetune --model DIR --run DIR [--outcome FILE --cost FILE] [--input NAME PATH ...] -- FLAGS OF train_model
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -18,13 +23,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from src.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, MachineError, RequestError, exit_code_of
 from src.disk.durable import write_json
 from src.disk.json_files import read_json
+from src.sweeps.outcome import outcome_of, refused
 from src.training import train_model
 
 # Of metrics.json: seconds, rates, memory and the machine vary from run to run.
-_CONSTANT = ("schema", "before", "after", "comparison", "status")
+_CONSTANT = ("schema", "before", "after", "comparison", "status", "validation")
 _CONSTANT_EFFORT = ("examples", "epochs", "steps", "threads", "device")
 _METRICS, _CARD = "metrics.json", "README.md"
 _RUN_RECORDS = ("events.jsonl", "report.html")
@@ -42,17 +48,31 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="finetune", allow_abbrev=False)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="for the artifact folder")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="for the records of this run")
-    parser.add_argument("--input", action="append", default=[], metavar="NAME=PATH", help="file that the flags name")
+    parser.add_argument("--input", action="append", default=[], nargs=2, metavar=("NAME", "PATH"))
+    parser.add_argument("--outcome", type=Path, metavar="FILE", help="for what came of a point of a sweep")
+    parser.add_argument("--cost", type=Path, metavar="FILE", help="for what it took")
     given = parser.parse_args(arguments[:end])
     model, run = given.model.absolute(), given.run.absolute()
     # In an output, which Bazel removes if this is killed.
     with tempfile.TemporaryDirectory(dir=run) as scratch:
-        link_inputs(Path(scratch) / "inputs", dict(pair.partition("=")[::2] for pair in given.input))
+        link_inputs(Path(scratch) / "inputs", dict(given.input))
         trained = Path(scratch) / "model"
-        code = _train([*arguments[end + 1 :], "--output_dir", str(trained)], folder=Path(scratch), log=run / _LOG)
+        flags = [*arguments[end + 1 :], "--output_dir", str(trained)]
+        code, refusal = _train(flags, folder=Path(scratch), log=run / _LOG)
         if code == EXIT_DONE:
             divide(trained, model=model, run=run)
+    if given.outcome and (code == EXIT_DONE or refusal):
+        outcome = refused(refusal) if refusal else outcome_of(read_json(model / _METRICS))
+        write_json(given.outcome, outcome.as_json())
+        write_json(given.cost, {"cpu_seconds": _cpu_seconds()})
+        return EXIT_DONE
     return code
+
+
+def _cpu_seconds() -> float:
+    """Returns the CPU time of this process and of those that it has waited for, the loading of libraries included."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def link_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
@@ -86,19 +106,33 @@ def constant_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: metrics[name] for name in _CONSTANT}, "train": effort}
 
 
-def _train(flags: Sequence[str], *, folder: Path, log: Path) -> int:
-    """Trains in a folder that is a home of its own. Returns the exit code; shows the log's end if a training failed."""
+def _train(flags: Sequence[str], *, folder: Path, log: Path) -> tuple[int, str]:
+    """Trains in a folder that is a home of its own; shows the log's end if a training failed.
+
+    Returns:
+        The exit code, and the sentence of a refusal that does not depend on the machine.
+    """
+    refusals = []
+
+    def train() -> int:
+        try:
+            return train_model.train(list(flags))
+        except RequestError as error:
+            if not isinstance(error, MachineError):
+                refusals.append(" ".join(str(error).split()))
+            raise
+
     os.environ.update(HOME=str(folder), XDG_CACHE_HOME=str(folder / "cache"), HF_HOME=str(folder / "huggingface"))
     # `bazel run` would have set it, to the folder that relative paths start from.
     os.environ.pop("BUILD_WORKING_DIRECTORY", None)
     with contextlib.chdir(folder / "inputs"), _standard_output_to(log):
-        code = train_model.main(list(flags))
+        code = exit_code_of("train_model", train, debug=False)
     if code == EXIT_STOPPED:
         sys.stderr.write(_STOPPED)
     if code == EXIT_FAILED:
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_SHOWN_LINES:]
         sys.stderr.writelines(f"{line}\n" for line in last)
-    return code
+    return code, "".join(refusals)
 
 
 @contextlib.contextmanager

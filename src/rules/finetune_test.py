@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,15 @@ from src.training.testing.program_runs import read_json
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 
-def action(place: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def action(place: Path, *flags: str, point: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Runs the program as Bazel does, in a folder with its inputs at places of their own."""
     for name in ("model", "run"):
         (place / "out" / name).mkdir(parents=True)
-    inputs = [f"base/{path.name}={path.relative_to(place)}" for path in sorted((place / "base").iterdir())]
-    inputs += [f"data/{path.name}={path.relative_to(place)}" for path in sorted((place / "rows").iterdir())]
+    inputs = [(f"base/{path.name}", path.relative_to(place)) for path in sorted((place / "base").iterdir())]
+    inputs += [(f"data/{path.name}", path.relative_to(place)) for path in sorted((place / "rows").iterdir())]
     command = [sys.executable, "-m", "src.rules.finetune", "--model=out/model", "--run=out/run"]
-    command += [*(f"--input={pair}" for pair in inputs), "--", "--model_name_or_path=./base"]
+    command += [word for name, path in inputs for word in ("--input", name, str(path))]
+    command += [*point, "--", "--model_name_or_path=./base"]
     command += ["--train_file=data/train.csv", "--max_seq_length=32", "--reproducible=portable", *flags]
     environment = {"PYTHONPATH": ":".join([str(Path(__file__).parents[2]), *sys.path])}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)

@@ -14,6 +14,15 @@ FinetunedModelInfo = provider(
     },
 )
 
+SweepPointInfo = provider(
+    doc = "A point of a sweep.",
+    fields = {
+        "cost": "file: the CPU seconds of the training that made it",
+        "outcome": "file: its scores, or why it has none; the same wherever it is trained",
+        "settings": "field of the grid -> value, and its seed; as text",
+    },
+)
+
 # What decides the bits or names an input has an attribute, or is fixed.
 _NO_OVERRIDES = {
     "dataset_config_name": "an action has no network: use train_data",
@@ -41,6 +50,18 @@ def _resources(_os, _inputs):
 # Bazel 4 counts every action as one CPU.
 _SCHEDULING = {"resource_set": _resources} if hasattr(native, "package_relative_label") else {}
 
+# How actions run that load models.
+MODEL_ACTION = dict(
+    # All of it: --action_env is no part of the key.
+    env = {
+        "HF_HUB_OFFLINE": "1",
+        "PATH": "/bin:/usr/bin:/usr/local/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    },
+    execution_requirements = {"block-network": "1"},
+    **_SCHEDULING
+)
+
 def _finetuned_model_impl(ctx):
     inputs = {}  # name in recipe.json -> file
     flags = _recipe_flags(ctx, inputs) + _base_model_flags(ctx, inputs) + _data_flags(ctx, inputs)
@@ -51,9 +72,17 @@ def _finetuned_model_impl(ctx):
     model = ctx.actions.declare_directory(ctx.label.name)
     run = ctx.actions.declare_directory(ctx.label.name + ".run")
     arguments = ctx.actions.args()
+    outputs = [model, run]
     arguments.add_all(["--model=" + model.path, "--run=" + run.path])
+    infos = [FinetunedModelInfo(folder = model, recipe = recipe, run = run)]
+    if ctx.attr.settings:
+        outcome = ctx.actions.declare_file(ctx.label.name + ".outcome.json")
+        cost = ctx.actions.declare_file(ctx.label.name + ".cost.json")
+        outputs += [outcome, cost]
+        arguments.add_all(["--outcome=" + outcome.path, "--cost=" + cost.path])
+        infos.append(SweepPointInfo(cost = cost, outcome = outcome, settings = ctx.attr.settings))
     for name, file in inputs.items():
-        arguments.add("--input=%s=%s" % (name, file.path))
+        arguments.add_all(["--input", name, file.path])
     arguments.add("--")
     arguments.add_all(flags)
 
@@ -64,27 +93,19 @@ def _finetuned_model_impl(ctx):
     arguments.add("--deadline_seconds=%d" % ctx.attr.timeout_seconds)
     ctx.actions.run(
         arguments = [arguments],
-        # All of it: --action_env is no part of the key.
-        env = {
-            "HF_HUB_OFFLINE": "1",
-            "PATH": "/bin:/usr/bin:/usr/local/bin",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        },
         executable = ctx.executable._program,
-        execution_requirements = {"block-network": "1"},
         inputs = inputs.values(),
         mnemonic = "FineTune",
-        outputs = [model, run],
+        outputs = outputs,
         progress_message = "Training %s (%s)" % (ctx.label, recipe or "no recipe"),
-        **_SCHEDULING
+        **MODEL_ACTION
     )
-    return [
+    return infos + [
         DefaultInfo(
             files = depset([model]),
             runfiles = ctx.runfiles([model]),
         ),
         OutputGroupInfo(run = depset([run])),
-        FinetunedModelInfo(folder = model, recipe = recipe, run = run),
     ]
 
 def _recipe_flags(ctx, inputs):
@@ -148,6 +169,7 @@ _finetuned_model = rule(
         "embedded_base_model": attr.string(),
         "overrides": attr.string_list_dict(),
         "recipe": attr.label(allow_single_file = [".yaml", ".yml", ".json"]),
+        "settings": attr.string_dict(),
         "shipped_recipe": attr.string(),
         "test_data": attr.label(allow_single_file = DATA_FILES),
         "timeout_seconds": attr.int(default = _TIMEOUT_SECONDS),
@@ -174,6 +196,19 @@ def finetuned_model(name, recipe = None, base_model = None, overrides = {}, **kw
       **kwargs: train_data, validation_data, test_data: labels of files in place of the recipe's data set;
         timeout_seconds: after which the training fails; and what every rule has, such as exec_properties and tags.
     """
+    trained_model(name, recipe = recipe, base_model = base_model, overrides = overrides, **kwargs)
+    predict_program(name, kwargs)
+
+def trained_model(name, recipe, base_model, overrides, **kwargs):
+    """The model of finetuned_model() alone.
+
+    Args:
+      name: as there, and so are the following.
+      recipe: see there.
+      base_model: see there.
+      overrides: see there.
+      **kwargs: as there; settings: of a point of a sweep.
+    """
     is_label = type(recipe) == "string" and (":" in recipe or "/" in recipe or "." in recipe)
     is_embedded = type(base_model) == "string" and base_model.startswith("embedded:")
     _finetuned_model(
@@ -185,6 +220,14 @@ def finetuned_model(name, recipe = None, base_model = None, overrides = {}, **kw
         shipped_recipe = None if is_label else recipe,
         **kwargs
     )
+
+def predict_program(name, kwargs):
+    """NAME.predict, which asks a model.
+
+    Args:
+      name: of the model.
+      kwargs: its further arguments, of which this has some too.
+    """
     py_binary(
         name = name + ".predict",
         srcs = ["//src/rules:ask_model.py"],

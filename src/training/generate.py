@@ -203,10 +203,13 @@ def _show_answers(words: list[str], generator: TextGenerator) -> None:
 
 def _chat(source: LanguageModelFolder, load: Callable[[], TextGenerator]) -> None:
     if sys.stdin.isatty():
-        sys.stderr.write(f"{_PROGRAM}: a conversation with {source.name}; Ctrl-D ends it\n")
+        sys.stderr.write(f"{_PROGRAM}: a conversation with {source.name}; Ctrl-D ends it, Ctrl-C an answer\n")
     generator = load()
     from src.training.inference.chat import chat
 
+    if sys.stdin.isatty():
+        # To be killed while a line is edited would leave the terminal without its echo.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     chat(generator, lambda ids: _show_answer(generator, ids), program=_PROGRAM)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from src.training import generate as generate_program
 from src.training.export_onnx import main as export_onnx
 from src.training.generate import main
 from src.training.inference.generator import Answer, Decoding, generate
@@ -146,6 +148,26 @@ def test_a_conversation_is_remembered(programs: Programs) -> None:
     assert error.count("the answer was cut after 8 tokens: raise --max_new_tokens") == 2
 
 
+def test_an_interrupt_ends_an_answer_and_not_the_conversation(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = generate_program._show_answer
+    asked: list[list[int]] = []
+
+    def show(generator: Any, ids: list[int]) -> Any:
+        answer = shown(generator, ids)
+        asked.append(ids)
+        if len(asked) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return answer
+
+    monkeypatch.setattr(generate_program, "_show_answer", show)
+    code, out, _ = programs.run("--model", "tiny", "--chat", *SHORT, lines=["a film", "a film"])
+    first, second = out.splitlines()
+    # As if the first had not been asked.
+    assert (code, first, asked[0]) == (0, second, asked[1])
+
+
 def test_a_conversation_that_grows_too_long_loses_its_beginning(programs: Programs, tmp_path: Path) -> None:
     tokenizer = build_tiny_chat_tokenizer(template=CHAT_TEMPLATE.replace("<|im_start|>assistant\\n", "film"))
     build_chain_model(tmp_path / "chat", ["filmwas<|im_end|>"], tokenizer=tokenizer, positions=40)
@@ -204,6 +226,8 @@ def test_samples_depend_on_the_seed_and_temperature_0_is_none(programs: Programs
         (("--model", "classifier", "a"), (), "classifier holds a classifier, not a language model: predict"),
         (("--model", "encoder", "a"), (), "encoder holds no language model (its config names BertModel)"),
         (("--model", "tiny", "a", " "), (), "prompt 2 is empty"),
+        (("--model", "tiny", "a \udcff"), (), "prompt 1: the text holds half of a character"),
+        (("--model", "tiny"), ('{"prompt": "a \\ud83d"}',), "line 1: the text holds half of a character"),
         (("--model", "tiny", "--max_seq_length", "3", "a"), (), "--max_seq_length is not a flag"),
         (("--model", "tiny", "--chat", "a"), (), "--chat reads what is asked from standard input"),
         (("--model", "tiny", "--do_sample", "false", "--temperature", "0.5", "a"), (), "contradict"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import signal
@@ -178,7 +179,7 @@ def _predict_file(given: argparse.Namespace, texts: list[str], source: TrainedMo
     logits = np.concatenate([classifier.logits(window, batch_size=given.batch_size) for window in windows])
     scores = to_scores(logits, classifier.model.config).tolist()
     write_scored(paths[1], rows.table, [_answer(of_row, source=source, threshold=threshold) for of_row in scores])
-    for line in _score_lines(rows, logits, classifier):
+    for line in _score_lines(rows, logits, classifier, threshold=threshold):
         sys.stdout.write(line + "\n")
     return EXIT_DONE
 
@@ -192,7 +193,7 @@ def _read_options(given: argparse.Namespace) -> ReadOptions:
     return ReadOptions(**fields)
 
 
-def _score_lines(rows: RowsToScore, logits: np.ndarray, classifier: Classifier) -> list[str]:
+def _score_lines(rows: RowsToScore, logits: np.ndarray, classifier: Classifier, *, threshold: float) -> list[str]:
     """Returns the scores of all rows whose labels the model knows, and how many others have labels."""
     lines = []
     if rows.unknown:
@@ -204,9 +205,13 @@ def _score_lines(rows: RowsToScore, logits: np.ndarray, classifier: Classifier) 
     import numpy as np
 
     from src.training.problems.kinds import problem_of_config
+    from src.training.problems.multi_label.problem import MultiLabel
 
+    problem = problem_of_config(classifier.model.config)
+    if isinstance(problem, MultiLabel):
+        problem = dataclasses.replace(problem, threshold=threshold)
     labels = np.array([*rows.labels.values()], np.int64 if source.is_classifier else np.float32)
-    scored = problem_of_config(classifier.model.config).score(logits[[*rows.labels]], labels, split=rows.table.origin)
+    scored = problem.score(logits[[*rows.labels]], labels, split=rows.table.origin)
     return [*scored.metrics.lines(), *lines]
 
 

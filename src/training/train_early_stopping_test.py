@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.training.engine.early_stopping import EarlyStopping
+from src.training.testing.program_runs import called_from
 from src.training.testing.user_folder import copy_of_inputs, write_inputs
 from src.training.train_model import main
 
@@ -30,6 +32,15 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 user_folder = pytest.fixture(copy_of_inputs)
+
+
+@pytest.fixture(scope="module")
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that only its patience ends."""
+    folder = shutil.copytree(inputs, tmp_path_factory.mktemp("whole") / "user_folder")
+    with called_from(folder):
+        assert main([*PATIENT]) == 0
+    return folder / "out"
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -76,21 +87,19 @@ def test_training_ends_early_keeps_the_best_epoch_and_says_so(
     assert f"{best + 3} of at most {EPOCHS} epochs (stopped early)" in (user_folder / "out" / "README.md").read_text()
 
 
-def test_the_epochs_before_the_stop_are_those_of_the_whole_run(user_folder: Path) -> None:
-    # The learning rate falls to 0 at the end of the whole run, not of the shortened one.
-    assert main([*PATIENT]) == 0
-    assert main([*ARGUMENTS, "--output_dir", "whole"]) == 0
-    stopped, whole = events(user_folder / "out", "step"), events(user_folder / "whole", "step")
+def test_the_epochs_before_the_stop_are_those_of_a_run_without_one(user_folder: Path, whole: Path) -> None:
+    # The learning rate falls to 0 at the end of the last epoch, not of the one that patience ends.
+    assert main([*ARGUMENTS]) == 0
+    stopped, endless = events(whole, "step"), events(user_folder / "out", "step")
     deciding = ("step", "loss", "learning_rate")
     assert [[event[key] for key in deciding] for event in stopped] == [
-        [event[key] for key in deciding] for event in whole[: len(stopped)]
+        [event[key] for key in deciding] for event in endless[: len(stopped)]
     ]
-    assert len(stopped) < len(whole)
+    assert len(stopped) < len(endless)
 
 
 @pytest.mark.parametrize("deadline", ["0.1", "0.3"])
-def test_a_resumed_run_ends_at_the_same_epoch_with_the_same_bits(user_folder: Path, deadline: str) -> None:
-    assert main([*PATIENT, "--output_dir", "whole"]) == 0
+def test_a_resumed_run_ends_at_the_same_epoch_with_the_same_bits(user_folder: Path, deadline: str, whole: Path) -> None:
     # Again and again, so that stops fall into epochs that wait for a better one.
     codes = [main([*PATIENT, "--deadline_seconds", deadline])]
     while codes[-1] == 3:
@@ -98,8 +107,8 @@ def test_a_resumed_run_ends_at_the_same_epoch_with_the_same_bits(user_folder: Pa
         codes.append(main([*PATIENT, "--deadline_seconds", deadline]))
     assert (codes[0], codes[-1]) == (3, 0)
     for kind in ("evaluation", "early_stop"):
-        assert events(user_folder / "out", kind) == events(user_folder / "whole", kind)
-    weights = [(user_folder / name / "model.safetensors").read_bytes() for name in ("out", "whole")]
+        assert events(user_folder / "out", kind) == events(whole, kind)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (user_folder / "out", whole)]
     assert weights[0] == weights[1]
 
 

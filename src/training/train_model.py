@@ -16,6 +16,7 @@ from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.recipes.files import read_recipe
 from src.training.recipes.recipe import Recipe, parse_fields
+from src.training.run.hub_upload import KEPT_HERE, check_upload, upload
 from src.training.run.options import RunOptions
 from src.training.run.request import Request, cross_field_mistakes, parse_request
 
@@ -29,15 +30,27 @@ _DEFAULT, _OFFLINE_DEFAULT = "sst2_bert_tiny", "embedded"
 def main(arguments: list[str]) -> int:
     """Runs the command line; returns the exit code."""
     retry = "rerun the command to resume from the last checkpoint"
-    return exit_code_of("train_model", lambda: _train(arguments), debug="--debug" in arguments, retry=retry)
+    return exit_code_of("train_model", lambda: train(arguments), debug="--debug" in arguments, retry=retry)
 
 
-def _train(arguments: list[str]) -> int:
+def train(arguments: list[str]) -> int:
+    """Trains what a command line asks for; returns the exit code.
+
+    Raises:
+        RequestError: the request is invalid.
+        StopRequested: a signal or the deadline came.
+    """
     request = parse_request(arguments, default_recipe=choose_default_recipe)
     stop = StopSignal(deadline_seconds=request.options.deadline_seconds)
     stop.install()
+    options = request.options
+    if options.push_to_hub:
+        check_upload(options.hub_model_id)
     folder = run(request, stop=stop)
     write_result(f"Model saved to {folder}\n")
+    if options.push_to_hub:
+        address = upload(folder, options.hub_model_id, private=options.hub_private_repo)
+        write_result(f"Uploaded to {address}, without {KEPT_HERE}, which shows texts of the rows\n")
     return EXIT_DONE
 
 

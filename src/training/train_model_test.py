@@ -83,7 +83,7 @@ def test_the_artifact_loads_and_knows_its_label_names(finished: Path) -> None:
 
 def test_metrics_have_the_documented_schema(finished: Path) -> None:
     metrics = _read(finished / "metrics.json")
-    assert set(metrics) == {"schema", "before", "after", "comparison", "train", "environment", "status"}
+    assert set(metrics) == {"schema", "before", "after", "comparison", "train", "environment", "status", "validation"}
     assert (metrics["schema"], metrics["status"]) == (2, "complete")
     scores = {"split", "examples", "loss", "accuracy", "accuracy_ci95", "precision", "recall", "f1"}
     for side in ("before", "after"):

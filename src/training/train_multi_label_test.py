@@ -84,6 +84,12 @@ def test_predict_names_the_labels_above_a_threshold(folder: Path, capfd: pytest.
     for threshold, labels in (("0", ["<b>long", "good"]), ("1", [])):
         assert run_in(folder, predict.main, "--model", "out", "--threshold", threshold, texts[1]) == 0
         assert json_lines(capfd.readouterr().out)[0]["labels"] == labels
+    rows = "text,label\nthe story was great,\"['good', '<b>long']\"\nthe story was fine,[]\n"
+    (folder / "rows.csv").write_text(rows)
+    files = ("--input_file", "rows.csv", "--output_file", "scored.csv")
+    for threshold, f1 in (("0", "0.6667"), ("1", "0.0000")):
+        assert run_in(folder, predict.main, "--model", "out", "--threshold", threshold, *files) == 0
+        assert f"F1: {f1}" in capfd.readouterr().out
     assert run_in(folder, predict.main, "--model", "out", "--threshold", "2", "a") == 2
     assert "must be a number from 0 to 1, not '2'" in capfd.readouterr().err
 

@@ -71,6 +71,8 @@ def _request(options: argparse.Namespace) -> Request:
     request = parse_request(options.run_flags, default_recipe=choose_default_recipe)
     if request.options.output_dir is not None:
         raise RequestError("--output_dir cannot be given here: the cache decides where a model is kept")
+    if request.options.push_to_hub:
+        raise RequestError("--push_to_hub cannot be given here: use it with train_model")
     return request
 
 

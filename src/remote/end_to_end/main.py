@@ -101,7 +101,7 @@ class EndToEnd:
         assert code == 0, report
         levels = {finding["check"]: finding["level"] for finding in report["findings"]}
         assert set(levels.values()) == {"ok"}, report
-        assert {"platform", "packages", "programs", "cpu", "tests ran remotely"} <= set(levels)
+        assert {"platform", "packages", "programs", "cpu", "isolation", "tests ran remotely"} <= set(levels)
 
     def the_model_is_collected_and_loads(self) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer

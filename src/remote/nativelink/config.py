@@ -13,13 +13,18 @@ from typing import Any
 
 from src.remote.config.execution_platform import ExecutionPlatform
 
-# Ports inside the containers; the host names are those of compose.yaml's services.
+# Ports inside the containers; the host names are those of the services in compose.yaml and in kubernetes/.
 CAS_PORT = 50051
 SCHEDULER_PORT = 50052
+# Where workers and the scheduler reach the CAS; only there may results be written to the action cache.
+CAS_WORKERS_PORT = 50053
 WORKER_API_PORT = 50061
 HEALTH_PORT = 50080
-_CAS_ADDRESS = f"grpc://cas:{CAS_PORT}"
-_WORKER_API_ADDRESS = f"grpc://scheduler:{WORKER_API_PORT}"
+
+# Of each service: its certificate.pem, key.pem and ca.pem, and the clients_ca.pem of docker/make_certificates.sh.
+CERTIFICATES = "/run/secrets/nativelink"
+# Outlasts a restart of the CAS. A store away for 40 s was survived with these.
+_RETRY: Mapping[str, float] = MappingProxyType({"max_retries": 8, "delay": 0.5, "jitter": 0.5})
 
 # One volume, so that files can be hard-linked from the store into an action's folder.
 _ROOT = "/var/lib/nativelink"
@@ -64,83 +69,129 @@ DIALECTS = (
 )
 
 
-def service_configs(platform: ExecutionPlatform, dialect: Dialect) -> dict[str, Config]:
-    """Returns the config of each service of compose.yaml, by the service's name."""
-    return {"cas": cas_config(dialect), "scheduler": scheduler_config(platform, dialect)} | {
-        "worker": worker_config(platform, dialect)
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where the services run.
+
+    Attributes:
+        encrypted: TLS everywhere, and certificates for clients, workers and servers.
+        health_host: the address that answers GET /status.
+        in_bucket: CAS and action cache are kept in an S3 bucket, named by the environment.
+    """
+
+    encrypted: bool = False
+    health_host: str = "127.0.0.1"
+    in_bucket: bool = False
+
+
+COMPOSE = Surroundings()
+COMPOSE_TLS = Surroundings(encrypted=True)
+# The kubelet asks for the health from outside of the container.
+KUBERNETES = Surroundings(encrypted=True, health_host="0.0.0.0")
+KUBERNETES_S3 = Surroundings(encrypted=True, health_host="0.0.0.0", in_bucket=True)
+
+
+def service_configs(
+    platform: ExecutionPlatform, dialect: Dialect, surroundings: Surroundings = COMPOSE
+) -> dict[str, Config]:
+    """Returns the config of each service, by the service's name."""
+    return {
+        "cas": cas_config(dialect, surroundings),
+        "scheduler": scheduler_config(platform, dialect, surroundings),
+        "worker": worker_config(platform, dialect, surroundings),
     }
 
 
-def cas_config(dialect: Dialect) -> Config:
-    """Returns the config of the CAS and action cache."""
-    cas = {"verify": {"verify_size": True, "verify_hash": True, "backend": _filesystem("cas", gigabytes=20)}}
+def cas_config(dialect: Dialect, surroundings: Surroundings = COMPOSE) -> Config:
+    """Returns the config of the CAS and action cache, whose results only the workers' port takes."""
+    cas_files, results = _filesystem("cas", gigabytes=20), _filesystem("action-cache", gigabytes=1)
+    if surroundings.in_bucket:
+        cas_files, results = _over_bucket(cas_files, "cas/"), _over_bucket(results, "action-cache/")
+    cas = {"verify": {"verify_size": True, "verify_hash": True, "backend": cas_files}}
     # An entry whose files were evicted would break the build that hits it.
     cas_reference = {"ref_store": {"name": "CAS"}}
-    action_cache = {
-        "completeness_checking": {"backend": _filesystem("action-cache", gigabytes=1), "cas_store": cas_reference}
-    }
-    services = (
-        dialect.services("cas", {"cas_store": "CAS"})
-        | dialect.services("ac", {"ac_store": "ACTION_CACHE"})
+    action_cache = {"completeness_checking": {"backend": results, "cas_store": cas_reference}}
+    for_all = dialect.services("cas", {"cas_store": "CAS"}) | dialect.bytestream("CAS")
+    for_clients = (
+        for_all
+        | dialect.services("ac", {"ac_store": "ACTION_CACHE", "read_only": True})
         | dialect.services("capabilities", None)
-        | dialect.bytestream("CAS")
     )
+    for_workers = for_all | dialect.services("ac", {"ac_store": "ACTION_CACHE"})
     return {
         "stores": [{"name": "CAS", **cas}, {"name": "ACTION_CACHE", **action_cache}],
-        "servers": [_server(CAS_PORT, services), _health()],
+        "servers": [
+            _server(CAS_PORT, for_clients, tls=_server_tls(surroundings, callers="clients_ca")),
+            _server(CAS_WORKERS_PORT, for_workers, tls=_server_tls(surroundings, callers="ca")),
+            _health(surroundings),
+        ],
         "global": _global(),
     }
 
 
-def scheduler_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
+def scheduler_config(platform: ExecutionPlatform, dialect: Dialect, surroundings: Surroundings = COMPOSE) -> Config:
     """Returns the config of the scheduler; its worker API has its own port, which clients cannot reach."""
     matching = {name: "minimum" if name == "cpu_count" else "exact" for name in platform.exec_properties}
     simple = {
         "supported_platform_properties": matching,
         "worker_timeout_s": 30,
         "client_action_timeout_s": 120,
-        "max_job_retries": 1,
+        # With 1, two lost workers made a false TIMEOUT.
+        "max_job_retries": 3,
     }
     services = (
-        dialect.services("ac", {"ac_store": "ACTION_CACHE"})
+        dialect.services("ac", {"ac_store": "ACTION_CACHE", "read_only": True})
         | dialect.services("execution", {"cas_store": "CAS", "scheduler": "SCHEDULER"})
         | dialect.services("capabilities", {"remote_execution": {"scheduler": "SCHEDULER"}})
     )
     return {
-        "stores": [_grpc_store("CAS", kind="cas"), _grpc_store("ACTION_CACHE", kind="ac")],
+        "stores": _grpc_stores(surroundings),
         "schedulers": [{"name": "SCHEDULER", "simple": simple}],
         "servers": [
-            _server(SCHEDULER_PORT, services),
-            _server(WORKER_API_PORT, {"worker_api": {"scheduler": "SCHEDULER"}}),
-            _health(),
+            _server(SCHEDULER_PORT, services, tls=_server_tls(surroundings, callers="clients_ca")),
+            _server(
+                WORKER_API_PORT,
+                {"worker_api": {"scheduler": "SCHEDULER"}},
+                tls=_server_tls(surroundings, callers="ca"),
+            ),
+            _health(surroundings),
         ],
         "global": _global(),
     }
 
 
-def worker_config(platform: ExecutionPlatform, dialect: Dialect) -> Config:
+def worker_config(platform: ExecutionPlatform, dialect: Dialect, surroundings: Surroundings = COMPOSE) -> Config:
     """Returns the config of a worker, which offers exactly the platform's properties."""
     fast_slow = {"fast": _filesystem("store", gigabytes=10), "slow": {"ref_store": {"name": "CAS"}}}
     offered = {name: {"values": [value]} for name, value in platform.exec_properties.items()}
     local = {
-        "worker_api_endpoint": {"uri": _WORKER_API_ADDRESS},
+        "worker_api_endpoint": _endpoint("uri", "scheduler", WORKER_API_PORT, surroundings),
         "cas_fast_slow_store": "WORKER_STORE",
         "upload_action_result": {"ac_store": "ACTION_CACHE", "upload_ac_results_strategy": "success_only"},
         "work_directory": f"{_ROOT}/work",
+        # A worker that is to stop takes no further action.
+        "experimental_precondition_script": "/opt/nativelink/accept.sh",
         dialect.time_limit_key: platform.action_time_limit_seconds,
         **dialect.worker_extras,
-        # An action's environment holds this and its own variables, nothing else.
-        "additional_environment": {"HOME": {"value": "/tmp"}},
+        # It isolates actions and keeps their time limit, since NativeLink's would end one process and lose the output.
+        "entrypoint": "/opt/nativelink/run_action",
+        "timeout_handled_externally": True,
+        # An action's environment holds HOME and its own variables; the others are for the entrypoint.
+        "additional_environment": {
+            "FINETUNE_ACTION_FOLDER": "action_directory",
+            "FINETUNE_ACTION_TIME_LIMIT_MS": "timeout_millis",
+            "FINETUNE_ACTION_REPORT": "side_channel_file",
+            "HOME": "action_directory",
+        },
         "platform_properties": offered,
     }
     return {
         "stores": [
-            _grpc_store("CAS", kind="cas"),
-            _grpc_store("ACTION_CACHE", kind="ac"),
+            *_grpc_stores(surroundings),
             {"name": "WORKER_STORE", "fast_slow": fast_slow},
         ],
         "workers": [{"local": local}],
-        "servers": [_health()],
+        "servers": [_health(surroundings)],
         "global": _global(),
     }
 
@@ -155,17 +206,49 @@ def _filesystem(folder: str, *, gigabytes: int) -> Config:
     }
 
 
-def _grpc_store(name: str, *, kind: str) -> Config:
-    return {"name": name, "grpc": {"instance_name": "", "endpoints": [{"address": _CAS_ADDRESS}], "store_type": kind}}
+def _over_bucket(files: Config, prefix: str) -> Config:
+    bucket = {
+        "provider": "aws",
+        "region": "${NATIVELINK_REGION}",
+        "bucket": "${NATIVELINK_BUCKET}",
+        "key_prefix": prefix,
+        "retry": dict(_RETRY),
+    }
+    return {"fast_slow": {"fast": files, "slow": {"experimental_cloud_object_store": bucket}}}
 
 
-def _server(port: int, services: Config, *, host: str = "0.0.0.0") -> Config:
-    return {"listener": {"http": {"socket_address": f"{host}:{port}"}}, "services": services}
+def _grpc_stores(surroundings: Surroundings) -> list[Config]:
+    endpoint = _endpoint("address", "cas", CAS_WORKERS_PORT, surroundings)
+    store = {"instance_name": "", "endpoints": [endpoint], "retry": dict(_RETRY)}
+    kinds = {"CAS": "cas", "ACTION_CACHE": "ac"}
+    return [{"name": name, "grpc": {**store, "store_type": kind}} for name, kind in kinds.items()]
 
 
-def _health() -> Config:
-    # GET /status, for compose's health check inside the container.
-    return _server(HEALTH_PORT, {"health": {}}, host="127.0.0.1")
+def _endpoint(key: str, host: str, port: int, surroundings: Surroundings) -> Config:
+    if not surroundings.encrypted:
+        return {key: f"grpc://{host}:{port}"}
+    return {key: f"grpcs://{host}:{port}", "tls_config": {"ca_file": f"{CERTIFICATES}/ca.pem", **_own_certificate()}}
+
+
+def _server_tls(surroundings: Surroundings, *, callers: str) -> Config:
+    """Returns a listener's TLS; `callers` is the authority that signed the certificates it accepts."""
+    if not surroundings.encrypted:
+        return {}
+    return {"tls": {**_own_certificate(), "client_ca_file": f"{CERTIFICATES}/{callers}.pem"}}
+
+
+def _own_certificate() -> Config:
+    return {"cert_file": f"{CERTIFICATES}/certificate.pem", "key_file": f"{CERTIFICATES}/key.pem"}
+
+
+def _server(port: int, services: Config, *, host: str = "0.0.0.0", tls: Config | None = None) -> Config:
+    listener = {"socket_address": f"{host}:{port}", **(tls or {})}
+    return {"listener": {"http": listener}, "services": services}
+
+
+def _health(surroundings: Surroundings) -> Config:
+    # GET /status, for health checks: the process answers. It says nothing of its connections.
+    return _server(HEALTH_PORT, {"health": {}}, host=surroundings.health_host)
 
 
 def _global() -> Config:

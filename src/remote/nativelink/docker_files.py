@@ -22,12 +22,25 @@ from pathlib import Path
 from types import MappingProxyType
 
 from src.remote.config.execution_platform import ExecutionPlatform, read_platform
-from src.remote.nativelink.config import DIALECTS, service_configs
+from src.remote.nativelink.config import (
+    COMPOSE,
+    COMPOSE_TLS,
+    DIALECTS,
+    KUBERNETES,
+    KUBERNETES_S3,
+    Config,
+    cas_config,
+    service_configs,
+)
 
 ROOT = Path(__file__).parents[3]
 PLATFORM = "docker/platform.bzl"
 DOCKERFILE = "docker/Dockerfile"
-COMPOSE = "docker/compose.yaml"
+COMPOSE_FILE = "docker/compose.yaml"
+KUSTOMIZATIONS = ("docker/kubernetes/base/kustomization.yaml", "docker/kubernetes/seccomp/kustomization.yaml")
+WORKER_MANIFEST = "docker/kubernetes/base/worker.yaml"
+# Beyond the longest action: uploading its results, and stopping.
+_DRAIN_SECONDS = 65
 
 # The inputs of the image. The Dockerfile is hashed with its new base.
 IMAGE_INPUTS = (
@@ -36,6 +49,9 @@ IMAGE_INPUTS = (
     "docker/install_packages.sh",
     "docker/omitted_packages.txt",
     "docker/omitted_files.txt",
+    "docker/run_action",
+    "docker/run_action.py",
+    "docker/seccomp_worker.json",
     "bazel_requirements_lock.txt",
     "tools/torch_cuda_lock.txt",
 )
@@ -68,12 +84,19 @@ def wanted_files(root: Path, *, published: str | None = None) -> dict[str, str]:
         # A published image of other inputs is obsolete.
         image = f"docker://{local}"
     platform = _with_image(platform, image)
-    compose = _with(root, COMPOSE, r"^x-executor-image: &executor-image (.*)$", local)
-    compose = _replaced(compose, r"^x-cpu-count: &cpu-count (.*)$", f'"{platform.cpu_count}"', COMPOSE)
-    compose = _replaced(compose, r"^ +BASE_IMAGE: \$\{BASE_IMAGE:-(.*)\}$", platform.base_image, COMPOSE)
+    compose = _with(root, COMPOSE_FILE, r"^x-executor-image: &executor-image (.*)$", local)
+    compose = _replaced(compose, r"^x-cpu-count: &cpu-count (.*)$", f'"{platform.cpu_count}"', COMPOSE_FILE)
+    compose = _replaced(compose, r"^ +BASE_IMAGE: \$\{BASE_IMAGE:-(.*)\}$", platform.base_image, COMPOSE_FILE)
+    grace = platform.action_time_limit_seconds + _DRAIN_SECONDS
+    compose = _replaced(compose, r"^    stop_grace_period: (\d+)s$", str(grace), COMPOSE_FILE)
+    worker = _with(root, WORKER_MANIFEST, r"^      terminationGracePeriodSeconds: (\d+)$", str(grace))
+    worker = re.sub(r'cpu: "\d+"', f'cpu: "{platform.cpu_count}"', worker)
+    tag = local.rpartition(":")[2]
+    kustomizations = {name: _with(root, name, r"^    newTag: (.*)$", tag) for name in KUSTOMIZATIONS}
     starlark = _with(root, PLATFORM, r'^    "inputs_sha256": "(.*)",$', digest)
     starlark = _replaced(starlark, r'^    "container-image": "(.*)",$', image, PLATFORM)
-    return {DOCKERFILE: dockerfile, COMPOSE: compose, PLATFORM: starlark} | _nativelink_files(platform)
+    values = {DOCKERFILE: dockerfile, COMPOSE_FILE: compose, PLATFORM: starlark}
+    return values | {WORKER_MANIFEST: worker} | kustomizations | _nativelink_files(platform)
 
 
 def inputs_digest(root: Path, *, dockerfile: str) -> str:
@@ -92,11 +115,20 @@ def differing(root: Path, *, published: str | None = None) -> dict[str, str]:
 
 
 def _nativelink_files(platform: ExecutionPlatform) -> dict[str, str]:
-    return {
-        f"docker/{dialect.name}-{service}.json5": _HEADER + json.dumps(config, indent=2) + "\n"
-        for dialect in DIALECTS
-        for service, config in service_configs(platform, dialect).items()
-    }
+    configs = {}
+    for folder, surroundings in (("docker", COMPOSE), ("docker/tls", COMPOSE_TLS)):
+        for dialect in DIALECTS:
+            for service, config in service_configs(platform, dialect, surroundings).items():
+                configs[f"{folder}/{dialect.name}-{service}.json5"] = config
+    # v1.6.6 loads the older dialect too.
+    for service, config in service_configs(platform, DIALECTS[0], KUBERNETES).items():
+        configs[f"docker/kubernetes/base/{service}.json5"] = config
+    configs["docker/kubernetes/overlays/s3/cas.json5"] = cas_config(DIALECTS[0], KUBERNETES_S3)
+    return {name: _text(config) for name, config in configs.items()}
+
+
+def _text(config: Config) -> str:
+    return _HEADER + json.dumps(config, indent=2) + "\n"
 
 
 def _with_image(platform: ExecutionPlatform, image: str) -> ExecutionPlatform:
@@ -138,6 +170,7 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
     for name, text in changes.items():
         print(f"{name} {'differs from' if options.check else 'updated from'} {PLATFORM}")
         if not options.check:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text, encoding="utf-8")
     if changes and options.check:
         print("run: .venv/bin/python -m src.remote.nativelink.docker_files")

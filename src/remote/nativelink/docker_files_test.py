@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -12,11 +13,17 @@ import yaml
 
 from src.remote.config.execution_platform import read_platform
 from src.remote.nativelink import docker_files
-from src.remote.nativelink.config import DIALECTS, HEALTH_PORT
+from src.remote.nativelink.config import CAS_WORKERS_PORT, DIALECTS, HEALTH_PORT, WORKER_API_PORT
 
-CONFIGS = sorted(
-    f"docker/{dialect.name}-{service}.json5" for dialect in DIALECTS for service in ("cas", "scheduler", "worker")
+SERVICES = ("cas", "scheduler", "worker")
+COMPOSE_CONFIGS = sorted(f"docker/{dialect.name}-{service}.json5" for dialect in DIALECTS for service in SERVICES)
+ENCRYPTED_CONFIGS = sorted(
+    [name.replace("docker/", "docker/tls/") for name in COMPOSE_CONFIGS]
+    + [f"docker/kubernetes/base/{service}.json5" for service in SERVICES]
+    + ["docker/kubernetes/overlays/s3/cas.json5"]
 )
+CONFIGS = COMPOSE_CONFIGS + ENCRYPTED_CONFIGS
+SECCOMP = docker_files.ROOT / "docker" / "seccomp_worker.json"
 PUBLISHED = "registry.example/executor@sha256:" + "5" * 64
 
 
@@ -28,8 +35,9 @@ def read_config(name: str) -> dict[str, Any]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A copy of the files that docker_files reads."""
-    for name in {*docker_files.IMAGE_INPUTS, docker_files.COMPOSE, docker_files.PLATFORM, *CONFIGS}:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    names = {*docker_files.IMAGE_INPUTS, docker_files.COMPOSE_FILE, docker_files.PLATFORM, *CONFIGS}
+    for name in names | {docker_files.WORKER_MANIFEST, *docker_files.KUSTOMIZATIONS}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(docker_files.ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -51,18 +59,24 @@ def test_a_change_of_any_input_of_the_image_changes_the_requested_image(root: Pa
     after = read_platform(root / docker_files.PLATFORM).container_image
     assert after != before
     assert f'"{after}"' in (root / "docker/nativelink-v1.6-worker.json5").read_text()
-    assert f"&executor-image {after.removeprefix('docker://')}\n" in (root / docker_files.COMPOSE).read_text()
+    assert f"&executor-image {after.removeprefix('docker://')}\n" in (root / docker_files.COMPOSE_FILE).read_text()
+    for kustomization in docker_files.KUSTOMIZATIONS:
+        assert f"newTag: {after.rpartition(':')[2]}\n" in (root / kustomization).read_text()
 
 
 def test_one_edit_of_the_platform_reaches_the_worker_the_container_and_the_image(root: Path) -> None:
     path = root / docker_files.PLATFORM
     base = read_platform(path).base_image
-    path.write_text(path.read_text().replace('"cpu_count": "2"', '"cpu_count": "7"').replace(base, base[:-1] + "0"))
+    text = path.read_text().replace('"cpu_count": "2"', '"cpu_count": "7"').replace(base, base[:-1] + "0")
+    path.write_text(text.replace("SECONDS = 7200", "SECONDS = 600"))
     assert docker_files.main([], root=root) == 0
     worker = json.loads((root / "docker/nativelink-v0.6-worker.json5").read_text().partition("\n")[2])
     assert worker["workers"][0]["local"]["platform_properties"]["cpu_count"] == {"values": ["7"]}
-    compose = (root / docker_files.COMPOSE).read_text()
+    compose = (root / docker_files.COMPOSE_FILE).read_text()
     assert '&cpu-count "7"\n' in compose and f"BASE_IMAGE: ${{BASE_IMAGE:-{base[:-1]}0}}\n" in compose
+    assert "    stop_grace_period: 665s\n" in compose
+    manifest = (root / docker_files.WORKER_MANIFEST).read_text()
+    assert "terminationGracePeriodSeconds: 665\n" in manifest and manifest.count('{cpu: "7", memory') == 2
     assert f"ARG BASE_IMAGE={base[:-1]}0\n" in (root / docker_files.DOCKERFILE).read_text()
 
 
@@ -71,7 +85,7 @@ def test_a_published_image_is_requested_until_its_inputs_change(root: Path) -> N
     assert docker_files.main(["--check"], root=root) == 0
     assert read_platform(root / docker_files.PLATFORM).container_image == f"docker://{PUBLISHED}"
     # The local containers run the local image.
-    assert PUBLISHED not in (root / docker_files.COMPOSE).read_text()
+    assert PUBLISHED not in (root / docker_files.COMPOSE_FILE).read_text()
     (root / "docker/omitted_packages.txt").write_text("")
     assert docker_files.main([], root=root) == 0
     assert "executor:inputs-" in read_platform(root / docker_files.PLATFORM).container_image
@@ -115,6 +129,25 @@ def test_every_store_and_scheduler_that_a_config_names_is_defined_in_it(name: st
     assert set(named_references(config)) or name.endswith("cas.json5")
 
 
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.endswith("worker.json5")])
+def test_workers_run_actions_by_the_program_that_the_image_holds(name: str) -> None:
+    local = read_config(name)["workers"][0]["local"]
+    dockerfile = (docker_files.ROOT / docker_files.DOCKERFILE).read_text()
+    assert " docker/run_action docker/run_action.py /opt/nativelink/\n" in dockerfile
+    assert (local["entrypoint"], local["timeout_handled_externally"]) == ("/opt/nativelink/run_action", True)
+    program = (docker_files.ROOT / "docker/run_action.py").read_text()
+    variables = set(local["additional_environment"]) - {"HOME"}
+    assert len(variables) == 3 and all(f'"{variable}"' in program for variable in variables)
+    assert "'/opt/nativelink/run_action.pyc')" in dockerfile
+    assert " /opt/nativelink/run_action.pyc action " in (docker_files.ROOT / "docker/run_action").read_text()
+
+
+def run_action_capabilities() -> list[str]:
+    program = ast.parse((docker_files.ROOT / "docker/run_action.py").read_text())
+    tables = [node.value for node in program.body if isinstance(node, ast.Assign) and "CAPABILITIES" in ast.dump(node)]
+    return list(ast.literal_eval(tables[0]))
+
+
 def named_references(node: Any, key: str = "") -> list[str]:
     """Returns the names by which a config refers to its stores and schedulers."""
     if isinstance(node, dict):
@@ -127,23 +160,67 @@ def named_references(node: Any, key: str = "") -> list[str]:
     return [node] if is_reference and isinstance(node, str) else []
 
 
+def listeners(name: str) -> dict[int, dict[str, Any]]:
+    """Returns the servers of a config, by port."""
+    servers = read_config(name)["servers"]
+    return {int(each["listener"]["http"]["socket_address"].rpartition(":")[2]): each for each in servers}
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.endswith("worker.json5")])
+def test_results_are_written_by_the_workers_port_alone(name: str) -> None:
+    for port, server in listeners(name).items():
+        ac = server["services"].get("ac")
+        if ac is not None:
+            (settings,) = ac.values() if isinstance(ac, dict) else ac
+            assert settings.get("read_only", False) == (port != CAS_WORKERS_PORT)
+
+
+def test_workers_and_the_scheduler_use_the_workers_ports_and_outlast_a_restart() -> None:
+    for name in [name for name in CONFIGS if not name.endswith("cas.json5")]:
+        for store in [store["grpc"] for store in read_config(name)["stores"] if "grpc" in store]:
+            assert store["endpoints"][0]["address"].endswith(f"://cas:{CAS_WORKERS_PORT}")
+            assert store["retry"]["max_retries"] == 8
+        if name.endswith("worker.json5"):
+            api = read_config(name)["workers"][0]["local"]["worker_api_endpoint"]
+            assert api["uri"].endswith(f"://scheduler:{WORKER_API_PORT}")
+
+
+@pytest.mark.parametrize("name", ENCRYPTED_CONFIGS)
+def test_encrypted_services_present_a_certificate_and_ask_for_one(name: str) -> None:
+    text = (docker_files.ROOT / name).read_text()
+    assert "grpc://" not in text
+    assert text.count('"grpcs://') == text.count('"tls_config"')
+    for port, server in listeners(name).items():
+        tls = server["listener"]["http"].get("tls")
+        # No client's certificate opens a worker's port.
+        authority = "ca.pem" if port in (CAS_WORKERS_PORT, WORKER_API_PORT) else "clients_ca.pem"
+        assert (tls is None) if port == HEALTH_PORT else tls["client_ca_file"].endswith(f"/{authority}")
+
+
 def test_the_services_find_each_other_under_the_names_that_compose_gives_them() -> None:
-    services = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE).read_text())["services"]
-    for name in CONFIGS:
+    services = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE_FILE).read_text())["services"]
+    for name in COMPOSE_CONFIGS:
         text = (docker_files.ROOT / name).read_text()
-        assert f":{HEALTH_PORT}/status" in str(services[name.split("-")[-1][:-6]]["healthcheck"])
+        service = name.split("-")[-1][:-6]
+        # A worker is healthy when it is connected to the scheduler.
+        sign = f":{WORKER_API_PORT:04X} 01 " if service == "worker" else f":{HEALTH_PORT}/status"
+        assert sign in str(services[service]["healthcheck"])
         for host in ("cas", "scheduler"):
             assert f"//{host}:" not in text or host in services
 
 
 def test_compose_publishes_on_loopback_only_and_isolates_workers() -> None:
-    compose = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE).read_text())
+    compose = yaml.safe_load((docker_files.ROOT / docker_files.COMPOSE_FILE).read_text())
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
         # The daemon's limit may be lower; its logs have none.
         assert "ulimits" not in service and service["logging"]["options"].keys() == {"max-size", "max-file"}
     worker = compose["services"]["worker"]
+    # What docker/run_action.py needs: it refuses to start with less.
+    assert worker["user"] == "0:0" and set(worker["cap_add"]) == set(run_action_capabilities())
+    assert "no-new-privileges:true" in worker["security_opt"]
+    assert f"seccomp:./{SECCOMP.name}" in worker["security_opt"] and SECCOMP.is_file()
     assert worker["networks"] == ["workers"] and compose["networks"]["workers"]["internal"]
     # A named volume would be one store for all workers that --scale starts.
     assert "/var/lib/nativelink" in worker["volumes"] and not set(compose["volumes"]) & set(str(worker["volumes"]))

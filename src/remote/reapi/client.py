@@ -68,18 +68,20 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class TinyAction:
-    """A command without inputs.
+    """A command with few inputs.
 
     Attributes:
         arguments: the command and its arguments.
         properties: the platform that it requests, name to value.
         outputs: files that it writes.
+        inputs: content of each file in its folder.
         seconds: time limit that it requests of the worker; 0 leaves it to the server.
     """
 
     arguments: Sequence[str]
     properties: Mapping[str, str]
     outputs: Sequence[str] = ()
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
     seconds: int = 0
 
 
@@ -152,12 +154,15 @@ class RemoteClient:
         message = messages.Action(platform=platform, do_not_cache=True, salt=uuid.uuid4().bytes)
         if action.seconds:
             message.timeout.seconds = action.seconds
-        command_bytes, root = command.SerializeToString(deterministic=True), messages.Directory().SerializeToString()
+        directory = messages.Directory()
+        for name, content in sorted(action.inputs.items()):
+            directory.files.add(name=name, digest=messages.digest_of(content), is_executable=True)  # as Bazel's are
+        command_bytes, root = command.SerializeToString(deterministic=True), directory.SerializeToString()
         message.command_digest.CopyFrom(messages.digest_of(command_bytes))
         message.input_root_digest.CopyFrom(messages.digest_of(root))
         action_bytes = message.SerializeToString(deterministic=True)
         upload = messages.BatchUpdateBlobsRequest(instance_name=self._cache.instance)
-        for blob in (command_bytes, root, action_bytes):
+        for blob in (command_bytes, root, action_bytes, *action.inputs.values()):
             upload.requests.add(digest=messages.digest_of(blob), data=blob)
         answer = self._call(messages.BATCH_UPDATE_BLOBS, upload, of_cache=True, seconds=seconds)
         for each in messages.BatchUpdateBlobsResponse.FromString(answer).responses:

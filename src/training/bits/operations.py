@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from src.training.environment.determinism import configure_torch, prepare_environment
@@ -419,15 +420,63 @@ def low_rank_adapters(inputs: Inputs) -> Result:
 
 @operation
 def fused_linear_layers(inputs: Inputs) -> Result:
-    from src.training.fused.linear import Linear, LoraLinear
+    from src.training.fused.linear import Linear, LoraLinear, Projection
 
     yield from with_gradients(Linear.apply, inputs.tensor(3, 22, 192), inputs.tensor(576, 192), inputs.tensor(576))
-    frozen = (inputs.tensor(576, 192), inputs.tensor(576))
+    weight, bias = inputs.tensor(576, 192), inputs.tensor(576)
 
     def adapted(hidden: Any, down: Any, up: Any) -> Any:
-        return LoraLinear.apply(hidden, frozen, down, up, 2.0)
+        part = Projection(weight=weight, bias=bias, trained=(down, up), scale=2.0)
+        return LoraLinear.apply(hidden, part, down, up)
 
     yield from with_gradients(adapted, *(inputs.tensor(*shape) for shape in ((3, 22, 192), (8, 192), (576, 8))))
+
+
+@operation
+def fused_decoder_layer(inputs: Inputs) -> Result:
+    import torch
+
+    from src.training.fused.attention import Layout
+    from src.training.fused.decoder import DecoderLayer, LayerWeights, Norm, Places, Rotation
+    from src.training.fused.linear import Projection
+
+    # Three heads of queries for each of keys; a row longer than a block of queries.
+    layout, width, keys, inner, size = Layout(prefix=5, lengths=(140, 3)), 192, 64, 512, 32
+    cos, sin = inputs.tensor(148, size), inputs.tensor(148, size)
+    frozen = [
+        inputs.tensor(*shape, scale=0.125)
+        for shape in (
+            *((width, width), (keys, width), (keys, width), (width, width)),
+            *((inner, width), (inner, width), (width, inner)),
+        )
+    ]
+    norms = [Norm(scale=inputs.tensor(width), eps=1e-5) for _ in range(2)]
+    places = Places(
+        layout=layout,
+        query_turn=Rotation.of(cos, sin, heads=width // size, scale=0.25),
+        key_turn=Rotation.of(cos, sin, heads=keys // size),
+        kept=torch.tensor([7, 147]),
+    )
+
+    def layer(hidden: Any, *adapters: Any) -> Any:
+        pairs = zip(adapters[::2], adapters[1::2], strict=True)
+        query, key, value, out, gate, up, down = (
+            Projection(weight=weight, bias=None, trained=pair, scale=2.0)
+            for weight, pair in zip(frozen, pairs, strict=True)
+        )
+        weights = LayerWeights(
+            before_attention=norms[0], before_feed_forward=norms[1], query=query, key=key, value=value, out=out,
+            gate=gate, up=up, down=down, size=size,
+        )  # fmt: skip
+        first = DecoderLayer.apply(hidden, weights, replace(places, kept=None), *adapters)
+        return DecoderLayer.apply(first, weights, places, *adapters)
+
+    adapters = [
+        inputs.tensor(*shape, scale=0.125)
+        for weight in frozen
+        for shape in ((8, weight.shape[1]), (weight.shape[0], 8))
+    ]
+    return with_gradients(layer, inputs.tensor(148, width), *adapters)
 
 
 @operation

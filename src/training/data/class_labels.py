@@ -22,6 +22,9 @@ from src.training.data.labels import LabelledRows
 from src.training.data.tables import Table
 from src.training.recipes.recipe import CLASSIFICATION
 
+# GLUE's label of test rows whose labels it hides.
+_HIDDEN = -1
+
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +58,19 @@ class ClassLabels:
         return problem_type in (None, cls.problem_type)
 
     @classmethod
+    def faults(cls, table: Table, column: str) -> dict[int, str]:
+        """See Labels.faults."""
+        names = table.class_names.get(column)
+        faults = {}
+        for row, label in enumerate(table.columns[column]):
+            if names is None:
+                if label_name(label) == "":
+                    faults[row] = f"{column} is {label if isinstance(label, float) else 'empty'}"
+            elif label != _HIDDEN and _source_name(label, names) is None:
+                faults[row] = f"{column} is {label!r:.50}, which has no name: the source names {', '.join(names[:20])}"
+        return faults
+
+    @classmethod
     def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
         """See Labels.read."""
         named = {split: _named_rows(table, column) for split, table in tables.items()}
@@ -64,6 +80,8 @@ class ClassLabels:
                 split: {row: spelling.get(name, name) for row, name in rows.items()} for split, rows in named.items()
             }
         train = named["train"].values()
+        if not train:
+            raise RequestError(f"{tables['train'].origin}: {column} is {_HIDDEN} in every row: its labels are hidden")
         labels = cls(_ordered_names(tables["train"], column, train))
         splits = {
             split: LabelledRows(rows=tuple(rows), labels=labels.indices(tables[split].origin, rows.values()))
@@ -115,32 +133,24 @@ class ClassLabels:
 
 
 def _named_rows(table: Table, column: str) -> dict[int, str]:
-    """Returns the class name of each row whose source does not hide it (GLUE's -1).
-
-    Raises:
-        RequestError: a row has no label, or one that its source has no name for.
-    """
+    """Returns the class name of each row whose source does not hide it."""
     names = table.class_names.get(column)
     named = {}
     for row, label in enumerate(table.columns[column]):
-        if names is not None and label == -1:
-            continue
-        name = label_name(label) if names is None else _source_name(label, names)
-        if name == "":
-            what = label if isinstance(label, float) else "empty"
-            raise RequestError(f"{table.origin}, row {row + 1}: {column} is {what}: fill it in or remove the row")
-        named[row] = name
+        if names is None:
+            named[row] = label_name(label)
+        elif (name := _source_name(label, names)) is not None:
+            named[row] = name
     if not named:
         log.info("%s has no labels: it is left out", table.origin)
     return named
 
 
-def _source_name(label: Any, names: tuple[str, ...]) -> str:
-    if label is None:
-        return ""
-    if not 0 <= label < len(names):
-        raise RequestError(f"the label {label} has no name: the source names {', '.join(names)}")
-    return names[label]
+def _source_name(label: Any, names: tuple[str, ...]) -> str | None:
+    """Returns the name of a class that its source has names for, by index or by name; None if it has none."""
+    if isinstance(label, str):
+        return label if label in names else None
+    return names[int(label)] if label in range(len(names)) else None
 
 
 def unseen_labels(origin: str, unseen: Sequence[str], names: Sequence[str]) -> RequestError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from src.cli.errors import RequestError
 from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn
-from src.training.data.row_faults import RowFaultError, is_blank
+from src.training.data.row_faults import RowFaultError, is_blank, require_characters
 from src.training.data.tables import Table
 
 _CHAT_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
@@ -18,6 +19,10 @@ _CHAT_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant":
 _ROLES = _CHAT_ROLES | {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
 # What a turn may hold beside its text. It changes what a template writes, and nothing here passes it on.
 _UNREAD = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking")
+# Which turns are learnt, as OpenAI's and axolotl's files say it.
+_LEARNT_MARKS = ("weight", "train")
+# How a list of messages begins, in JSON or as Python prints it.
+_LIKE_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,11 @@ def claims(table: Table, *, label: str) -> bool:
     if label in table.columns:
         return False
     return len(table.columns) == 1 or any(source.is_in(table) for source in _SOURCES if source.columns != ("text",))
+
+
+def could_be_continued(table: Table) -> bool:
+    """Whether a language model could learn the rows, whatever else they have."""
+    return any(source.is_in(table) for source in _SOURCES)
 
 
 def read_conversations(
@@ -79,8 +89,10 @@ def read_conversations(
             else:
                 rows.append(row if system_prompt is None else _with_system(row, system_prompt))
         table.refuse(faults, then="correct or remove {rows}, or leave out with --skip_bad_rows", skip=skip_bad_rows)
-        numbers = (at for at in range(1, table.rows + 1) if at - 1 not in faults)
-        splits[split] = Conversations(split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers))
+        numbers = (number for at, number in enumerate(table.numbers) if at not in faults)
+        splits[split] = Conversations(
+            split=split, origin=table.origin, rows=tuple(rows), numbers=tuple(numbers), unit=table.numbered
+        )
     assert form is not None
     if system_prompt is not None and form != "chat":
         raise RequestError(
@@ -109,10 +121,12 @@ class _Source:
     Attributes:
         columns: all of them must be there.
         read: makes a conversation of a row's cells; whether there is a chat template is its last argument.
+        optional: columns that are read where they are there.
     """
 
     columns: tuple[str, ...]
     read: Callable[[_Source, Mapping[str, Any], bool], tuple[Form, Conversation]]
+    optional: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -140,9 +154,9 @@ def _source(table: Table, text_column: str | None) -> _Source:
             f"{table.origin} has the columns {', '.join(table.columns)}: text generation reads "
             f"{', '.join(source.name for source in _SOURCES)} (name another column of text with --text_column_name)"
         )
-    if len(there) > 1:
-        others = ", ".join(source.name for source in there[1:])
-        log.info("%s: %s is read, and not %s", table.origin, there[0].name, others)
+    read = {*there[0].columns, *there[0].optional}
+    if unread := [column for column in table.columns if column not in read]:
+        log.info("%s: columns that are not read: %s", table.origin, ", ".join(unread))
     return there[0]
 
 
@@ -162,7 +176,7 @@ def _read_turns(source: _Source, cells: Mapping[str, Any], has_template: bool) -
 
 def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bool) -> tuple[Form, Conversation]:
     del source, has_template
-    prompt, completion = (_messages(cells[column]) or cells[column] for column in ("prompt", "completion"))
+    prompt, completion = (_messages(column, cells[column]) or cells[column] for column in ("prompt", "completion"))
     if not isinstance(prompt, list) and not isinstance(completion, list):
         return "plain", Conversation(turns=(_text(cells, "prompt"), _answer(cells, "completion")))
     if not isinstance(prompt, list) or not isinstance(completion, list):
@@ -174,7 +188,8 @@ def _read_completion(source: _Source, cells: Mapping[str, Any], has_template: bo
 def _conversation(column: str, turns: tuple[Turn, ...], *, context: int = 0) -> Conversation:
     conversation = Conversation(turns=turns, context=context)
     if not conversation.answers:
-        raise RowFaultError(f"{column} has no assistant turn to learn from")
+        first = ": its first turn answers nothing" if turns and turns[0].role == "assistant" else ""
+        raise RowFaultError(f"{column} has no assistant turn to learn from{first}")
     return conversation
 
 
@@ -204,7 +219,7 @@ _SOURCES = (
     _Source(columns=("messages",), read=_read_turns),
     _Source(columns=("conversations",), read=_read_turns),
     _Source(columns=("prompt", "completion"), read=_read_completion),
-    _Source(columns=("instruction", "output"), read=_read_alpaca),
+    _Source(columns=("instruction", "output"), optional=("input",), read=_read_alpaca),
     _Source(columns=("text",), read=_read_text),
 )
 
@@ -221,18 +236,25 @@ def _answer(cells: Mapping[str, Any], column: str) -> Turn:
 
 def _string(what: str, value: Any) -> str:
     if isinstance(value, str):
+        require_characters(what, value)
         return value
     if is_blank(value):
         return ""
     raise RowFaultError(f"{what} is {value!r:.50}, not text")
 
 
-def _messages(value: Any) -> list[Any] | None:
-    """Returns a list of messages, or the one that a cell spells in JSON; None if it is text of another kind."""
+def _messages(column: str, value: Any) -> list[Any] | None:
+    """Returns a list of messages, or the one that a cell spells in JSON; None if it is text of another kind.
+
+    Raises:
+        RowFaultError: it begins as such a list does, and is not JSON.
+    """
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            value = json.loads(value)
-        except ValueError:
+            value = _from_json(column, value)
+        except RowFaultError:
+            if _LIKE_MESSAGES.match(value):
+                raise
             return None
     if isinstance(value, list) and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value):
         return value
@@ -246,18 +268,24 @@ def read_turns(column: str, value: Any) -> tuple[Turn, ...]:
         RowFaultError: it is no such list, or a turn cannot be read.
     """
     if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise RowFaultError(f"{column} is not JSON (json.dumps writes it)") from error
+        value = _from_json(column, value)
     if is_blank(value) or value == []:
         raise RowFaultError(f"{column} is empty")
     if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
         # As `datasets` stores a Sequence of such features.
+        if len({len(part) for part in value.values()}) > 1:
+            raise RowFaultError(f"{column} has lists of different lengths in {', '.join(value)}")
         value = [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
         raise RowFaultError(f"{column} is {value!r:.50}, not a list of turns")
     return tuple(_turn(f"turn {at} of {column}", turn) for at, turn in enumerate(value, 1))
+
+
+def _from_json(column: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RowFaultError(f"{column} is not JSON (json.dumps writes it)") from error
 
 
 def _turn(place: str, turn: Any) -> Turn:
@@ -272,6 +300,8 @@ def _turn(place: str, turn: Any) -> Turn:
         raise RowFaultError(f"{place} has the role {role!r:.50}: the roles are {', '.join(_CHAT_ROLES)}")
     if unread := next((key for key in _UNREAD if key in told), None):
         raise RowFaultError(f"{place} has {unread}, which is not read: text alone is")
+    if mark := next((mark for mark in _LEARNT_MARKS if told.get(mark, 1) != 1), None):
+        raise RowFaultError(f"{place} has {mark} {told[mark]!r:.50}, which is not read: all turns are learnt alike")
     if not turn.keys() & {"content", "value"}:
         raise RowFaultError(f"{place} has no content: it has {', '.join(turn)}")
     given = turn["content"] if turn.get("content") is not None else turn.get("value")

@@ -104,7 +104,15 @@ def test_of_several_forms_the_one_most_like_a_conversation_is_read_and_that_is_s
 ) -> None:
     caplog.set_level("INFO")
     assert turns(text=["all of it"], prompt=["a"], completion=["b"], messages=[[ASKED, ANSWERED]]) == CHAT
-    assert "messages is read, and not prompt and completion, text" in caplog.text
+    assert "t.jsonl: columns that are not read: text, prompt, completion" in caplog.text
+
+
+def test_columns_that_nothing_reads_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    read(instruction=["a"], input=["b"], output=["c"])
+    assert not caplog.text
+    read(instruction=["a"], input=["b"], output=["c"], system=["be brief"], history=[[]])
+    assert "t.jsonl: columns that are not read: system, history" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -137,6 +145,10 @@ def test_rows_are_told_from_those_of_a_classifier(columns: dict[str, Any], wante
         ({"role": "user", "content": None}, "turn 1 of messages has null for its content"),
         ({"role": "system", "content": None, "value": None}, "turn 1 of messages has null for its content"),
         ("hello", "turn 1 of messages is 'hello', not an object"),
+        # As OpenAI's files and axolotl's leave out turns.
+        (ANSWERED | {"weight": 0}, "turn 1 of messages has weight 0, which is not read"),
+        (ANSWERED | {"train": False}, "turn 1 of messages has train False, which is not read"),
+        ({"role": "user", "content": "a \ud83d"}, r"turn 1 of messages holds half of a character ('\ud83d')"),
     ],
 )
 def test_a_turn_that_cannot_be_written_is_refused_with_its_row(turn: Any, fault: str) -> None:
@@ -149,10 +161,14 @@ def test_a_turn_that_cannot_be_written_is_refused_with_its_row(turn: Any, fault:
     ("columns", "fault"),
     [
         ({"messages": [[ASKED, ASKED]]}, "row 1: messages has no assistant turn to learn from"),
-        ({"messages": [[ANSWERED]]}, "row 1: messages has no assistant turn to learn from"),
+        ({"messages": [[ANSWERED]]}, "row 1: messages has no assistant turn to learn from: its first turn answers no"),
         ({"messages": [[]]}, "row 1: messages is empty"),
         ({"messages": [None]}, "row 1: messages is empty"),
         ({"messages": [str([ASKED, ANSWERED])]}, "row 1: messages is not JSON"),
+        ({"messages": ["[" * 100_000]}, "row 1: messages is not JSON"),
+        ({"messages": [{"role": ["user"], "content": ["a", "b"]}]}, "row 1: messages has lists of different lengths"),
+        ({"prompt": [str([ASKED])], "completion": [str([ANSWERED])]}, "row 1: prompt is not JSON"),
+        ({"prompt": ["a"], "completion": ["b \ud83d"]}, "row 1: completion holds half of a character"),
         ({"messages": ["7"]}, "row 1: messages is 7, not a list of turns"),
         ({"prompt": ["a"], "completion": [" "]}, "row 1: completion is empty"),
         ({"prompt": ["a"], "completion": [7]}, "row 1: completion is 7, not text"),
@@ -187,6 +203,23 @@ def test_bad_rows_are_left_out_where_the_user_says_so() -> None:
     assert splits["train"].numbers == (1, 3)
 
 
+def test_turns_that_say_that_they_are_learnt_are() -> None:
+    assert turns(messages=[[ASKED, ANSWERED | {"weight": 1, "train": True}]]) == CHAT
+
+
+def test_brackets_alone_are_no_messages() -> None:
+    rows, form = read(prompt=["[INST] the film [/INST]"], completion=["[1, 2]"])
+    assert ([turn.content for turn in rows[0].turns], form) == (["[INST] the film [/INST]", "[1, 2]"], "plain")
+
+
+def test_rows_keep_their_lines_in_the_file(tmp_path: Path) -> None:
+    lines = [json.dumps({"prompt": prompt, "completion": "good"}) for prompt in ("a", "b")]
+    (tmp_path / "t.jsonl").write_text("\n\n".join(lines), encoding="utf-8")
+    splits, _ = read_conversations({"train": read_file(tmp_path / "t.jsonl")}, has_template=True)
+    assert (splits["train"].numbers, splits["train"].unit) == ((1, 3), "line")
+    assert splits["train"].select([1]).unit == "line"
+
+
 def test_unknown_columns_are_refused() -> None:
     assert "t.jsonl has the columns question, reply: text generation reads messages, conversations, prompt and" in (
         refusal(question=["a"], reply=["b"])
@@ -218,3 +251,12 @@ def test_a_csv_file_holds_messages_as_json_and_blank_cells(tmp_path: Path) -> No
     (tmp_path / "t.csv").write_text(f'messages\n"{cell}"\n', encoding="utf-8")
     splits, _ = read_conversations({"train": read_file(tmp_path / "t.csv")}, has_template=True)
     assert splits["train"].rows[0].turns == CHAT
+
+
+def test_rows_of_a_file_are_numbered_by_its_lines() -> None:
+    columns = {"text": ["a", " ", "b"]}
+    table = Table(origin="t.jsonl", columns=columns, class_names={}, lines=(1, 4, 9))
+    with pytest.raises(RequestError, match="t.jsonl, line 4: text is empty"):
+        read_conversations({"train": table}, has_template=False)
+    rows, _ = read_conversations({"train": table}, has_template=False, skip_bad_rows=True)
+    assert (rows["train"].numbers, rows["train"].unit) == ((1, 9), "line")

@@ -63,13 +63,15 @@ class Conversations:
 
     Attributes:
         origin: where they come from, for messages.
-        numbers: of the rows there, counted from 1.
+        numbers: of the rows or lines there, counted from 1.
+        unit: what `numbers` counts: row or line.
     """
 
     split: str
     origin: str
     rows: tuple[Conversation, ...]
     numbers: tuple[int, ...]
+    unit: str = "row"
 
     # As of Examples: these are never pairs.
     text_pairs: ClassVar[None] = None
@@ -102,6 +104,7 @@ class Conversations:
             origin=self.origin,
             rows=tuple(self.rows[row] for row in rows),
             numbers=tuple(self.numbers[row] for row in rows),
+            unit=self.unit,
         )
 
     def sha256(self, labels: Labels | None = None) -> str:

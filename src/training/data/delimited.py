@@ -18,6 +18,8 @@ from src.training.data.tables import Table
 
 _DELIMITERS = (",", "\t", ";", "|")
 _NAMES = {"\t": "tab", " ": "space"}
+_NUL = "holds the character NUL, as damaged files do, and those of another encoding (--encoding)"
+_JSON = re.compile(r'\s*(\[\s*)?\{\s*"[^"]*"\s*:')
 # Excel's own first line: it names the delimiter.
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
 # A column of more numbers than this may hold any other number, too; and in fewer rows than that not all classes occur.
@@ -67,11 +69,13 @@ def read_delimited(text: str, *, origin: str, delimiter: str | None, options: Re
         # The line stays, empty, so that lines keep their numbers.
         options = options if options.delimiter else replace(options, delimiter=marked[1])
         text = "\n" + text[marked.end() :]
+    if _JSON.match(text):
+        raise RequestError(f"{origin} holds JSON: end its name in .jsonl, or .json if all of it is one array")
     parsed = _parse_as_written(text, origin=origin, delimiter=delimiter, options=options)
     if parsed.quote_fault is not None:
         raise RequestError(f"{origin}, {parsed.quote_fault}")
-    quoted = f"quote values that hold a {_named(parsed.delimiter)}, or leave such rows out with --skip_bad_rows"
-    refuse_rows(origin, parsed.faults, then=quoted, unit="line", skip=options.skip_bad_rows)
+    then = f"correct {{rows}} (quote values that hold a {_named(parsed.delimiter)}), or leave out with --skip_bad_rows"
+    refuse_rows(origin, parsed.faults, then=then, unit="line", skip=options.skip_bad_rows)
     return Table(origin=origin, columns=_columns(parsed, origin), class_names={}, lines=parsed.lines)
 
 
@@ -128,8 +132,9 @@ def _reader(text: str, delimiter: str, *, quoting: str | None) -> Any:
 def _parse(text: str, delimiter: str, *, origin: str, quoting: str | None) -> _Parsed:
     parsed = _parse_rows(text, delimiter, quoting=quoting)
     if quoting is None and parsed.quote_fault is None:
-        parsed = replace(parsed, quote_fault=_swallowed_rows(parsed))
-    if quoting is None and parsed.quote_fault is not None and delimiter == "\t":
+        # Both readings are whole: only the user can tell which is meant.
+        return replace(parsed, quote_fault=_swallowed_rows(parsed))
+    if quoting is None and delimiter == "\t":
         # Files parted by tabs are often written without quoting, and their texts hold quotes.
         plain = _parse_rows(text, delimiter, quoting="none")
         if plain.is_clean and not any(_is_quoted(value) for row in plain.rows for value in row):
@@ -152,6 +157,9 @@ def _parse_rows(text: str, delimiter: str, *, quoting: str | None) -> _Parsed:
                 pass  # An empty line.
             elif not parsed.names:
                 parsed.names.extend(name.strip() for name in row)
+                parsed.faults.update({line: _NUL} if "\0" in "".join(row) else {})
+            elif any("\0" in value for value in row):
+                parsed.faults[line] = _NUL
             elif (fitted := _fit(row, parsed.names)) is not None:
                 parsed.rows.append(fitted)
                 parsed.lines.append(line)

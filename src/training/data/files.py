@@ -10,6 +10,7 @@ from pathlib import Path
 
 from src.cli.errors import RequestError
 from src.training.data.delimited import read_delimited
+from src.training.data.foreign_content import GZIP, PARQUET, refuse_foreign
 from src.training.data.json_rows import read_json_rows
 from src.training.data.parquet_rows import read_parquet
 from src.training.data.read_options import ReadOptions
@@ -18,6 +19,7 @@ from src.training.data.text_encoding import decode
 
 _GZIPPED = ".gz"
 _PARQUET = ".parquet"
+_HEAD_BYTES = 1 << 10
 _TEXT_READERS: dict[str, Callable[..., Table]] = {
     ".csv": partial(read_delimited, delimiter=","),
     ".tsv": partial(read_delimited, delimiter="\t"),
@@ -57,21 +59,30 @@ def read_file(path: Path, options: ReadOptions | None = None) -> Table:
         raise RequestError(f"{path.name} is a directory: name a file")
     kind = Path(path.name.lower().removesuffix(_GZIPPED)).suffix
     if kind == _PARQUET:
+        refuse_foreign(_bytes(path, limit=_HEAD_BYTES), origin=path.name, allowed=PARQUET)
         table = read_parquet(path)
     else:
-        text = decode(_content(path), origin=path.name, encoding=options.encoding)
+        content = _content(path)
+        refuse_foreign(content, origin=path.name)
+        text = decode(content, origin=path.name, encoding=options.encoding)
         table = _TEXT_READERS[kind](text, origin=path.name, options=options)
     if not table.rows:
         raise RequestError(f"{path.name} has no rows: it must have a header and at least one row")
     return table
 
 
-def _content(path: Path) -> bytes:
+def _bytes(path: Path, *, limit: int = -1) -> bytes:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(limit)
     except OSError as error:
         raise RequestError(f"{path.name} cannot be read: {error.strerror}") from error
-    if not path.name.lower().endswith(_GZIPPED):
+
+
+def _content(path: Path) -> bytes:
+    """Returns a file's bytes, unpacked if they are gzipped, whatever its name says."""
+    content = _bytes(path)
+    if not path.name.lower().endswith(_GZIPPED) and not content.startswith(GZIP):
         return content
     try:
         return gzip.decompress(content)

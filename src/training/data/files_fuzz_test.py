@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from src.training.data.delimited import read_delimited
 from src.training.data.files import read_file
 from src.training.data.read_options import ReadOptions
 
-FILES = 800
+# More of them: FUZZ_TIMES=25 in the environment.
+TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
+FILES = 800 * TIMES
 PIECES = ["a", "b c", "fine", "ü", "很好", "😀", "NA", "-1.5", "'", '"', '""', ",", ";", "\t", "|", "\n", " "]
 LABELS = ["neg", "pos", "0", "1"]
 
@@ -128,7 +131,7 @@ def test_json_lines_are_read_as_json_and_pandas_read_them(tmp_path: Path) -> Non
 
     chance = random.Random(3)
     path = tmp_path / "a.jsonl"
-    for _ in range(150):
+    for _ in range(150 * TIMES):
         names, *cells = random_rows(chance)
         rows = [dict(zip(names, row, strict=True)) for row in cells]
         lines = "\n".join(json.dumps(row, ensure_ascii=chance.random() < 0.5) for row in rows)

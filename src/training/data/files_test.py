@@ -15,6 +15,8 @@ from src.training.data.read_options import ReadOptions
 
 GZIPPED = gzip.compress(b"text,label\na film,1\n" * 100)
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+
 
 def columns(folder: Path, name: str, content: str | bytes, **options: Any) -> dict[str, list[Any]]:
     """Writes a file and reads it back."""
@@ -143,11 +145,22 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
             "a.csv, line 3: a quoted value of 3 lines holds",
         ),
         ("a.tsv", b'text\tlabel\n"a\t1\n"b"\t0\n', "a.tsv, line 2: a quote opens here, .* in line 3"),
+        ("a.tsv", b'text\tlabel\n"x\t1\n0"\tneg\nb\tpos\n', "a.tsv, line 2: a quoted value of 2 lines holds"),
         ("a.csv", b"text,label,\na,1,\nb,c,0\n", "a.csv, line 3: '0' is in column 3, which has no name"),
         ("a.csv", b"a;b|c\nd;e|f\n", r"a.csv may be parted by a ';' or a '\|': name it with --delimiter"),
         ("a.csv", b"a;b\nc;d\ne\n", "a.csv looks as if .* parted by a ';', but .* line 3: 1 value for 2 columns"),
         ("a.txt", b"a fine film\na poor film\n", "a.txt has one column only: its first line must name columns"),
         ("a.xlsx", b"PK", "a.xlsx is a spreadsheet: save it as csv"),
+        ("a.csv", b"PK\x03\x04more", "a.csv is a zip archive or a spreadsheet: unpack it"),
+        ("a.csv", b"PAR1more", "a.csv is a parquet file: end its name in .parquet"),
+        ("a.csv", LFS_POINTER, "a.csv is a pointer of Git LFS, not the file itself"),
+        ("a.parquet", LFS_POINTER, "a.parquet is a pointer of Git LFS, not the file itself"),
+        ("a.csv", b"\n<!DOCTYPE html>\n<p>Not, found</p>\n", "a.csv is a web page"),
+        ("a.csv", b'{"text": "a", "label": 1}\n', "a.csv holds JSON: end its name in .jsonl"),
+        ("a.csv", b"text,label\na,1\nb\0,0\nc,1\n\0\0", "a.csv, lines 3 and 5: holds the character NUL"),
+        ("a.csv", b"text,label\0\na,1\n", "a.csv, line 1: holds the character NUL"),
+        ("a.jsonl", b'{"text": "a"},\n{"text": "b"}\n', "a.jsonl, line 1: ends with a comma, as lines of an array"),
+        ("a.json", b'{"data": []}', "a.json has no rows"),
         ("a.docx", b"PK", "a.docx must end in .csv, .tsv"),
         ("a.csv", b"", "a.csv has no rows"),
         ("a.csv", b"\n\n", "a.csv has no rows"),
@@ -212,7 +225,9 @@ WANTED = {"text": ["a film, “fine”", "b"], "label": ["1", "0"]}
 ROWS = [{"text": "a film, “fine”", "label": "1"}, {"text": "b", "label": "0"}]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
 def test_unicode_is_told_from_the_bytes(tmp_path: Path, encoding: str) -> None:
     assert columns(tmp_path, "a.csv", 'text,label\n"a film, “fine”",1\nb,0\n'.encode(encoding)) == WANTED
     assert columns(tmp_path, "a.ndjson", "\n".join(map(json.dumps, ROWS)).encode(encoding)) == WANTED
@@ -241,9 +256,14 @@ def test_another_encoding_is_used_where_it_is_named(tmp_path: Path) -> None:
         ("a.jsonl", "\n".join([json.dumps(ROWS[0]), '{"te', "5", json.dumps(ROWS[1])]), {"skip_bad_rows": True}),
         ("a.json", json.dumps({"version": 1, "data": ROWS}), {}),
         ("a.json", json.dumps({"data": ROWS}, indent=1), {}),
+        ("a.json", "\n".join(json.dumps(row, indent=1) for row in ROWS), {}),
+        ("a.jsonl", "\n".join(json.dumps(row, indent=1) for row in ROWS), {}),
+        ("a.csv", gzip.compress('text,label\n"a film, “fine”",1\nb,0\n'.encode()), {}),
     ],
 )
-def test_what_other_programs_write_is_read(tmp_path: Path, name: str, content: str, options: dict[str, Any]) -> None:
+def test_what_other_programs_write_is_read(
+    tmp_path: Path, name: str, content: str | bytes, options: dict[str, Any]
+) -> None:
     assert columns(tmp_path, name, content, **options) == WANTED
 
 
@@ -276,3 +296,43 @@ def test_the_class_names_that_datasets_keeps_in_a_parquet_file_are_kept(tmp_path
         parquet.write_table(described_table, tmp_path / "a.parquet")
         read = read_file(tmp_path / "a.parquet")
         assert (read.class_names, list(read.columns)) == (names, ["text", "label"])
+
+
+def test_the_class_names_of_lists_in_a_parquet_file_are_kept(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    label = {"names": ["late", "rude"], "_type": "ClassLabel"}
+    for feature in ([label], {"feature": label, "_type": "List"}, {"feature": label, "_type": "Sequence"}):
+        metadata = {"huggingface": json.dumps({"info": {"features": {"tags": feature}}})}
+        table = pa.table({"text": ["a film"], "tags": [[0, 1]]}).replace_schema_metadata(metadata)
+        parquet.write_table(table, tmp_path / "a.parquet")
+        assert read_file(tmp_path / "a.parquet").class_names == {"tags": ("late", "rude")}
+
+
+def test_values_that_python_has_no_type_for_do_no_harm_in_a_parquet_file(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table(
+        {
+            "text": [b"a film", "déjà".encode()],
+            "picture": [b"\xff\xd8", b"b"],
+            "far": pa.array([2**61, 0], pa.timestamp("us")),
+            "there": pa.array([0, None], pa.timestamp("s", tz="Nowhere/Town")),
+        }
+    )
+    parquet.write_table(table, tmp_path / "a.parquet")
+    read = read_file(tmp_path / "a.parquet").columns
+    assert (read["text"], read["picture"]) == (["a film", "déjà"], [b"\xff\xd8", b"b"])
+    assert (read["far"][1], read["there"]) == ("1970-01-01T00:00:00.000000", ["1970-01-01T00:00:00.000", None])
+
+
+def test_text_in_a_parquet_file_that_is_no_utf8_is_refused_with_its_column(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    bad = pa.Array.from_buffers(pa.string(), 2, pa.array([b"caf\xe9", b"b"]).buffers())
+    parquet.write_table(pa.table({"label": [0, 1], "text": bad}), tmp_path / "a.parquet")
+    with pytest.raises(RequestError, match=r"a.parquet, column text holds text that is not UTF-8 \(b'caf.xe9'\)"):
+        read_file(tmp_path / "a.parquet")

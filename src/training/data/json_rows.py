@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from src.cli.errors import RequestError
 from src.training.data.read_options import ReadOptions
-from src.training.data.row_faults import RowFaultError, refuse_rows
+from src.training.data.row_faults import RowFaultError, refuse_rows, require_characters
 from src.training.data.tables import Table
 
 # Lists of these names are the turns of one conversation, not rows.
 _CONVERSATIONS = ("messages", "conversations", "prompt", "completion")
+
+_BLANKS = re.compile(r"\s*")
+_MAX_NAMED = 5
 
 
 def read_json_rows(text: str, *, origin: str, is_document: bool, options: ReadOptions) -> Table:
@@ -57,8 +61,14 @@ def read_json_rows(text: str, *, origin: str, is_document: bool, options: ReadOp
 
 
 def _document(text: str, origin: str, *, is_document: bool) -> list[Any] | None:
-    """Returns the rows of an array, or of the only array in an object; None: every line is a row."""
+    """Returns the rows of an array, of the only array in an object, or objects that take several lines each.
+
+    None: every line is a row.
+    """
     start = text.lstrip()
+    if start.startswith("{") and not _is_json(start.partition("\n")[0]) and (objects := _objects_in_turn(start)):
+        under = _rows_of(dict(objects[0]), origin) if is_document and len(objects) == 1 else None
+        return list(objects) if under is None else under
     if not start.startswith("[") and not (is_document and start.startswith("{")):
         return None
     try:
@@ -71,6 +81,22 @@ def _document(text: str, origin: str, *, is_document: bool) -> list[Any] | None:
         under = _rows_of(dict(found), origin)
         return [found] if under is None else under
     return list(found)
+
+
+def _objects_in_turn(text: str) -> list[_Members]:
+    """Returns objects that follow one another, as jq writes them; none if anything else is among them."""
+    decoder = json.JSONDecoder(object_pairs_hook=_Members)
+    objects, at = [], 0
+    while at < len(text):
+        try:
+            found, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(found, _Members):
+            return []
+        objects.append(found)
+        at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]
+    return objects
 
 
 def _is_json(line: str) -> bool:
@@ -96,9 +122,12 @@ def _rows_of(whole: dict[str, Any], origin: str) -> list[Any] | None:
         return list(whole[lists[0]])
     if lists:
         raise RequestError(f"{origin} holds rows under {', '.join(lists)}: write each to a file of its own")
+    if whole and all(isinstance(value, list) and not value for value in whole.values()):
+        return []
     if whole and all(isinstance(value, list) and name not in _CONVERSATIONS for name, value in whole.items()):
+        named = ", ".join([*whole][:_MAX_NAMED]) + (", ..." if len(whole) > _MAX_NAMED else "")
         raise RequestError(
-            f"{origin} holds columns ({', '.join(whole)}), not rows: write an object for each row, as pandas does "
+            f"{origin} holds columns ({named}), not rows: write an object for each row, as pandas does "
             "with to_json(..., orient='records', lines=True)"
         )
     return None
@@ -112,6 +141,8 @@ def _parse_line(line: str) -> Any:
     try:
         return json.loads(line, object_pairs_hook=_Members)
     except (ValueError, RecursionError) as error:
+        if (bare := line.rstrip()).endswith(",") and _is_json(bare[:-1]):
+            raise RowFaultError("ends with a comma, as lines of an array do") from error
         raise RowFaultError(f"is not JSON: {_words(error)}") from error
 
 
@@ -127,7 +158,8 @@ def _row(value: Any) -> dict[str, Any]:
         raise RowFaultError("is not an object")
     row = _objects(value)
     for name, cell in row.items():
-        _require_characters(name, cell)
+        if isinstance(cell, str):
+            require_characters(name, cell)
     return row
 
 
@@ -139,12 +171,3 @@ def _objects(value: Any) -> Any:
             raise RowFaultError(f"two values have the same name in {', '.join(name for name, _ in value)}")
         return members
     return [_objects(item) for item in value] if isinstance(value, list) else value
-
-
-def _require_characters(name: str, value: Any) -> None:
-    """Refuses halves of surrogate pairs: JSON can spell them, but they are not characters, and not UTF-8."""
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise RowFaultError(f"{name} holds half of a character ({value[error.start]!a})") from error

@@ -19,6 +19,7 @@ MAX_CLASSES = 1000
 _BYTES = re.compile(r"b(['\"]).*\1", re.DOTALL)
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)")
+_TRUTHS = ("true", "false")
 _COMMA_OR_PERCENT = re.compile(r"[+-]?\d*,\d+|[+-]?\d+([.,]\d*)?\s*%")
 
 
@@ -67,7 +68,7 @@ def _is_invisible(character: str) -> bool:
 
 def one_spelling(names: Collection[str]) -> dict[str, str]:
     """Returns, for each spelling of true and false among names (`TRUE`, `True`), the one that all of them mean."""
-    return {name: min(_spellings(names, name)) for name in names if name.casefold() in ("true", "false")}
+    return {name: min(_spellings(names, name)) for name in names if name.casefold() in _TRUTHS}
 
 
 def _spellings(names: Collection[str], name: str) -> list[str]:
@@ -91,10 +92,16 @@ def refuse_near_twins(table: Table, column: str, names: Collection[str], *, prob
     Raises:
         RequestError: with both names.
     """
+    truths = sorted(name for name in names if name.casefold() in _TRUTHS)
+    if truths and (digits := sorted({"0", "1"} & set(names))):
+        raise RequestError(
+            f"{table.origin}: {column} is {truths[0]!r} in some rows and {digits[-1]!r} in others: spell them alike if "
+            f"they are one class, or say that they are two with --problem_type {problem_type}"
+        )
     first: dict[str, str] = {}
     for name in sorted(names):
         twin = first.setdefault(_folded(name), name)
-        if twin != name and name.casefold() not in ("true", "false"):
+        if twin != name and name.casefold() not in _TRUTHS:
             raise RequestError(
                 f"{table.origin}: {column} is {twin!r} in some rows and {name!r} in others: spell them alike if they "
                 f"are one class, or say that they are two with --problem_type {problem_type}"
@@ -111,7 +118,7 @@ def refuse_unread_numbers(table: Table, column: str, labels: Sequence[str]) -> N
     if written and all(_COMMA_OR_PERCENT.fullmatch(label) or _NUMBER.fullmatch(label) for label in set(labels) - {""}):
         label = labels[written[0]]
         raise RequestError(
-            f"{table.origin}, row {written[0] + 1}: {column} is {label!r}: write it with a point and without a sign "
+            f"{table.place(written[0])}: {column} is {label!r}: write it with a point and without a sign "
             f"({re.sub('[ %]', '', label).replace(',', '.')}) if it is a number to predict, or say what it is with "
             "--problem_type classification (a class) or multi_label_classification (a list of labels)"
         )

@@ -47,6 +47,7 @@ def test_one_meaning_has_one_name(name: str, spellings: list[Any]) -> None:
         (("no\u200bgo", "nogo"), ("'no\\u200bgo'", "'nogo'")),
         (("1", "01", "2"), ("'01'", "'1'")),
         (("\uff4eeg", "neg"), ("'neg'", "'\uff4eeg'")),
+        ((True, 1, False, 0), ("'False'", "'1'")),
     ],
 )
 def test_near_twins_are_asked_about_with_both_names(labels: tuple[str, ...], both: tuple[str, str]) -> None:

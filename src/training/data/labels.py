@@ -43,11 +43,15 @@ class Labels(Protocol):
         """
 
     @classmethod
+    def faults(cls, table: Table, column: str) -> dict[int, str]:
+        """Returns what is wrong with labels that are not of this kind, by row, counted from 0."""
+
+    @classmethod
     def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
-        """Reads the labels of every split; a split whose source hides all of them is left out.
+        """Reads the labels of every split, of rows without faults; a split whose source hides all is left out.
 
         Raises:
-            RequestError: a label is missing or wrong, or there is nothing to learn from them.
+            RequestError: a label that no train row has, or there is nothing to learn from them.
         """
 
     def parse(self, label: Any) -> Label | None:

@@ -15,6 +15,7 @@ from src.cli.errors import RequestError
 from src.training.data.class_labels import unseen_labels
 from src.training.data.label_names import label_name, ordered, refuse_measurements, refuse_near_twins
 from src.training.data.labels import LabelledRows
+from src.training.data.row_faults import RowFaultError, is_blank
 from src.training.data.tables import Table
 from src.training.recipes.recipe import MULTI_LABEL
 
@@ -60,14 +61,21 @@ class MultiLabels:
         written = bool(labels) and all(isinstance(label, str) and _WRITTEN_LIST.fullmatch(label) for label in labels)
         if problem_type is not None or not (lists or written):
             return False
-        rows = [row for row in _listed(table, column) if not _is_indicator(row)]
+        listed, _ = _listed(table, column)
+        rows = [row for row in listed.values() if not _is_indicator(row)]
         refuse_near_twins(table, column, {name for row in rows for name in row}, problem_type=cls.problem_type)
         return True
 
     @classmethod
+    def faults(cls, table: Table, column: str) -> dict[int, str]:
+        """See Labels.faults."""
+        _, faults = _listed(table, column)
+        return faults
+
+    @classmethod
     def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
         """See Labels.read."""
-        listed = {split: _listed(table, column) for split, table in tables.items()}
+        listed = {split: [*_listed(table, column)[0].values()] for split, table in tables.items()}
         train = tables["train"]
         if _are_indicators(listed["train"]):
             names = tuple(f"LABEL_{at}" for at in range(len(listed["train"][0])))
@@ -110,8 +118,11 @@ class MultiLabels:
     def parse(self, label: Any) -> tuple[float, ...] | None:
         """See Labels.parse."""
         table = Table(origin="", columns={"": [label]}, class_names={})
+        listed, faults = _listed(table, "")
+        if faults:
+            return None
+        rows = [*listed.values()]
         try:
-            rows = _listed(table, "")
             if len(rows[0]) == len(self.names) and _is_indicator(rows[0]) and not set(rows[0]) <= set(self.names):
                 rows = _named_by_place(table, "", rows, names=self.names)
             return self.indicators("", rows)[0]
@@ -147,49 +158,46 @@ def _is_list(label: Any) -> bool:
     return isinstance(label, list | tuple | set | frozenset)
 
 
-def _listed(table: Table, column: str) -> list[tuple[str, ...]]:
-    """Returns the names of each row's labels.
-
-    Raises:
-        RequestError: a row has no list, or one of something else than names.
-    """
+def _listed(table: Table, column: str) -> tuple[dict[int, tuple[str, ...]], dict[int, str]]:
+    """Returns the names of each row's labels, and what is wrong with rows that hold something else, both by row."""
     values, names = table.columns[column], table.class_names.get(column)
     texts = [value for value in values if isinstance(value, str) and not _WRITTEN_LIST.fullmatch(value)]
     delimiter = next((sign for sign in _DELIMITERS if any(sign in text for text in texts)), None)
-    rows = []
-    for row, value in enumerate(values, 1):
-        place = f"{table.origin}, row {row}: {column}"
-        if value is None or value == "" or (isinstance(value, float) and value != value):
-            raise RequestError(f"{place} is empty: write [] if it has none of the labels, or remove the row")
-        members = _members(value, place=place, delimiter=delimiter)
-        if names is not None:
-            members = [_source_name(member, names, place=place) for member in members]
-        found = tuple(map(label_name, members))
-        if "" in found:
-            raise RequestError(f"{place} holds a label without a name ({value!r:.80}): fill it in or remove it")
-        rows.append(found)
-    return rows
+    rows: dict[int, tuple[str, ...]] = {}
+    faults: dict[int, str] = {}
+    for row, value in enumerate(values):
+        try:
+            members = _members(value, delimiter=delimiter)
+            if names is not None:
+                members = [_source_name(member, names) for member in members]
+            rows[row] = tuple(map(label_name, members))
+            if "" in rows[row]:
+                raise RowFaultError(f"holds a label without a name ({value!r:.80})")
+        except RowFaultError as fault:
+            rows.pop(row, None)
+            faults[row] = f"{column} {fault}"
+    return rows, faults
 
 
-def _members(value: Any, *, place: str, delimiter: str | None) -> list[Any]:
+def _members(value: Any, *, delimiter: str | None) -> list[Any]:
+    if is_blank(value):
+        raise RowFaultError("is empty (write [] for a row without labels)")
     if isinstance(value, str) and _WRITTEN_LIST.fullmatch(value):
         try:
             value = [] if value.strip() == "set()" else ast.literal_eval(value.strip())
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            raise RequestError(
-                f"{place} is {value[:80]!r}, which is no list of labels: write it like ['a', 'b']"
-            ) from error
+            raise RowFaultError(f"is {value[:80]!r}, which is no list of labels: write it like ['a', 'b']") from error
     elif isinstance(value, str):
         return value.split(delimiter) if delimiter else [value]
     members = list(value) if _is_list(value) else [value]
     if any(_is_list(member) or isinstance(member, dict) for member in members):
-        raise RequestError(f"{place} is {value!r:.80}: write the labels as a list of names, such as ['a', 'b']")
+        raise RowFaultError(f"is {value!r:.80}: write the labels as a list of names, such as ['a', 'b']")
     return members
 
 
-def _source_name(member: Any, names: tuple[str, ...], *, place: str) -> str:
+def _source_name(member: Any, names: tuple[str, ...]) -> str:
     if not isinstance(member, int) or not 0 <= member < len(names):
-        raise RequestError(f"{place} holds the label {member!r:.80}, which has no name: there are {', '.join(names)}")
+        raise RowFaultError(f"holds the label {member!r:.80}, which has no name: there are {', '.join(names[:20])}")
     return names[member]
 
 
@@ -206,9 +214,9 @@ def _are_indicators(rows: Sequence[Sequence[str]]) -> bool:
 def _named_by_place(
     table: Table, column: str, rows: Sequence[Sequence[str]], *, names: Sequence[str]
 ) -> list[tuple[str, ...]]:
-    for number, row in enumerate(rows, 1):
+    for at, row in enumerate(rows):
         if len(row) != len(names) or not _is_indicator(row):
             raise RequestError(
-                f"{table.origin}, row {number}: {column} must hold {len(names)} zeros and ones, as the train rows do"
+                f"{table.place(at)}: {column} must hold {len(names)} zeros and ones, as the train rows do"
             )
     return [tuple(name for name, value in zip(names, row, strict=True) if value in ("1", "True")) for row in rows]

@@ -29,7 +29,8 @@ def read(*labels: Any, names: tuple[str, ...] | None = None) -> tuple[tuple[str,
 def refusal(*labels: Any, problem_type: str | None = None) -> str:
     with pytest.raises(RequestError) as raised:
         if MultiLabels.claims(table(*labels), "tags", problem_type=problem_type):
-            MultiLabels.read({"train": table(*labels)}, "tags")
+            rows = table(*labels)
+            MultiLabels.read({"train": rows.refuse(MultiLabels.faults(rows, "tags"), then="correct it")}, "tags")
     return str(raised.value)
 
 
@@ -61,7 +62,11 @@ def test_numbers_in_lists_are_ids_and_as_many_zeros_and_ones_are_places() -> Non
 
 def test_names_of_the_source_stay_in_its_order() -> None:
     assert read([0], [1, 0], [], names=("late", "rude")) == (("late", "rude"), WANTED)
-    assert "which has no name" in str(_error(lambda: read([0], [7], names=("late", "rude"))))
+    faults = MultiLabels.faults(table([0], [7], [1, "x"], names=("late", "rude")), "tags")
+    assert faults == {
+        1: "tags holds the label 7, which has no name: there are late, rude",
+        2: "tags holds the label 'x', which has no name: there are late, rude",
+    }
 
 
 @pytest.mark.parametrize("sign", ["|", ";", ", "])
@@ -76,7 +81,7 @@ def test_names_in_one_cell_are_lists_where_the_recipe_says_so(sign: str) -> None
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ((["a"], None, ["b"]), "my.csv, row 2: tags is empty: write [] if it has none of the labels"),
+        ((["a"], None, ["b"]), "my.csv, row 2: tags is empty (write [] for a row without labels)"),
         ((["a"], ["b", ""]), "row 2: tags holds a label without a name"),
         ((["a"], [["b"]]), "row 2: tags is [['b']]: write the labels as a list of names"),
         ((["a"], [[]]), "row 2: tags is [[]]: write the labels"),
@@ -118,12 +123,6 @@ def test_the_hash_is_of_names_in_no_order() -> None:
     assert MultiLabels(("a", "b")).text((1.0, 1.0)) != MultiLabels(("a, b",)).text((1.0,))
 
 
-def _error(run: Any) -> RequestError:
-    with pytest.raises(RequestError) as raised:
-        run()
-    return raised.value
-
-
 def load(folder: Path, content: str, **fields: Any) -> tuple[tuple[str, ...], Any, Any]:
     (folder / "rows.csv").write_text(content)
     recipe = Recipe(model_name_or_path="tiny", train_file="rows.csv", **fields)
@@ -141,7 +140,7 @@ def test_columns_of_zeros_and_ones_are_labels_where_there_is_no_label_column(tmp
 
 
 def test_a_wrong_column_of_labels_is_refused_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"rows.csv, row 2: rude is '2': a column of labels must hold 0 or 1"):
+    with pytest.raises(RequestError, match=r"rows.csv, line 3: rude is '2', not 0 or 1, as a column of labels must be"):
         load(tmp_path, ONE_HOT.replace("TRUE", "2"), label_column_name="toxic,rude")
     with pytest.raises(RequestError, match=r"has no column 'lost' for its labels: it has id, comment, toxic, rude"):
         load(tmp_path, ONE_HOT, label_column_name="toxic,lost")

@@ -36,35 +36,36 @@ def with_label_lists(tables: dict[str, Table], recipe: Recipe) -> dict[str, Tabl
         # One such column alone may be anything.
         if len(names) < 2:
             return tables
-    return {split: with_lists(table, names, into=label) for split, table in tables.items()}
+    skip = recipe.skip_bad_rows
+    return {split: with_lists(table, names, into=label, skip_bad_rows=skip) for split, table in tables.items()}
 
 
 def _is_one_hot(values: Sequence[Any]) -> bool:
     return {label_name(value) for value in values} <= {*_YES, *_NO}
 
 
-def with_lists(table: Table, names: Sequence[str], *, into: str) -> Table:
+def with_lists(table: Table, names: Sequence[str], *, into: str, skip_bad_rows: bool = False) -> Table:
     """Returns the rows with one column of lists in place of columns of 0 and 1.
 
     Raises:
-        RequestError: one of the columns is missing, or holds something else.
+        RequestError: one of the columns is missing, or holds something else in rows that are not to be skipped.
     """
     if missing := [name for name in names if name not in table.columns]:
         raise RequestError(
             f"{table.origin} has no column {' and '.join(map(repr, missing))} for its labels: it has "
             f"{', '.join(table.columns)}"
         )
-    lists: list[list[int]] = [[] for _ in range(table.rows)]
-    for at, name in enumerate(names):
+    faults: dict[int, str] = {}
+    for name in names:
         for row, value in enumerate(table.columns[name]):
-            read = label_name(value)
-            if read in _YES:
-                lists[row].append(at)
-            elif read not in _NO:
-                raise RequestError(
-                    f"{table.origin}, row {row + 1}: {name} is {value!r:.50}: a column of labels must hold 0 or 1 in "
-                    "every row"
-                )
+            if label_name(value) not in (*_YES, *_NO):
+                faults.setdefault(row, f"{name} is {value!r:.50}, not 0 or 1, as a column of labels must be")
+    then = "correct or remove {rows}, or leave out with --skip_bad_rows"
+    table = table.refuse(dict(sorted(faults.items())), then=then, skip=skip_bad_rows)
+    lists = [
+        [at for at, value in enumerate(row) if label_name(value) in _YES]
+        for row in zip(*(table.columns[name] for name in names), strict=True)
+    ]
     others = {name: values for name, values in table.columns.items() if name not in names}
     class_names: Mapping[str, tuple[str, ...]] = {**table.class_names, into: tuple(names)}
     return dataclasses.replace(table, columns={**others, into: lists}, class_names=dict(class_names))

@@ -55,6 +55,19 @@ def _numbered(numbers: Sequence[int], unit: str) -> str:
     return f"{unit}s {', '.join(map(str, named[:-1]))} and {named[-1]}"
 
 
+def require_characters(name: str, text: str) -> None:
+    """Refuses halves of surrogate pairs: JSON can spell them, but they are not characters, and not UTF-8.
+
+    Raises:
+        RowFaultError: there is one.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RowFaultError(f"{name} holds half of a character ({text[error.start]!a})") from error
+
+
 def is_blank(value: Any) -> bool:
     """Whether a cell holds nothing; pandas marks that with NaN."""
     return value is None or value == "" or value != value or (isinstance(value, str) and not value.strip())

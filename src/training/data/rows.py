@@ -11,7 +11,7 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
-from src.training.data.conversation_columns import claims
+from src.training.data.conversation_columns import claims, could_be_continued
 from src.training.data.files import read_file
 from src.training.data.joined_columns import with_joined_columns
 from src.training.data.labels import Label, LabelledRows, Labels
@@ -27,6 +27,8 @@ from src.training.recipes.recipe import TEXT_GENERATION, Recipe
 
 # The first that claims a label column reads it.
 KINDS: tuple[type[Labels], ...] = (MultiLabels, ValueLabels, ClassLabels)
+# What programs write for a missing value, and hardly anyone as the name of a class.
+_MISSING = ("nan", "NaN", "NAN", "null", "NULL", "<NA>", "NaT", "#N/A")
 _THEN = "fill in, correct or remove such rows, or leave them out with --skip_bad_rows"
 
 
@@ -101,18 +103,28 @@ def load_examples(recipe: Recipe, tables: Mapping[str, Table]) -> tuple[dict[str
         RequestError: a row cannot be used, or there is nothing to learn from them.
     """
     pair, label = recipe.text_pair_column_name, recipe.label_column_name
-    text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
+    try:
+        text, label = choose_columns(tables["train"], text=recipe.text_column_name, pair=pair, label=label)
+    except RequestError as error:
+        if could_be_continued(tables["train"]):
+            raise RequestError(f"{error}; a language model learns them with --task text-generation") from error
+        raise
     texts = {}
     for table in tables.values():
         choose_columns(table, text=text, pair=pair, label=label)
     columns = [column for column in (text, pair) if column is not None]
     tables = {
-        split: table.refuse(_faults(table, columns, label=label), then=_THEN, skip=recipe.skip_bad_rows)
+        split: table.refuse(
+            _faults(table, columns, label=label, as_it_stands=recipe.problem_type is not None),
+            then=_THEN,
+            skip=recipe.skip_bad_rows,
+        )
         for split, table in tables.items()
     }
-    for split, table in tables.items():
-        texts[split] = [table.columns[column] for column in columns]
     kind = next(kind for kind in KINDS if kind.claims(tables["train"], label, problem_type=recipe.problem_type))
+    for split, table in tables.items():
+        tables[split] = table.refuse(kind.faults(table, label), then=_THEN, skip=recipe.skip_bad_rows)
+        texts[split] = [tables[split].columns[column] for column in columns]
     labels, labelled = kind.read(tables, label)
     return {split: _examples(split, texts[split], found) for split, found in labelled.items()}, labels
 
@@ -141,8 +153,17 @@ def keep_texts(table: Table, columns: Sequence[str], *, skip: bool = False) -> T
     return table.refuse(_faults(table, columns), then=_THEN, skip=skip)
 
 
-def _faults(table: Table, texts: Sequence[str], *, label: str | None = None) -> dict[int, str]:
-    """Returns what is wrong by row: texts that are empty or no text, labels that are missing."""
+def _faults(
+    table: Table, texts: Sequence[str], *, label: str | None = None, as_it_stands: bool = False
+) -> dict[int, str]:
+    """Returns what is wrong by row: texts that are empty or no text, labels that are missing or no label.
+
+    Args:
+        table: the rows.
+        texts: columns with text.
+        label: column with the label; None: there is none.
+        as_it_stands: whether a word for a missing value is a label.
+    """
     faults: dict[int, str] = {}
     for column in texts:
         for row, value in enumerate(table.columns[column]):
@@ -155,6 +176,11 @@ def _faults(table: Table, texts: Sequence[str], *, label: str | None = None) -> 
     for row, value in enumerate(labels):
         if is_blank(value):
             faults.setdefault(row, f"{label} is {value if isinstance(value, float) else 'empty'}{none}")
+        elif isinstance(value, dict):
+            faults.setdefault(row, f"{label} is {value!r:.50}: an object, not a label")
+        elif isinstance(value, str) and value in _MISSING and not as_it_stands:
+            meant = "stands for a missing value (if it is a class: --problem_type classification)"
+            faults.setdefault(row, f"{label} is {value!r}, which {meant}")
     return dict(sorted(faults.items()))
 
 

@@ -39,6 +39,13 @@ def refusal(folder: Path, **files: str) -> str:
     return str(raised.value)
 
 
+def test_rows_that_a_language_model_could_learn_name_its_task(tmp_path: Path) -> None:
+    assert refusal(tmp_path, train="id,text\n1,the film was good\n").endswith(
+        "; a language model learns them with --task text-generation"
+    )
+    assert "--task" not in refusal(tmp_path, train="id,sentence\n1,the film was good\n")
+
+
 def labelled(*labels: str) -> str:
     return "text,label\n" + "".join(f"film {row},{label}\n" for row, label in enumerate(labels))
 
@@ -190,7 +197,7 @@ def test_values_are_read_from_every_split(tmp_path: Path) -> None:
     splits, names = load(tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "3"))
     assert names == ()
     assert (splits["train"].labels, splits["validation"].labels) == ((0.5, 1.0, -2.25), (3.0, 3.0))
-    assert "validation.csv, row 2: label is 'x', which is not a number" in refusal(
+    assert "validation.csv, line 3: label is 'x', which is not a number" in refusal(
         tmp_path, train=labelled("0.5", "1", "-2.25"), validation=labelled("3", "x")
     )
 
@@ -225,6 +232,45 @@ def test_a_split_whose_labels_are_hidden_is_left_out(monkeypatch: pytest.MonkeyP
     splits, _ = load_recipe(recipe, tmp_path)
     assert set(splits) == {"train", "validation"}
     assert splits["train"].texts == ("film 0", "film 1")
+
+
+def test_all_bad_labels_are_named_at_once_or_left_out_with_a_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.csv").write_text(labelled("0.5", "n/a", "1.5", "1e999", "2"))
+    recipe = Recipe(model_name_or_path="t", train_file="a.csv", problem_type="regression")
+    with pytest.raises(RequestError, match=r"a.csv, line 3: label is 'n/a', .*; line 5: label is 1e999: "):
+        load_recipe(recipe, tmp_path)
+    splits, _ = load_recipe(replace(recipe, skip_bad_rows=True), tmp_path)
+    assert splits["train"].labels == (0.5, 1.5, 2.0)
+    assert "a.csv: 2 bad rows are left out" in caplog.text
+
+
+def test_words_for_a_missing_value_are_no_classes_unless_the_recipe_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(labelled("a", "nan", "b", "null", "<NA>"))
+    recipe = Recipe(model_name_or_path="t", train_file="a.csv")
+    with pytest.raises(RequestError, match="line 3: label is 'nan', which .*; line 5: label is 'null', .*; line 6"):
+        load_recipe(recipe, tmp_path)
+    _, labels = load_recipe(replace(recipe, problem_type="classification"), tmp_path)
+    assert set(labels.class_names) == {"a", "b", "nan", "null", "<NA>"}
+
+
+def test_an_object_is_no_label(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a b", "label": "x"}\n\n{"text": "c d", "label": {"name": "y"}}\n')
+    with pytest.raises(RequestError, match="a.jsonl, line 3: label is {'name': 'y'}: an object, not a label"):
+        load_recipe(Recipe(model_name_or_path="t", train_file="a.jsonl"), tmp_path)
+
+
+def test_labels_of_a_source_with_class_names_may_be_names_or_floats_and_others_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for train in (["no", "yes", "yes"], [0.0, 1.0, 1.0]):
+        splits, _ = load_recipe(hub(monkeypatch, ("no", "yes"), train=train), tmp_path)
+        assert splits["train"].labels == (0, 1, 1)
+    with pytest.raises(RequestError, match="row 2: label is 2, which has no name: .*; row 3: label is 'maybe', which"):
+        load_recipe(hub(monkeypatch, ("no", "yes"), train=[0, 2, "maybe", 1]), tmp_path)
+    with pytest.raises(RequestError, match="label is -1 in every row: its labels are hidden"):
+        load_recipe(hub(monkeypatch, ("no", "yes"), train=[-1, -1]), tmp_path)
 
 
 def test_a_label_that_a_source_with_class_names_leaves_out_is_refused(

@@ -45,6 +45,20 @@ class Table:
         """Number of rows."""
         return len(next(iter(self.columns.values()), []))
 
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Where in its source each row is, in `numbered` units."""
+        return self.lines or range(1, self.rows + 1)
+
+    @property
+    def numbered(self) -> str:
+        """What `numbers` count: lines or rows."""
+        return self.unit if self.lines else "row"
+
+    def place(self, row: int) -> str:
+        """Returns where a row is, for messages; `row` is counted from 0."""
+        return f"{self.origin}, {self.numbered} {self.numbers[row]}"
+
     def refuse(self, faults: Mapping[int, str], *, then: str, skip: bool = False) -> Table:
         """Refuses all bad rows in one sentence; see `refuse_rows`.
 
@@ -61,12 +75,12 @@ class Table:
         """
         if not faults:
             return self
-        numbers = self.lines or range(1, self.rows + 1)
+        numbers = self.numbers
         refuse_rows(
             self.origin,
             {numbers[row]: fault for row, fault in faults.items()},
             then=then,
-            unit=self.unit if self.lines else "row",
+            unit=self.numbered,
             skip=skip and len(faults) < self.rows,
         )
         kept = [row for row in range(self.rows) if row not in faults]
@@ -74,7 +88,7 @@ class Table:
             self,
             columns={name: [values[row] for row in kept] for name, values in self.columns.items()},
             lines=[numbers[row] for row in kept],
-            unit=self.unit if self.lines else "row",
+            unit=self.numbered,
         )
 
 

@@ -53,6 +53,11 @@ def _told_encoding(content: bytes) -> str:
         if content.startswith(mark):
             return encoding
     head = content[:_HEAD_BYTES]
+    # No character of any language needs the two high bytes of UTF-32; emoji need one.
+    if len(head) > 4 and len(content) % 4 == 0 and any(head):
+        for encoding, high in (("utf-32-le", slice(3, None, 4)), ("utf-32-be", slice(0, None, 4))):
+            if not any(head[high]) and head.count(0) > len(head) // 2:
+                return encoding
     # Without a mark: every other byte of ASCII in UTF-16 is 0.
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) > len(head) // 8 and min(even, odd) <= len(head) // 64:

@@ -140,13 +140,13 @@ def encode_conversations(
             )
         except TemplateRefusalError as refusal:
             faults[number] = f"the model's chat template refuses it: {refusal}"
-    refuse_rows(rows.origin, faults, then="correct or remove {rows}")
+    refuse_rows(rows.origin, faults, then="correct or remove {rows}", unit=rows.unit)
     only_answers = assistant_only_loss if form.form == "chat" else completion_only_loss and form.form != "text"
     tokens = _Encoder(tokenizer=tokenizer, form=form.form, only_answers=only_answers).encode(texts)
     for number, (_, learnt) in zip(rows.numbers, tokens.rows, strict=True):
         if not learnt[:max_length].any():
             faults[number] = f"--max_length {max_length} cuts off all that is to be learnt"
-    refuse_rows(rows.origin, faults, then="raise it, or shorten or remove {rows}")
+    refuse_rows(rows.origin, faults, then="raise it, or shorten or remove {rows}", unit=rows.unit)
     ends = [min(len(ids), max_length) for ids, _ in tokens.rows]
     kept = [(ids[:end], learnt[:end]) for (ids, learnt), end in zip(tokens.rows, ends, strict=True)]
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id

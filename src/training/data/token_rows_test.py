@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,9 @@ def test_rows_whose_answers_are_cut_away_are_refused_by_number() -> None:
     long = plain("the film was very very very good", " fine")
     with pytest.raises(RequestError, match=r"t.jsonl, rows 12 and 13: --max_length 7 cuts off all .* learnt: raise it"):
         encode(tokenizer, conversations(plain("the", " film"), long, long), "plain", max_length=7)
+    lines = dataclasses.replace(conversations(long), unit="line")
+    with pytest.raises(RequestError, match=r"t.jsonl, line 11: --max_length 7 cuts off"):
+        encode(tokenizer, lines, "plain", max_length=7)
 
 
 def test_a_refusal_of_the_template_is_passed_on_with_the_row() -> None:

@@ -66,9 +66,15 @@ class ValueLabels:
         return True
 
     @classmethod
+    def faults(cls, table: Table, column: str) -> dict[int, str]:
+        """See Labels.faults."""
+        found = {row: _fault(label) for row, label in enumerate(table.columns[column])}
+        return {row: f"{column} is {fault}" for row, fault in found.items() if fault is not None}
+
+    @classmethod
     def read(cls, tables: Mapping[str, Table], column: str) -> tuple[Self, dict[str, LabelledRows]]:
         """See Labels.read."""
-        values = {split: _values(table, column) for split, table in tables.items()}
+        values = {split: tuple(map(_float32, table.columns[column])) for split, table in tables.items()}
         train = values["train"]
         if len(set(train)) < 2:
             raise RequestError(
@@ -119,7 +125,7 @@ def _refuse_ambiguous(table: Table, column: str, numbers: Sequence[float | None]
     word = next((row for row in others if _is_given(table.columns[column][row])), None)
     if word is not None:
         raise RequestError(
-            f"{table.origin}, row {word + 1}: {column} is {table.columns[column][word]!r}, but in other rows a number "
+            f"{table.place(word)}: {column} is {table.columns[column][word]!r}, but in other rows a number "
             f"with a fraction: correct the row if these are numbers to predict, or {choose}"
         )
     found = sorted({number for number in numbers if number is not None})
@@ -130,31 +136,20 @@ def _refuse_ambiguous(table: Table, column: str, numbers: Sequence[float | None]
         )
 
 
-def _values(table: Table, column: str) -> tuple[float, ...]:
-    """Returns the label of each row, as float32 holds it.
+def _fault(label: Any) -> str | None:
+    """Returns why a label cannot be learnt, as a phrase; None if it can."""
+    if not _is_given(label):
+        return "empty"
+    if _number(label) is None:
+        return f"{label!r:.50}, which is not a number such as 3.5 (--problem_type classification if it is a class)"
+    if not math.isfinite(_float32(label)):
+        return f"{str(label)[:40]}: a label must be a finite number (below 3e38)"
+    return None
 
-    Raises:
-        RequestError: a row has no label, or one that is not a finite number.
-    """
-    values = []
-    for row, label in enumerate(table.columns[column], 1):
-        place = f"{table.origin}, row {row}: {column} is"
-        if not _is_given(label):
-            raise RequestError(f"{place} empty: fill it in or remove the row")
-        number = _number(label)
-        if number is None:
-            raise RequestError(
-                f"{place} {label!r}, which is not a number (such as 3.5): correct or remove the row, or, if the "
-                "labels are classes, --problem_type classification"
-            )
-        with np.errstate(over="ignore"):
-            value = float(np.float32(number))
-        if not math.isfinite(value):
-            raise RequestError(
-                f"{place} {str(label)[:40]}: a label must be a finite number (below 3e38): correct or remove the row"
-            )
-        values.append(value)
-    return tuple(values)
+
+def _float32(label: Any) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float32(_number(label)))
 
 
 def _are_hidden(values: Sequence[float], *, train: Sequence[float]) -> bool:

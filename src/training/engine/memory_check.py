@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import MachineError
 from src.cli.formats import show_size
 from src.training.data.batches import EncodedExamples
 from src.training.engine.language_pass import MICRO_BATCH_TOKENS
 from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
+from src.training.fused.decoder import can_fuse, find_decoder
 from src.training.fused.registry import find_fused
 from src.training.optimizer.word_embedding import word_embedding
 
@@ -52,7 +53,7 @@ def check_model_fits(folder: Path, *, is_frozen: bool = False, available: int | 
         available: bytes; None: ask the system.
 
     Raises:
-        RequestError: the weights and their moments alone are too much.
+        MachineError: the weights and their moments alone are too much.
     """
     available = available_memory() if available is None else available
     minimum = (
@@ -61,7 +62,7 @@ def check_model_fits(folder: Path, *, is_frozen: bool = False, available: int | 
         * sum(_parameter_count(path) for path in folder.glob("*.safetensors"))
     )
     if minimum > available:
-        raise RequestError(
+        raise MachineError(
             f"the weights of this model{'' if is_frozen else ' and the moments of the optimizer'} take "
             f"{minimum / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are available: choose a smaller model"
         )
@@ -103,7 +104,7 @@ def check_training_fits(
         available: bytes; None: ask the system.
 
     Raises:
-        RequestError: it cannot fit.
+        MachineError: it cannot fit.
     """
     size = model_size(model)
     if size is None or next(model.parameters()).device.type != "cpu":
@@ -139,21 +140,23 @@ def check_language_model_fits(
         available: bytes; None: ask the system.
 
     Raises:
-        RequestError: it cannot fit.
+        MachineError: it cannot fit.
     """
     size = model_size(model)
     if size is None or next(model.parameters()).device.type != "cpu":
         return
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     tokens = min(rows_per_process * longest, max(MICRO_BATCH_TOKENS, longest))
-    # Measured with LoRA on all linear layers: 14,600 numbers a token and layer of 576 wide and 1,536 inside.
-    batch = tokens * (size.layers * (12 * size.width + 5 * size.inner) + _LOGIT_COPIES * size.vocabulary)
+    # Of transformers' layers measured with LoRA on all linear ones: 14,600 numbers a token and layer of 576 wide and
+    # 1,536 inside. Of fused ones all that DecoderLayer keeps.
+    kept = 5 * size.width + 2 * size.inner if can_fuse(find_decoder(model)) else 12 * size.width + 5 * size.inner
+    batch = tokens * (size.layers * kept + _LOGIT_COPIES * size.vocabulary)
     held = (3 + 2 * threads + keeps_best) * trained + threads * batch
     need = _BYTES * held + threads * _PROCESS_BYTES
     available = available_memory() if available is None else available
     total, free = show_size(need), show_size(available)
     if need * _REFUSED_SHARE > available:
-        raise RequestError(
+        raise MachineError(
             f"training needs about {total} of memory beside the model, for {trained:,} trained weights and batches of "
             f"{tokens:,} tokens in each of {threads} processes, and {free} are available: lower --max_length, "
             "--per_device_train_batch_size or --threads, or choose a smaller model"
@@ -275,12 +278,12 @@ def check_memory(need: Need, *, load: Load, available: int) -> None:
         available: bytes.
 
     Raises:
-        RequestError: it needs more, even if the estimate is too high by a third.
+        MachineError: it needs more, even if the estimate is too high by a third.
     """
     if need.total * _REFUSED_SHARE <= available:
         return
     total, weights, batch, free = map(show_size, (need.total, need.weights, need.batch, available))
-    raise RequestError(
+    raise MachineError(
         f"training needs about {total} of memory ({weights} for weights, gradients and optimizer, {batch} for batches "
         f"of {load.batch[0]} rows of up to {load.batch[1]} tokens, scored {load.scored[0]} at once) and {free} are "
         "available: lower --per_device_train_batch_size, --per_device_eval_batch_size or --max_seq_length, or choose a "

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from src.training.data.batches import Batch
+from src.training.fused.decoder import FusedDecoder, can_fuse, find_decoder
 from src.training.fused.dropout import DropoutMasks
 
 # transformers' own kernels differ from one another by about a tenth of it.
@@ -32,10 +33,20 @@ class CausalForward:
         """
         self._model = model
         self._plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._decoder: Any = getattr(self._plain, self._plain.base_model_prefix, None)
+        self._decoder = find_decoder(model)
+        self._fused: FusedDecoder | None = None
         self.shares_prefix = self._can_share_prefix() and self._agrees()
+        if self.shares_prefix and can_fuse(self._decoder):
+            self._fused = FusedDecoder(self._decoder)
+            if not self._agrees():
+                self._fused = None
         if not self.shares_prefix:
             log.info("This %s computes every row and place: slower, same results", self._plain.config.model_type)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the layers are the fused ones."""
+        return self._fused is not None
 
     def __call__(
         self, batch: Batch, *, embedding_rows: torch.Tensor | None = None, masks: DropoutMasks | None = None
@@ -45,6 +56,8 @@ class CausalForward:
         return self._shared(batch) if self.shares_prefix else self._whole(batch)
 
     def _shared(self, batch: Batch) -> torch.Tensor:
+        if self._fused is not None:
+            return self.logits(self._fused(batch))
         rows, columns = batch["targets"].unbind(1)
         ids, start = batch["input_ids"], batch["prefix"].shape[1]
         cache = self.prefix_cache(batch["prefix"], rows=len(ids)) if start else None

@@ -6,6 +6,7 @@ OpenBLAS's speed, at a third where it has to be bit-identical on every CPU (prod
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -45,54 +46,65 @@ class Linear(torch.autograd.Function):
         return d_inputs, d_weight, d_bias
 
 
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """x W^T + b + s (x A^T) B^T, or without the last term: W and b are frozen (Hu et al. 2021, arXiv:2106.09685).
+
+    Attributes:
+        weight: W, [out, in].
+        bias: b, [out].
+        trained: A, [r, in], and B, [out, r], or nothing.
+        scale: s.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    trained: tuple[torch.Tensor, ...] = ()
+    scale: float = 1.0
+
+    def forward(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the result, [rows, out], and s x A^T, [rows, r], for the gradient. inputs: x, [rows, in]."""
+        out, low = inputs @ array(self.weight).T, None
+        if self.trained:
+            down, up = map(array, self.trained)
+            low = (inputs @ down.T) * np.float32(self.scale)
+            out += low @ up.T
+        if self.bias is not None:
+            out += array(self.bias)
+        return out, low
+
+    def backward(
+        self, gradient: np.ndarray, inputs: np.ndarray, low: np.ndarray | None, *, needs_input: bool = True
+    ) -> tuple[Any, ...]:
+        """Returns the gradients of the inputs, an array, and of A and B, tensors; inputs and low as of `forward`."""
+        d_inputs = gradient @ array(self.weight) if needs_input else None
+        if low is None:
+            return (d_inputs,)
+        down, up = map(array, self.trained)
+        d_low = (gradient @ up) * np.float32(self.scale)
+        if d_inputs is not None:
+            d_inputs += d_low @ down
+        return d_inputs, torch.from_numpy(d_low.T @ inputs), torch.from_numpy(gradient.T @ low)
+
+
 class LoraLinear(torch.autograd.Function):
-    """x W^T + b + s (x A^T) B^T with W and b frozen (Hu et al. 2021, arXiv:2106.09685)."""
+    """A projection with an adapter."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        inputs: torch.Tensor,
-        frozen: tuple[torch.Tensor, torch.Tensor | None],
-        down: torch.Tensor,
-        up: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        """Computes it.
-
-        Args:
-            ctx: autograd's.
-            inputs: x, [..., in].
-            frozen: W [out, in] and b [out].
-            down: A, [r, in].
-            up: B, [out, r].
-            scale: s.
-
-        Returns:
-            [..., out].
-        """
-        weight, bias = frozen
-        flat = inputs.reshape(-1, inputs.shape[-1])
-        narrow = (array(flat) @ array(down).T) * np.float32(scale)
-        out = array(flat) @ array(weight).T
-        out += narrow @ array(up).T
-        if bias is not None:
-            out += array(bias)
-        ctx.save_for_backward(flat, weight, down, up, torch.from_numpy(narrow))
-        ctx.scale, ctx.shape = np.float32(scale), inputs.shape
-        return torch.from_numpy(out).view(*inputs.shape[:-1], len(weight))
+    def forward(ctx: Any, inputs: torch.Tensor, part: Projection, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        """Computes it. inputs: [..., in]; down, up: part.trained, for autograd. Returns [..., out]."""
+        del down, up
+        flat = array(inputs.reshape(-1, inputs.shape[-1]))
+        out, low = part.forward(flat)
+        ctx.part, ctx.shape, ctx.saved = part, inputs.shape, (flat, low)
+        return torch.from_numpy(out).view(*inputs.shape[:-1], out.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         """Returns gradients of inputs, A and B."""
-        flat, weight, down, up, narrow = (None if saved is None else array(saved) for saved in ctx.saved_tensors)
         by = array(gradient.reshape(-1, gradient.shape[-1]))
-        d_narrow = (by @ up) * ctx.scale
-        d_inputs = None
-        if ctx.needs_input_grad[0]:
-            d_flat = by @ weight
-            d_flat += d_narrow @ down
-            d_inputs = torch.from_numpy(d_flat).view(ctx.shape)
-        return d_inputs, None, torch.from_numpy(d_narrow.T @ flat), torch.from_numpy(by.T @ narrow), None
+        d_flat, *of_trained = ctx.part.backward(by, *ctx.saved, needs_input=ctx.needs_input_grad[0])
+        return None if d_flat is None else torch.from_numpy(d_flat).view(ctx.shape), None, *of_trained
 
 
 def fuse_linear_layers(model: Any) -> None:
@@ -124,14 +136,27 @@ def _is_lora(module: Any) -> bool:
     return list(module.lora_A) == ["default"] and not any(module.use_dora.values()) and not base.weight.requires_grad
 
 
+def projection(module: Any) -> Projection | None:
+    """Returns what a linear layer, or peft's around one, computes as it is now; None: it is of another kind."""
+    if _is_lora(module):
+        weight, bias = module.base_layer.weight, module.base_layer.bias
+        if module.disable_adapters or module.merged:
+            return Projection(weight=weight, bias=bias)
+        if type(module.lora_dropout["default"]) is torch.nn.Identity:
+            adapter = module.lora_A["default"].weight, module.lora_B["default"].weight
+            return Projection(weight=weight, bias=bias, trained=adapter, scale=module.scaling["default"])
+    return Projection(weight=module.weight, bias=module.bias) if _is_linear(module) else None
+
+
 def _lora_forward(module: Any, inputs: torch.Tensor) -> torch.Tensor:
     base = module.base_layer
     if module.disable_adapters or module.merged:
         return Linear.apply(inputs, base.weight, base.bias)
-    dropped = module.lora_dropout["default"](inputs)
     down, up, scale = module.lora_A["default"].weight, module.lora_B["default"].weight, module.scaling["default"]
+    dropped = module.lora_dropout["default"](inputs)
     if dropped is inputs:
-        return LoraLinear.apply(inputs, (base.weight, base.bias), down, up, scale)
+        part = Projection(weight=base.weight, bias=base.bias, trained=(down, up), scale=scale)
+        return LoraLinear.apply(inputs, part, down, up)
     narrow = Linear.apply(dropped, down, None)
     return Linear.apply(inputs, base.weight, base.bias) + Linear.apply(narrow, up, None) * scale
 

@@ -15,7 +15,7 @@ _ASKS = "> "
 
 
 def chat(generator: TextGenerator, answer: Callable[[list[int]], Answer], *, program: str) -> None:
-    """Answers standard input line by line until it ends.
+    """Answers standard input line by line until it ends. A KeyboardInterrupt ends an answer, or the conversation.
 
     Args:
         generator: the model.
@@ -35,7 +35,12 @@ def chat(generator: TextGenerator, answer: Callable[[list[int]], Answer], *, pro
         if forgotten:
             sys.stderr.write(f"{program}: the conversation is too long for the model: its beginning is forgotten\n")
             del said[:forgotten]
-        said.append(Turn(role="assistant", content=generator.text(answer(ids))))
+        try:
+            said.append(Turn(role="assistant", content=generator.text(answer(ids))))
+        except KeyboardInterrupt:
+            # Ends the answer; the conversation goes on as if it had not been asked for.
+            sys.stderr.write("\n")
+            said.pop()
 
 
 def _questions() -> Iterator[str]:
@@ -47,6 +52,9 @@ def _questions() -> Iterator[str]:
         try:
             line = input(_ASKS) if sys.stdin.isatty() and sys.stdout.isatty() else input()
         except EOFError:
+            return
+        except KeyboardInterrupt:
+            sys.stderr.write("\n")
             return
         except UnicodeDecodeError as error:
             raise RequestError("standard input is not UTF-8: convert it first") from error

@@ -9,7 +9,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.training.data.conversation_columns import read_turns
 from src.training.data.conversations import Turn
-from src.training.data.row_faults import RowFaultError
+from src.training.data.row_faults import RowFaultError, require_characters
 
 _EXAMPLES = '{"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}'
 
@@ -40,7 +40,15 @@ class Prompt:
 
 
 def text_prompt(text: str, *, place: str) -> Prompt:
-    """Makes a prompt of a text."""
+    """Makes a prompt of a text.
+
+    Raises:
+        RequestError: it holds what is no character.
+    """
+    try:
+        require_characters("the text", text)
+    except RowFaultError as fault:
+        raise RequestError(f"{place}: {fault}: write it in UTF-8") from fault
     return Prompt(place=place, column="prompt", asked=text)
 
 

@@ -14,7 +14,7 @@ from src.training.fused.causal import CausalForward
 from src.training.inference.generator import Answer, Decoding, generate
 from src.training.inference.language_folder import LanguageModelFolder
 from src.training.inference.prompts import Prompt
-from src.training.inference.text_stream import INCOMPLETE
+from src.training.inference.text_stream import whole_characters
 from src.training.model.base_model import BaseModel
 from src.training.model.language_model import load_language_model, load_language_tokenizer, load_with_adapter
 from src.training.model.pretrained import load_tokenizer
@@ -95,8 +95,7 @@ class TextGenerator:
 
     def text(self, answer: Answer) -> str:
         """Returns an answer as text; one that was cut within a character ends before it."""
-        text = self.decode(answer.ids)
-        return text.rstrip(INCOMPLETE) if answer.is_cut else text
+        return whole_characters(self.decode(answer.ids), is_cut=answer.is_cut)
 
 
 def load_text_generator(source: LanguageModelFolder, decoding: Decoding) -> TextGenerator:

@@ -10,6 +10,11 @@ INCOMPLETE = "\ufffd"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def whole_characters(text: str, *, is_cut: bool) -> str:
+    """Returns an answer's text; one that was cut within a character ends before it."""
+    return text.rstrip(INCOMPLETE) if is_cut else text
+
+
 class TextStream:
     """Writes an answer piece by piece."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from src.training.inference.text_stream import TextStream, for_terminal
+from src.training.inference.text_stream import TextStream, for_terminal, whole_characters
 
 
 def decode(ids: Sequence[int]) -> str:
@@ -33,6 +33,11 @@ def test_pieces_are_whole_characters_and_make_the_whole_text(data: bytes, pieces
     stream.end()
     assert written == pieces
     assert "".join(written) == decode(data)
+
+
+def test_an_answer_that_was_cut_within_a_character_ends_before_it() -> None:
+    half = decode("a日".encode()[:3])
+    assert (whole_characters(half, is_cut=True), whole_characters(half, is_cut=False)) == ("a", "a�")
 
 
 def test_an_answer_does_not_steer_the_terminal() -> None:

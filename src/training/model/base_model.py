@@ -51,6 +51,11 @@ class BaseModel:
     content: dict[str, str]
 
     @property
+    def max_tokens(self) -> int | None:
+        """How many tokens it can read; None if nothing limits them."""
+        return max_tokens(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+
+    @property
     def loadable_name(self) -> str:
         """What peft is to load it by: its name, unless that is none that transformers knows."""
         source = self.content["source"]

@@ -32,7 +32,7 @@ def check_language_model(base: BaseModel, *, because: str = "") -> None:
     if architectures and not is_language_model(architectures):
         raise RequestError(
             f"{base.content['source']} is not a language model (its config names {', '.join(architectures)}){because}: "
-            "choose one, such as embedded:smollm2-135m-instruct"
+            "choose one, such as --model_name_or_path embedded:smollm2-135m-instruct"
         )
 
 

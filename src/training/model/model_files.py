@@ -31,7 +31,9 @@ _TOKENIZER = (
 # Licenses travel with the weights.
 _FOR_PEOPLE = r"report\.html|README\.md|(LICENSE|NOTICE)(\.txt|\.md)?"
 # Patterns for re.fullmatch, of names relative to the model's folder.
-TEXTS = f"{RECORDS}|{_CONFIGS}|{_TOKENIZER}|{_FOR_PEOPLE}"
+# Beside weights, what a training from the model reads.
+CONFIGURATION = f"{_CONFIGS}|{_TOKENIZER}"
+TEXTS = f"{RECORDS}|{CONFIGURATION}|{_FOR_PEOPLE}"
 WEIGHTS = r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors"
 # Of a language model's adapter, for peft.
 ADAPTER_WEIGHTS = r"adapter/adapter_model\.safetensors"

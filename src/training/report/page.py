@@ -26,8 +26,26 @@ OPENING = (_FOLDER / "page.html.j2").read_text(encoding="utf-8").partition('<met
 def report_page(run: FinishedRun) -> str:
     """Returns the page; the same text for the same run."""
     template = run.problem.page_template
+    return (
+        page_environment(template.parent)
+        .get_template(template.name)
+        .render(
+            run=run,
+            before=run.before.metrics,
+            after=run.after.metrics,
+            head=_head(run),
+            data=run.resolved["inputs"]["data"],
+            effort=_effort(run),
+            settings=_settings(run.resolved),
+            **run.problem.page_view(run),
+        )
+    )
+
+
+def page_environment(folder: Path) -> jinja2.Environment:
+    """Returns what renders the templates of a folder, which extend page.html.j2."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([template.parent, _FOLDER]),
+        loader=jinja2.FileSystemLoader([folder, _FOLDER]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -36,17 +54,8 @@ def report_page(run: FinishedRun) -> str:
         finalize=lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}\u00a0%"
-    return environment.get_template(template.name).render(
-        run=run,
-        before=run.before.metrics,
-        after=run.after.metrics,
-        head=_head(run),
-        data=run.resolved["inputs"]["data"],
-        effort=_effort(run),
-        settings=_settings(run.resolved),
-        frame=geometry,
-        **run.problem.page_view(run),
-    )
+    environment.globals["frame"] = geometry
+    return environment
 
 
 def _head(run: FinishedRun) -> dict[str, str]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from src.training.run import language_kind
 from src.training.testing.program_runs import called_from
-from src.training.testing.tiny_kinds import build_tiny_chat_model
+from src.training.testing.tiny_kinds import build_tiny_chat_model, build_tiny_chat_tokenizer
 from src.training.testing.tiny_model import build_tiny_model
 from src.training.testing.user_folder import copy_of_inputs
 from src.training.train_model import main
@@ -73,6 +73,19 @@ def test_no_more_is_asked_for_than_the_model_reads(user_folder: Path, capsys: py
     assert read(user_folder / "out" / "recipe.json")["recipe"]["max_length"] == 64
 
 
+def test_no_prompt_is_longer_than_the_model_reads(user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_tiny_gpt2(user_folder / "gpt2", positions=64)
+    # All but fills the model: its answer does not fit. The other has an answer before a prompt that is too long.
+    full = [("user", "good " * 20), ("assistant", "bad " * 15)]
+    cut = [("user", "the film was"), ("assistant", "good"), ("user", "bad " * 80), ("assistant", "fine")]
+    rows = [[{"role": role, "content": f"{at} {text}"} for role, text in (cut, full)[at % 2]] for at in range(8)]
+    text = "".join(json.dumps({"messages": row}) + "\n" for row in rows)
+    (user_folder / "test.jsonl").write_text(text)
+    assert train("--test_file", "test.jsonl", "--max_generate_samples", "8", model="gpt2") == 0
+    assert "test: 4 of 8 prompts are longer than --max_length and are not answered" in capsys.readouterr().out
+    assert read(user_folder / "out" / "metrics.json")["after"]["answers"]["answers"] == 4
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
@@ -112,6 +125,23 @@ def test_files_that_answer_otherwise_are_not_kept(
     assert train("--save_merged", "false" if name == "load_with_adapter" else "true") == 1
     assert "does not answer as the trained one did: nothing was kept" in capsys.readouterr().err
     assert not (user_folder / "out").exists()
+
+
+def build_tiny_gpt2(folder: Path, *, positions: int) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = build_tiny_chat_tokenizer()
+    tokenizer.save_pretrained(folder)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=positions,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
 
 
 def _base(folder: Path) -> Any:

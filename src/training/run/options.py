@@ -52,6 +52,9 @@ class RunOptions:
     deadline_seconds: float | None = _seconds(
         None, "stop with a checkpoint after this many seconds (default: 85 % of the time limit under a test)"
     )
+    push_to_hub: bool = setting(False, "upload the finished model, without report.html, to the hub (token: HF_TOKEN)")
+    hub_model_id: str | None = setting(None, "its name there: NAME or OWNER/NAME (default: the name of output_dir)")
+    hub_private_repo: bool = setting(False, "make a new repository private")
     debug: bool = setting(False, "show the traceback of an error")
 
 

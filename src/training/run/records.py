@@ -26,11 +26,27 @@ def write_finished_run(folder: Path, run: FinishedRun) -> None:
         "comparison": run.comparison.as_json(),
         "environment": run.environment,
         "status": "complete",
+        "validation": _validation_scores(run),
     }
     _write_metrics(folder, before=run.before.metrics, effort=run.effort, results=results)
     write_json(folder / RECIPE_FILE, run.resolved)
     _write_page(folder / "report.html", report_page, run)
     _write_page(folder / "README.md", model_card, run)
+
+
+def _validation_scores(run: FinishedRun) -> dict[str, Any] | None:
+    """Returns the scores of the epoch that is kept, on the rows that may choose among models: not on the test rows."""
+    if run.validation["sha256"] == run.resolved["inputs"]["data"]["test"]["sha256"]:
+        return None
+    left_out = ("event", "step", "epoch")
+    return next(
+        (
+            {name: value for name, value in event.items() if name not in left_out}
+            for event in run.events
+            if event["event"] == "evaluation" and event["epoch"] == run.kept_epoch
+        ),
+        None,
+    )
 
 
 def _write_page(path: Path, make: Callable[[FinishedRun], str], run: FinishedRun) -> None:
@@ -65,7 +81,7 @@ def write_stopped_run(
         # Whatever has the name: writing to a FIFO would block for ever.
         delete(folder / name)
     write_json(folder / RECIPE_FILE, resolved)
-    results = {"after": None, "comparison": None, "environment": environment, "status": status}
+    results = {"after": None, "comparison": None, "validation": None, "environment": environment, "status": status}
     _write_metrics(folder, before=before, effort=effort, results=results)
 
 

@@ -123,6 +123,8 @@ def parse_request(arguments: Sequence[str], *, default_recipe: Callable[[], str]
     recipe_name = flags.pop("recipe", None)
     options, option_mistakes = parse_options({name: flags.pop(name) for name in list(flags) if name in OPTIONS})
     overrides, override_mistakes = recipes.parse_fields(flags, prefix="--")
+    if not options.get("push_to_hub"):
+        option_mistakes += [f"--{name} needs --push_to_hub true" for name in options if name.startswith("hub_")]
     mistakes += option_mistakes + override_mistakes + file_mistakes(overrides)
     if recipe_name is None and mistakes:
         # Which recipe is the default is asked of the hub, and may take seconds.
@@ -149,7 +151,11 @@ def _base_recipe(
     if model and data:
         return "custom", {}
     if overrides.get("task") == recipes.TEXT_GENERATION:
-        return "custom" if model or data else _LANGUAGE_MODEL, read_recipe(_LANGUAGE_MODEL, folder=working_folder())
+        raw = read_recipe(_LANGUAGE_MODEL, folder=working_folder())
+        if not (model or data):
+            return _LANGUAGE_MODEL, raw
+        # Of its own rows it takes some; of others, all.
+        return "custom", {name: value for name, value in raw.items() if not (data and name.endswith("_samples"))}
     named = model or overrides.get("dataset_name")
     if named is not None and (model or saved_dataset_folder(named, folder=working_folder()) is None):
         # What was named must be loaded. The other half goes with it: embedded with embedded, hub with hub.

@@ -48,6 +48,13 @@ def refusal(*arguments: str) -> str:
     return str(raised.value)
 
 
+def test_a_language_model_takes_all_rows_of_ones_own() -> None:
+    recipe = parse(*OWN_DATA, "--task", "text-generation").recipe
+    assert recipe.model_name_or_path == "embedded:smollm2-135m-instruct"
+    assert (recipe.max_train_samples, recipe.max_eval_samples, recipe.max_predict_samples) == (None, None, None)
+    assert parse("--task", "text-generation").recipe.max_train_samples == 640
+
+
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
     [
@@ -294,9 +301,10 @@ def test_flags_of_the_script_of_transformers_are_taken_by_our_names() -> None:
             "tensorboard wandb: losses and scores are in events.jsonl",
         ),
         (
-            ["--push_to_hub"],
-            "--push_to_hub: the model stays on this machine: upload the folder",
+            ["--hub_token", "x"],
+            "--hub_token: set the environment variable HF_TOKEN",
         ),
+        (["--hub_model_id", "me/film"], "--hub_model_id needs --push_to_hub true"),
         (["--logging_steps=10"], "--logging_steps 10: the loss is in events.jsonl"),
         (["--eval_steps", "50"], "--eval_steps 50: rows are scored after each epoch"),
         (["--save_steps", "500"], "--save_steps 500: checkpoints are saved by time: use --checkpoint_seconds"),

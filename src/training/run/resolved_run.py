@@ -26,7 +26,6 @@ from src.training.environment.cores import resolve_threads
 from src.training.evaluation.problem import Problem
 from src.training.model.base_model import BaseModel, find_base_model, has_chat_template
 from src.training.model.language_model import check_language_model
-from src.training.model.max_tokens import max_tokens
 from src.training.problems.generation.problem import GenerationProblem
 from src.training.problems.kinds import problem_of
 from src.training.recipes.recipe import (
@@ -167,7 +166,7 @@ def _why_language_model(asked: str | None, train: Table) -> str:
 
 def _max_length(recipe: Recipe, base: BaseModel) -> int:
     """Returns the tokens of a row at most: as asked for, or as many as are usual and the model reads."""
-    limit = max_tokens(json.loads((base.folder / "config.json").read_text(encoding="utf-8")))
+    limit = base.max_tokens
     if recipe.max_length is None:
         return _DEFAULT_MAX_LENGTH if limit is None else min(_DEFAULT_MAX_LENGTH, limit)
     if limit is not None and recipe.max_length > limit:

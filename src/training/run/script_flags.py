@@ -18,10 +18,11 @@ _ANYWAY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), ("true",)),
     **dict.fromkeys(("shuffle_train_dataset", "group_by_length", "use_fast_tokenizer", "save_safetensors"), ("true",)),
     **dict.fromkeys(("no_cuda", "use_cpu", "ignore_mismatched_sizes"), ("true",)),
-    **dict.fromkeys(("fp16", "bf16", "tf32", "trust_remote_code", "push_to_hub", "do_regression"), ("false",)),
+    **dict.fromkeys(("fp16", "bf16", "tf32", "trust_remote_code", "do_regression"), ("false",)),
     **dict.fromkeys(("pad_to_max_length", "gradient_checkpointing", "torch_compile", "disable_tqdm"), ("false",)),
     **dict.fromkeys(("eval_strategy", "evaluation_strategy"), ("epoch",)),
     "report_to": ("none",),
+    "hub_strategy": ("end",),
     "optim": ("adamw_torch",),
     "overwrite_cache": (),
 }
@@ -29,7 +30,6 @@ _SCORED = "rows are scored after each epoch: leave it out"
 _LOGGED = "the loss is in events.jsonl, two hundred times a run: leave it out"
 _CHECKPOINTS = "checkpoints are saved by time: use --checkpoint_seconds"
 _FLOAT32 = "CPUs train in float32 here: leave it out"
-_HUB = "the model stays on this machine: upload the folder afterwards, with `hf upload NAME FOLDER`"
 _BEST = (
     "the best epoch is that of the highest accuracy (in a regression, the lowest loss; of many labels, the highest "
     "F1): leave it out"
@@ -46,7 +46,8 @@ _INSTEAD = {
     **dict.fromkeys(("logging_steps", "logging_strategy", "logging_first_step"), _LOGGED),
     "logging_dir": "events.jsonl is in --output_dir: leave it out",
     "run_name": "the run is named by --output_dir: leave it out",
-    **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token", "hub_strategy", "hub_private_repo"), _HUB),
+    "hub_token": "set the environment variable HF_TOKEN: a command line is seen by all",
+    "hub_strategy": "the model is uploaded once, when it is complete: leave it out",
     **dict.fromkeys(("eval_steps", "eval_strategy", "evaluation_strategy", "eval_delay"), _SCORED),
     **dict.fromkeys(("save_steps", "save_strategy"), _CHECKPOINTS),
     **dict.fromkeys(("fp16", "bf16", "tf32", "fp16_opt_level"), _FLOAT32),
@@ -65,6 +66,7 @@ _INSTEAD = {
     "trust_remote_code": "code of a model is never run: leave it out",
     "shuffle_train_dataset": "rows are shuffled anew in each epoch: leave it out",
 }
+_SECRETS = ("hub_token", "token", "use_auth_token")
 FLAGS = tuple(dict.fromkeys((*_RENAMED, *_ANYWAY, *_INSTEAD)))
 
 
@@ -84,7 +86,9 @@ def translate(given: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[
             ours, meant = _RENAMED[name]
             flags[ours] = value if meant is None else meant
         else:
+            # What is printed may be kept in a log.
+            shown = () if name in _SECRETS else values
             mistakes.append(
-                f"{' '.join((f'--{name}', *values))}: {_INSTEAD.get(name, 'it has no counterpart: leave it out')}"
+                f"{' '.join((f'--{name}', *shown))}: {_INSTEAD.get(name, 'it has no counterpart: leave it out')}"
             )
     return flags, mistakes

@@ -12,28 +12,54 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 
+# Kept in Git LFS, as the hub does with them.
+_LARGE = {".bin", ".gguf", ".parquet", ".safetensors"}
+_MOVED = "resolve-cache"
+
+
 class LoopbackHub:
     """Serves folders as repositories, each at one commit.
 
     Attributes:
         requests: requested paths, in order.
+        authorizations: the Authorization header of each request.
     """
 
-    def __init__(self, repositories: dict[str, tuple[str, Path]]) -> None:
-        """Takes (commit, folder) by `models/NAME` or `datasets/NAME`."""
+    def __init__(
+        self, repositories: dict[str, tuple[str, Path]], *, token: str | None = None, large_at: str | None = None
+    ) -> None:
+        """Takes (commit, folder) by `models/NAME` or `datasets/NAME`.
+
+        Args:
+            repositories: by kind and name.
+            token: without which nothing is served.
+            large_at: address of another hub. Large files are then redirected to it, small ones to another address here,
+                as the hub does.
+        """
         self.repositories = repositories
         self.requests: list[str] = []
+        self.authorizations: list[str | None] = []
+        self._token = token
+        self._large_at = large_at
 
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, path: str, authorization: str | None = None) -> tuple[int, dict[str, str], bytes]:
         """Returns status, headers and body for a path."""
         self.requests.append(path)
+        self.authorizations.append(authorization)
+        if self._token is not None and authorization != f"Bearer {self._token}":
+            return 401, {"X-Error-Code": "GatedRepo"}, b""
         parts = unquote(urlsplit(path).path).strip("/").split("/")
+        if self._large_at is not None and "resolve" in parts:
+            is_large = Path(parts[-1]).suffix in _LARGE
+            return 307, {"Location": f"{self._large_at}{path}" if is_large else path.replace("resolve", _MOVED)}, b""
         if parts[0] == "api":
             return self._api(parts[1:])
         kind = "datasets" if parts[0] == "datasets" else "models"
         parts = parts[1:] if kind == "datasets" else parts
-        if "resolve" in parts:
-            at = parts.index("resolve")
+        for way in {"resolve", "raw", _MOVED} & set(parts):
+            at = parts.index(way)
+            if way == "raw" and Path(parts[-1]).suffix in _LARGE:
+                return 200, {}, b"version https://git-lfs.github.com/spec/v1\n"
             return self._file(f"{kind}/{'/'.join(parts[:at])}", "/".join(parts[at + 2 :]))
         return 404, {}, b"{}"
 
@@ -56,7 +82,7 @@ class LoopbackHub:
             "tags": [],
             "downloads": 0,
             "likes": 0,
-            "siblings": [{"rfilename": file} for file in files],
+            "siblings": [_sibling(folder, file) for file in files],
         }
         return _json(info)
 
@@ -87,6 +113,13 @@ class LoopbackHub:
         return 200, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit}, content
 
 
+def _sibling(folder: Path, file: str) -> dict[str, object]:
+    content = (folder / file).read_bytes()
+    large = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+    lfs = {"lfs": large} if Path(file).suffix in _LARGE else {}
+    return {"rfilename": file, "size": len(content), "blobId": hashlib.sha1(content).hexdigest(), **lfs}
+
+
 def _json(document: object) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "application/json"}, json.dumps(document).encode()
 
@@ -99,7 +132,7 @@ def serving(hub: LoopbackHub) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            status, headers, body = hub.answer(self.path)
+            status, headers, body = hub.answer(self.path, self.headers.get("Authorization"))
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)

@@ -15,6 +15,8 @@ from src.training.evaluation.problem import CardScore
 
 # No terminal shows a longer row in one line; metrics.json has it whole.
 _MAX_PRINTED_CLASSES, _NAME_WIDTH = 12, 16
+# Most cells of a larger matrix are 0: of 1,000 classes it would take 11 MB.
+_MAX_WRITTEN_CLASSES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,17 @@ class ClassMetrics:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Of many classes, `confusions` has the rows of each true and predicted class in place of the matrix."""
+        fields = dataclasses.asdict(self)
+        if len(self.labels) <= _MAX_WRITTEN_CLASSES:
+            return fields
+        return {name: value for name, value in fields.items() if name != "confusion_matrix"} | {
+            "confusions": {
+                true: {predicted: rows for predicted, rows in zip(self.labels, counts, strict=True) if rows}
+                for true, counts in zip(self.labels, self.confusion_matrix, strict=True)
+                if any(counts)
+            }
+        }
 
     def as_event(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy, "loss": self.loss}

@@ -89,6 +89,13 @@ def test_scores_survive_json() -> None:
     assert read["labels"] == ["a", "b", "c"]
 
 
+def test_of_many_classes_the_cells_that_hold_rows_are_written() -> None:
+    names = tuple(f"c{number}" for number in range(1000))
+    written = scored([0, 5, 5, 7], [0, 5, 6, 6], names).as_json()
+    assert written["confusions"] == {"c0": {"c0": 1}, "c5": {"c5": 1}, "c6": {"c5": 1, "c7": 1}}
+    assert len(json.dumps(written, indent=2)) < 20_000
+
+
 def test_each_class_by_hand() -> None:
     a, b, c = class_scores(scored([0, 0, 1, 1, 2, 0, 2, 2], [0, 0, 0, 1, 1, 2, 2, 2]))
     assert [(one.name, one.rows) for one in (a, b, c)] == [("a", 3), ("b", 2), ("c", 3)]

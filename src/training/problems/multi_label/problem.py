@@ -16,8 +16,6 @@ from src.training.problems.multi_label.page import TEMPLATE, page_view
 if TYPE_CHECKING:
     import torch
 
-# Probability from which on a label is predicted.
-_THRESHOLD = 0.5
 _MAX_NAMED_LABELS = 10
 
 
@@ -29,9 +27,11 @@ class MultiLabel:
 
     Attributes:
         label_names: by index.
+        threshold: probability from which on a label is predicted.
     """
 
     label_names: tuple[str, ...]
+    threshold: float = 0.5
 
     config_problem_type = "multi_label_classification"
     page_template = TEMPLATE
@@ -56,7 +56,7 @@ class MultiLabel:
         outputs, true = torch.tensor(logits), torch.from_numpy(labels)
         loss = float(self.loss_sum(outputs, true)) / self.mass(true)
         probability = outputs.sigmoid().numpy()
-        predicted = probability >= _THRESHOLD
+        predicted = probability.astype(np.float64) >= self.threshold
         metrics = score_labels(split=split, loss=loss, predicted=predicted, true=labels > 0, names=self.label_names)
         return Scored(
             metrics=metrics,
@@ -77,7 +77,7 @@ class MultiLabel:
 
     def answer(self, logits: torch.Tensor) -> str:
         scores = dict(zip(self.label_names, logits.sigmoid().tolist(), strict=True))
-        chosen = [f"{name} ({score:.1%})" for name, score in scores.items() if score >= _THRESHOLD]
+        chosen = [f"{name} ({score:.1%})" for name, score in scores.items() if score >= self.threshold]
         if chosen:
             return f"Predicted labels: {', '.join(chosen)}"
         name = max(scores, key=scores.__getitem__)
