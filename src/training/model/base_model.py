@@ -23,7 +23,18 @@ from src.training.model.pretrained import check_token_ids, load_model, load_toke
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_CONFIG_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.codes", "*.tiktoken", "*.bpe", "*.spm", "*.vocab", "*.tokenizer")
+_CONFIG_FILES = (
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "*.codes",
+    "*.tiktoken",
+    "*.bpe",
+    "*.spm",
+    "*.vocab",
+    "*.tokenizer",
+)
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
 # Files that make up a model, in the folder itself.

@@ -49,10 +49,14 @@ class Optimizer:
         self.embedding = None
         rows = width = 0
         embedding = word_embedding(model)
-        if embedding is not None and embedding.weight.device.type == "cpu" and embedding.weight.requires_grad:
-            if is_read_by_tokens_alone(model, embedding):
-                self.embedding = self._defer(embedding)
-                rows, width = min(max_token_ids, embedding.num_embeddings), embedding.embedding_dim
+        if (
+            embedding is not None
+            and embedding.weight.device.type == "cpu"
+            and embedding.weight.requires_grad
+            and is_read_by_tokens_alone(model, embedding)
+        ):
+            self.embedding = self._defer(embedding)
+            rows, width = min(max_token_ids, embedding.num_embeddings), embedding.embedding_dim
         deferred = None if self.embedding is None else self.embedding.weight
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         self.flat = FlatWeights([pair for pair in named if pair[1] is not deferred], processes=processes)

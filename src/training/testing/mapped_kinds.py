@@ -104,7 +104,9 @@ def _shrunk(fields: dict[str, Any], model_type: str, *, vocabulary: int) -> dict
     small = {name: size for size, names in _SIZES for name in names if isinstance(fields.get(name), int)}
     for name, value in fields.items():
         if isinstance(value, dict) and "model_type" in value:
-            small[name] = _shrunk(value, value["model_type"], vocabulary=vocabulary) | {"model_type": value["model_type"]}
+            small[name] = _shrunk(value, value["model_type"], vocabulary=vocabulary) | {
+                "model_type": value["model_type"]
+            }
     if "vocab_size" in fields:
         small["vocab_size"] = vocabulary
     if isinstance(fields.get("layer_types"), list):
@@ -160,6 +162,7 @@ def _write_tokenizer(folder: Path, model_type: str) -> int:
 
 
 def _write_canine(folder: Path, model_type: str) -> int:
+    del model_type
     from transformers import CanineTokenizer
 
     CanineTokenizer(model_max_length=MAX_TOKENS).save_pretrained(folder)
