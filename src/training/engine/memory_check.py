@@ -23,6 +23,7 @@ from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
 from src.training.fused.decoder import can_fuse, find_decoder
 from src.training.fused.registry import find_fused
+from src.training.optimizer.word_embedding import word_embedding
 
 _BYTES = 4
 # A process of its own: Python's objects that it writes to, the libraries' own buffers, the report at the end.
@@ -221,10 +222,10 @@ def model_size(model: Any) -> ModelSize | None:
     )
     if not layers or not heads or not width:
         return None
-    embedding = model.get_input_embeddings().weight
+    embedding = word_embedding(model)
     return ModelSize(
         weights=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        embedding=embedding.numel() if embedding.requires_grad else 0,
+        embedding=embedding.weight.numel() if embedding is not None and embedding.weight.requires_grad else 0,
         layers=int(layers),
         heads=int(heads),
         width=int(width),

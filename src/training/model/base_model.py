@@ -19,7 +19,6 @@ from src.training.model.gguf_model import SUFFIX, gguf_model_folder
 from src.training.model.lora import SEQ_CLS, Lora, add_lora
 from src.training.model.max_tokens import max_tokens
 from src.training.model.pretrained import check_token_ids, load_model, load_tokenizer, refuse_custom_code
-from src.training.model.trial import check_classifies
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -203,6 +202,8 @@ def build_model(
         RequestError: the files are not such a model, or it reads fewer tokens than max_seq_length.
     """
     import torch
+
+    from src.training.model.trial import check_classifies
 
     name = base.content["source"]
     tokenizer = load_tokenizer(base.folder, name=name)

@@ -12,6 +12,7 @@ from typing import Any
 from src.cli.errors import RequestError
 from src.cli.parser import did_you_mean
 from src.disk.durable import write_json
+from src.training.optimizer.word_embedding import word_embedding
 from src.training.recipes.recipe import Recipe
 
 ADAPTER = "adapter"
@@ -127,8 +128,8 @@ def check_targets(model: Any, names: Sequence[str], *, whole: Collection[str] = 
             f"--lora_target_modules {', '.join(new)}: the base does not have its weights, so they are trained whole; "
             "leave it out"
         )
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is not None and head.weight is embedding.weight:
+    head, embedding = model.get_output_embeddings(), word_embedding(model)
+    if head is not None and embedding is not None and head.weight is embedding.weight:
         tied = {path.rpartition(".")[2] for path, module in modules.items() if module is head or module is embedding}
         if wrong := sorted(tied & set(names)):
             raise RequestError(

@@ -124,11 +124,11 @@ def check_token_ids(model: Any, tokenizer: Any, *, name: str | Path) -> None:
     Raises:
         RequestError: it does.
     """
-    try:
-        rows = model.get_input_embeddings().weight.shape[0]
-    except (NotImplementedError, AttributeError):
-        # CANINE's are hashes of characters: any number has some.
+    from src.training.optimizer.word_embedding import word_embedding
+
+    if (embedding := word_embedding(model)) is None:
         return
+    rows = embedding.num_embeddings
     if (tokens := max(tokenizer.get_vocab().values()) + 1) > rows:
         raise RequestError(
             f"the tokenizer of {name} knows {tokens:,} tokens, and the model has embeddings for {rows:,}: choose the "

@@ -133,7 +133,7 @@ def test_a_tokenizer_that_is_a_tiktoken_file_alone_is_loaded(tmp_path: Path) -> 
     assert load_tokenizer(tmp_path).tokenize("film") == ["film"]
 
 
-def test_every_file_that_a_tokenizer_is_loaded_from_is_known(tmp_path: Path) -> None:
+def test_every_file_that_a_tokenizer_is_loaded_from_is_known() -> None:
     import transformers
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 

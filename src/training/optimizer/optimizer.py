@@ -13,6 +13,7 @@ from src.training.optimizer.deferred_adamw import DeferredAdamW
 from src.training.optimizer.flat_weights import FlatWeights
 from src.training.optimizer.schedule import Schedule
 from src.training.optimizer.shared_memory import shared_zeros
+from src.training.optimizer.word_embedding import is_read_by_tokens_alone, word_embedding
 
 
 class Optimizer:
@@ -45,20 +46,23 @@ class Optimizer:
         """
         self._schedule, self._processes = schedule, processes
         self._weight_decay, self._max_grad_norm = weight_decay, max_grad_norm
-        embedding: torch.nn.Embedding = model.get_input_embeddings()
-        on_cpu = embedding.weight.device.type == "cpu"
-        # A head that is tied to the embedding has a gradient for every row.
-        head = model.get_output_embeddings()
-        is_tied = head is not None and head.weight is embedding.weight
-        is_deferred = on_cpu and embedding.weight.requires_grad and not is_tied
-        self.embedding = self._defer(embedding) if is_deferred else None
+        self.embedding = None
+        rows = width = 0
+        embedding = word_embedding(model)
+        if (
+            embedding is not None
+            and embedding.weight.device.type == "cpu"
+            and embedding.weight.requires_grad
+            and is_read_by_tokens_alone(model, embedding)
+        ):
+            self.embedding = self._defer(embedding)
+            rows, width = min(max_token_ids, embedding.num_embeddings), embedding.embedding_dim
         deferred = None if self.embedding is None else self.embedding.weight
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         self.flat = FlatWeights([pair for pair in named if pair[1] is not deferred], processes=processes)
         self._mean, self._square = (self.flat.zeros(self.flat.size) for _ in range(2))
         self._norms = shared_zeros(processes)
-        rows = min(max_token_ids, embedding.num_embeddings) if self.embedding is not None else 0
-        self._row_gradients = shared_zeros(processes, rows, embedding.embedding_dim)
+        self._row_gradients = shared_zeros(processes, rows, width)
         self.take_rank(0)
 
     def _defer(self, embedding: Any) -> DeferredAdamW:

@@ -44,10 +44,18 @@ _SIZES: tuple[tuple[int, tuple[str, ...]], ...] = (
         ),
     ),
     (4, ("num_experts", "num_local_experts", "n_routed_experts")),
-    (16, ("head_dim", "d_kv", "d_head", "linear_key_head_dim", "linear_value_head_dim", "mamba_d_state")),
+    (
+        16,
+        (
+            *("head_dim", "d_kv", "d_head", "linear_key_head_dim", "linear_value_head_dim", "mamba_d_state"),
+            *("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "index_head_dim", "kv_lora_rank", "q_lora_rank"),
+        ),
+    ),
 )
 # What a model type needs beside those.
 _FIELDS: dict[str, dict[str, Any]] = {
+    # As published: RoBERTa's positions, counted from the padding token's id on.
+    "esm": {"pad_token_id": 1, "mask_token_id": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
     "hunyuan_v1_dense": {"head_dim": 16},
     "hunyuan_v1_moe": {"head_dim": 16},
@@ -154,6 +162,7 @@ def _write_tokenizer(folder: Path, model_type: str) -> int:
 
 
 def _write_canine(folder: Path, model_type: str) -> int:
+    del model_type
     from transformers import CanineTokenizer
 
     CanineTokenizer(model_max_length=MAX_TOKENS).save_pretrained(folder)

@@ -85,12 +85,13 @@ def sweep_kind(model_type: str, folder: Path) -> Outcome:
     refusal = text.splitlines()[-1].removeprefix("export_onnx: ")
     assert code in (1, 2) and "(--debug shows where)" not in refusal, f"export_onnx: {text[-2000:]}"
     assert not (folder / "it.onnx").exists()
-    return Outcome(model_type=model_type, trains="yes", exports=f"no: {refusal}")
+    reason = refusal.partition("ONNX cannot hold: ")[2] or refusal
+    return Outcome(model_type=model_type, trains="yes", exports=f"no: {reason}")
 
 
 def _run(folder: Path, main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str]:
     """Runs a program in a folder; returns its exit code and what it printed."""
-    out = io.StringIO()
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     environment = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     os.environ["BUILD_WORKING_DIRECTORY"] = str(folder)
@@ -102,7 +103,8 @@ def _run(folder: Path, main: Callable[[list[str]], int], *arguments: str) -> tup
         os.environ.update(environment)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return code, out.getvalue()
+    out.seek(0)
+    return code, out.read()
 
 
 @contextlib.contextmanager
@@ -170,7 +172,9 @@ def main(arguments: Sequence[str]) -> int:
     from src.training.run import training_run  # noqa: F401
 
     torch.set_num_threads(1)
-    rows = sweep(arguments or [*architectures()], processes=4)
+    # Libraries' warnings and progress, of which the rows say what matters.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    rows = sweep(arguments or [*architectures()], processes=6)
     failed = any(row.startswith(_FAILED) for row in rows)
     if not arguments and not failed:
         TABLE.write_text(page(rows), encoding="utf-8")
