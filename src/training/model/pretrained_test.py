@@ -117,7 +117,12 @@ def test_a_tokenizer_that_is_a_sentencepiece_file_alone_is_loaded(tmp_path: Path
     text = tmp_path / "sentences.txt"
     text.write_text("\n".join(["the film was good", "a story that was very bad"] * 20), encoding="utf-8")
     SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(tmp_path / "spiece"), vocab_size=40, hard_vocab_limit=False, minloglevel=2
+        input=str(text),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=40,
+        hard_vocab_limit=False,
+        control_symbols="[CLS],[SEP],[MASK],<pad>",
+        minloglevel=2,
     )
     (tmp_path / "config.json").write_text('{"model_type": "albert"}')
     tokens = load_tokenizer(tmp_path).tokenize("the film")

@@ -26,4 +26,4 @@ def is_read_by_tokens_alone(model: Any, embedding: torch.nn.Embedding) -> bool:
     weight, and of any decoder beside an encoder, which starts with a token that no text has.
     """
     readers = [module for module in model.modules() if getattr(module, "weight", None) is embedding.weight]
-    return len(readers) == 1 and not getattr(model.config, "is_encoder_decoder", False)
+    return len(readers) == 1 and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)

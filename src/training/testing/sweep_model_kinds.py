@@ -120,11 +120,11 @@ def _stopped_at(number: int) -> Any:
             signal.raise_signal(signal.SIGTERM)
         return result
 
-    DataParallel.step = step_and_interrupt  # type: ignore[method-assign]
+    DataParallel.step = step_and_interrupt  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        DataParallel.step = step  # type: ignore[method-assign]
+        DataParallel.step = step  # type: ignore[method-assign, assignment]
 
 
 def _fork(model_type: str, *, row: Path) -> int:
