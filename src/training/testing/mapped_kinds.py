@@ -101,7 +101,9 @@ def tiny_config(model_type: str, *, vocabulary: int) -> PreTrainedConfig:
 
 
 def _shrunk(fields: dict[str, Any], model_type: str, *, vocabulary: int) -> dict[str, Any]:
-    small = {name: size for size, names in _SIZES for name in names if isinstance(fields.get(name), int)}
+    small: dict[str, Any] = {
+        name: size for size, names in _SIZES for name in names if isinstance(fields.get(name), int)
+    }
     for name, value in fields.items():
         if isinstance(value, dict) and "model_type" in value:
             small[name] = _shrunk(value, value["model_type"], vocabulary=vocabulary) | {
