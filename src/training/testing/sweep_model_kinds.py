@@ -124,7 +124,7 @@ def _stopped_at(number: int) -> Any:
     try:
         yield
     finally:
-        DataParallel.step = step  # type: ignore[method-assign, assignment]
+        DataParallel.step = step  # type: ignore[method-assign]
 
 
 def _fork(model_type: str, *, row: Path) -> int:
