@@ -64,7 +64,7 @@ def test_a_language_model_is_compared_with_peft_and_trainer_which_have_the_same_
         for role, rows in (("train", 40), ("validation", 8), ("test", 6))
     ]
     given = ["--recipe", "embedded_llm", "--model_name_or_path", str(tmp_path / "base"), *files, "--threads", "1"]
-    assert main([*given, "--rounds", "1", "--learning_rate", "0.01", "--per_device_train_batch_size", "16"]) == 0
+    assert main([*given, "--rounds", "1", "--learning_rate", "0.01"]) == 0
     result = json.loads(capsys.readouterr().out)
     loops = result["loops"]
     assert set(loops) == {"peft_trainer", "peft_trainer_same_batches", "ours"}

@@ -24,7 +24,7 @@ from src.training.testing.forked_runs import Aim, load_libraries, start, start_r
 from src.training.testing.program_runs import called_from
 from src.training.testing.user_folder import copy_of_inputs, write_inputs
 
-KILLS, SEED = int(os.environ.get("KILLS", "27")), int(os.environ.get("KILL_SEED", "1"))
+KILLS, SEED = int(os.environ.get("KILLS", "18")), int(os.environ.get("KILL_SEED", "1"))
 INPUTS = {"base", "chat", *(f"{part}.{ending}" for part in ("train", "dev", "test") for ending in ("csv", "jsonl"))}
 # A checkpoint after each of 15 steps, in either recipe. Many labels are wrong: the best epoch may be an earlier one.
 ARGUMENTS = (

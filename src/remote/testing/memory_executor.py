@@ -84,7 +84,7 @@ class MemoryExecutor(grpc.GenericRpcHandler):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "timeout above the maximum")
         response = messages.ExecuteResponse()
         with tempfile.TemporaryDirectory() as folder:
-            for file in messages.Directory.FromString(self.blobs[action.input_root_digest.hash]).files:
+            for file in messages.Directory.FromString(self.blobs.get(action.input_root_digest.hash, b"")).files:
                 (Path(folder) / file.name).write_bytes(self.blobs[file.digest.hash])
             done = subprocess.run(list(command.arguments), cwd=folder, capture_output=True, check=False)
             response.result.exit_code = done.returncode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: i
     Raises:
         RequestError: the model needs more than text (images, boxes), or cannot be computed here.
     """
+    # A copy: what it truncates and pads to would be saved in tokenizer.json.
+    tokenizer = copy.deepcopy(tokenizer)
     encoded = tokenizer(list(_TEXTS), truncation=True, max_length=max_seq_length, padding=True, return_tensors="pt")
     batch = {name: encoded[name] for name in input_names(model, tokenizer)}
     try:
