@@ -152,6 +152,10 @@ class EndToEnd:
             if done.code == 0:
                 seconds *= 0.7
                 continue
+            if not self._has_output("model.checkpoint/metrics.json"):
+                # A slow start: it ended before there was anything to keep.
+                seconds *= 1.3
+                continue
             metrics = json.loads(self._output("model.checkpoint/metrics.json"))
             assert metrics["status"] == "stopped_at_deadline"
             self._output("model.checkpoint/events.jsonl")
@@ -198,6 +202,10 @@ class EndToEnd:
     def _doctor(self, *arguments: str) -> tuple[int, dict]:
         done = self.bazel.run("//src/remote:doctor", f"--config={CONFIG}", "--json", *arguments)
         return done.code, json.loads(done.output)
+
+    def _has_output(self, name: str) -> bool:
+        with unpacked(outputs_folder(self.root, TRAINING), scratch=self.scratch / "outputs") as outputs:
+            return (outputs / name).exists()
 
     def _output(self, name: str, *, test: str = TRAINING) -> bytes:
         with unpacked(outputs_folder(self.root, test), scratch=self.scratch / "outputs") as outputs:
