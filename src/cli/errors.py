@@ -40,9 +40,14 @@ class StopRequested(BaseException):
     """
 
 
-_UNEXPECTED = "unexpected: report it, with the command and what --debug shows"
+UNEXPECTED = "unexpected: report it, with the command and what --debug shows"
 # pathlib's, for `~` and for what is kept below it.
 _NO_HOME = "Could not determine home directory."
+
+
+def in_one_line(error: Exception, *, limit: int) -> str:
+    """Returns the words of another library's error, no more than so many characters; its kind, if it has none."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
 def exit_code_of(
@@ -83,7 +88,7 @@ def exit_code_of(
             return EXIT_DONE
         code, message, ended = EXIT_FAILED, str(error), error
     except Exception as error:
-        code, message, ended = EXIT_FAILED, f"{type(error).__name__}: {error} ({_UNEXPECTED})", error
+        code, message, ended = EXIT_FAILED, f"{type(error).__name__}: {error} ({UNEXPECTED})", error
         if str(error) == _NO_HOME:
             code = EXIT_WRONG_REQUEST
             message = "there is no home folder, for ~ or for caches: set HOME, or FINETUNE_CACHE_DIR and whole paths"

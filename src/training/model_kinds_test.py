@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,8 @@ import pytest
 from src.training import export_onnx, predict
 from src.training.data.batches import encode
 from src.training.data.rows import Examples
-from src.training.engine.data_parallel import DataParallel
 from src.training.testing.program_runs import called_from
+from src.training.testing.stopped_training import stopped_after
 from src.training.testing.tiny_kinds import KINDS, MAX_TOKENS, build_tiny_decoder, build_tiny_kind
 from src.training.testing.tiny_model import write_sentences
 from src.training.testing.user_folder import copy_of_inputs
@@ -103,19 +102,8 @@ def test_it_is_exported_to_a_graph_that_says_the_same(
 
 
 @every_kind
-def test_a_stopped_run_goes_on_to_the_same_bits(
-    kind: str, trained: Callable[[str], Path], user_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = DataParallel.step
-
-    def step_and_interrupt(self: DataParallel, number: int) -> tuple[float, float]:
-        result = step(self, number)
-        if number == STOP_AT:
-            signal.raise_signal(signal.SIGTERM)
-        return result
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DataParallel, "step", step_and_interrupt)
+def test_a_stopped_run_goes_on_to_the_same_bits(kind: str, trained: Callable[[str], Path], user_folder: Path) -> None:
+    with stopped_after(STOP_AT):
         assert main(["--model_name_or_path", kind, *ARGUMENTS]) == 3
     assert [path.name for path in (user_folder / "out.checkpoint").glob("checkpoint-*")] == [
         f"checkpoint-{STOP_AT + 1}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import pytest
 
 from src.training import export_onnx, predict
-from src.training.engine.data_parallel import DataParallel
 from src.training.testing.program_runs import called_from
+from src.training.testing.stopped_training import stopped_after
 from src.training.testing.tiny_kinds import KINDS, MAX_TOKENS, build_tiny_decoder, build_tiny_kind
 from src.training.testing.tiny_model import write_sentences
 from src.training.testing.user_folder import copy_of_inputs
@@ -135,21 +134,10 @@ def test_an_adapter_that_lacks_weights_is_refused(user_folder: Path, capsys: pyt
         assert part in error and error.count("\n") == 1
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(
-    user_folder: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = DataParallel.step
-
-    def step_and_interrupt(self: DataParallel, number: int) -> tuple[float, float]:
-        result = step(self, number)
-        if number == STOP_AT:
-            signal.raise_signal(signal.SIGTERM)
-        return result
-
+def test_a_stopped_run_goes_on_to_the_same_bits(user_folder: Path, inputs: Path) -> None:
     # Its pooler is drawn anew as well as its head.
     arguments = ("minilm", "--lora_dropout", "0.1")
-    with monkeypatch.context() as patch:
-        patch.setattr(DataParallel, "step", step_and_interrupt)
+    with stopped_after(STOP_AT):
         assert train(*arguments) == 3
     assert train(*arguments, "--resume_from_checkpoint", "true") == 0
     again = shutil.copytree(inputs, user_folder / "again")

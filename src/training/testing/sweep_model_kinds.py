@@ -15,9 +15,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from src.cli.errors import UNEXPECTED
 from src.training.testing.mapped_kinds import architectures, build_mapped_kind
+from src.training.testing.program_runs import run_in
+from src.training.testing.stopped_training import stopped_after
 
 TABLE = Path(__file__).resolve().parents[3] / "docs" / "model-kinds.md"
 _ARGUMENTS = (
@@ -70,7 +72,7 @@ def sweep_kind(model_type: str, folder: Path) -> Outcome:
     assert code == 0, f"train_model: {text[-2000:]}"
     weights = (folder / "out" / "model.safetensors").read_bytes()
     again = [*arguments[:-1], "again"]
-    with _stopped_at(_STOP_AT):
+    with stopped_after(_STOP_AT):
         code, text = _run(folder, train_model.main, *again)
     assert code == 3, f"stopped: {code} {text[-2000:]}"
     code, text = _run(folder, train_model.main, *again)
@@ -83,7 +85,7 @@ def sweep_kind(model_type: str, folder: Path) -> Outcome:
     if code == 0:
         return Outcome(model_type=model_type, trains="yes", exports="yes")
     refusal = text.splitlines()[-1].removeprefix("export_onnx: ")
-    assert code in (1, 2) and "(--debug shows where)" not in refusal, f"export_onnx: {text[-2000:]}"
+    assert code in (1, 2) and UNEXPECTED not in refusal, f"export_onnx: {text[-2000:]}"
     assert not (folder / "it.onnx").exists()
     reason = refusal.partition("ONNX cannot hold: ")[2] or refusal
     return Outcome(model_type=model_type, trains="yes", exports=f"no: {reason}")
@@ -92,39 +94,10 @@ def sweep_kind(model_type: str, folder: Path) -> Outcome:
 def _run(folder: Path, main: Callable[[list[str]], int], *arguments: str) -> tuple[int, str]:
     """Runs a program in a folder; returns its exit code and what it printed."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-    environment = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    os.environ["BUILD_WORKING_DIRECTORY"] = str(folder)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            code = main([*arguments])
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = run_in(folder, main, *arguments)
     out.seek(0)
     return code, out.read()
-
-
-@contextlib.contextmanager
-def _stopped_at(number: int) -> Any:
-    """Ends a training after a step, as Ctrl-C does."""
-    from src.training.engine.data_parallel import DataParallel
-
-    step = DataParallel.step
-
-    def step_and_interrupt(self: DataParallel, at: int) -> tuple[float, float]:
-        result = step(self, at)
-        if at == number:
-            signal.raise_signal(signal.SIGTERM)
-        return result
-
-    DataParallel.step = step_and_interrupt  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        DataParallel.step = step  # type: ignore[method-assign]
 
 
 def _fork(model_type: str, *, row: Path) -> int:
