@@ -98,8 +98,11 @@ class Ranking:
         """The winner's seed with the best score on validation rows."""
         if self.winner is None:
             return None
-        sign = -1 if self.is_lower_better else 1
-        return max(self.winner.points, key=lambda point: sign * point.outcome.validation[self.score])
+        return max(self.winner.points, key=lambda point: self.merit(point.outcome.validation[self.score]))
+
+    def merit(self, score: float) -> float:
+        """Returns what is larger for a better score."""
+        return -score if self.is_lower_better else score
 
     def validation(self, setting: Setting) -> Estimate | None:
         """Returns a setting's mean on validation rows."""
@@ -124,9 +127,8 @@ class Ranking:
     @cached_property
     def pareto(self) -> tuple[Setting, ...]:
         """The settings that no cheaper one equals, cheapest first: score on validation rows against CPU seconds."""
-        sign = -1 if self.is_lower_better else 1
         scored = [
-            (setting.cpu_seconds, -sign * estimate.mean, setting)
+            (setting.cpu_seconds, -self.merit(estimate.mean), setting)
             for setting in self.whole
             if (estimate := self.validation(setting)) is not None and setting.cpu_seconds is not None
         ]
@@ -150,11 +152,10 @@ def rank(sweep: Sweep) -> Ranking:
     for point in sweep.points:
         by_values.setdefault(tuple(point.settings.items()), []).append(point)
     ranking = Ranking(sweep, score, ())
-    sign = 1 if ranking.is_lower_better else -1
 
     def order(setting: Setting) -> tuple[bool, float]:
         estimate = ranking.validation(setting)
-        return not setting.is_whole, math.inf if estimate is None else sign * estimate.mean
+        return not setting.is_whole, math.inf if estimate is None else -ranking.merit(estimate.mean)
 
     settings = (
         Setting(values=dict(values), points=tuple(sorted(points, key=lambda point: point.seed)))

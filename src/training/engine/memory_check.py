@@ -23,6 +23,7 @@ from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
 from src.training.fused.decoder import can_fuse, find_decoder
 from src.training.fused.registry import find_fused
+from src.training.model.lora import without_adapter
 from src.training.optimizer.word_embedding import word_embedding
 
 _BYTES = 4
@@ -149,7 +150,8 @@ def check_language_model_fits(
     tokens = min(rows_per_process * longest, max(MICRO_BATCH_TOKENS, longest))
     # Of transformers' layers measured with LoRA on all linear ones: 14,600 numbers a token and layer of 576 wide and
     # 1,536 inside. Of fused ones all that DecoderLayer keeps.
-    kept = 5 * size.width + 2 * size.inner if can_fuse(find_decoder(model)) else 12 * size.width + 5 * size.inner
+    is_fused = can_fuse(find_decoder(without_adapter(model)))
+    kept = 5 * size.width + 2 * size.inner if is_fused else 12 * size.width + 5 * size.inner
     batch = tokens * (size.layers * kept + _LOGIT_COPIES * size.vocabulary)
     held = (3 + 2 * threads + keeps_best) * trained + threads * batch
     need = _BYTES * held + threads * _PROCESS_BYTES

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.disk.durable import file_sha256
 from src.training.export.agreement import CheckRows, compare, require_same, require_share
 from src.training.export.onnx_model import OPSET, OUTPUT, OnnxClassifier, RuntimeFault, quantize, write_onnx
@@ -64,8 +64,7 @@ def export_checked(
 
 
 def _not_exportable(classifier: Classifier, error: Exception) -> RequestError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    kind = classifier.model.config.model_type
+    kind, reason = classifier.model.config.model_type, in_one_line(error, limit=200)
     return RequestError(f"{classifier.source.folder} is of a kind ({kind}) that ONNX cannot hold: {reason}")
 
 

@@ -33,7 +33,7 @@ class CausalForward:
         """
         self._model = model
         self._plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._decoder = find_decoder(model)
+        self._decoder = find_decoder(self._plain)
         self._fused: FusedDecoder | None = None
         self.shares_prefix = self._can_share_prefix() and self._agrees()
         if self.shares_prefix and can_fuse(self._decoder):

@@ -55,18 +55,16 @@ class FusedDecoder:
 
 
 def find_decoder(model: Any) -> Any:
-    """Returns what is below the head of a language model, which peft's may be around; None: it is not known."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(plain, plain.base_model_prefix, None)
+    """Returns what is below the head of a language model of transformers; None: it is not known."""
+    return getattr(model, model.base_model_prefix, None)
 
 
 def can_fuse(decoder: Any) -> bool:
     """Whether a decoder has the layers below, on a CPU, and nothing of it but adapters without dropout is trained."""
-    config = decoder.config
     return (
         type(decoder).__name__ in _KINDS
-        and config.hidden_act == "silu"
-        and not getattr(config, "attention_dropout", 0)
+        and decoder.config.hidden_act == "silu"
+        and not getattr(decoder.config, "attention_dropout", 0)
         and all(_is_adapter(name) or not weight.requires_grad for name, weight in decoder.named_parameters())
         and all(projection(module) is not None for layer in decoder.layers for module in _linear_layers(layer))
     )

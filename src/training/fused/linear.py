@@ -143,22 +143,30 @@ def projection(module: Any) -> Projection | None:
         if module.disable_adapters or module.merged:
             return Projection(weight=weight, bias=bias)
         if type(module.lora_dropout["default"]) is torch.nn.Identity:
-            adapter = module.lora_A["default"].weight, module.lora_B["default"].weight
-            return Projection(weight=weight, bias=bias, trained=adapter, scale=module.scaling["default"])
+            return _adapted(module)
     return Projection(weight=module.weight, bias=module.bias) if _is_linear(module) else None
+
+
+def _adapted(module: Any) -> Projection:
+    return Projection(
+        weight=module.base_layer.weight,
+        bias=module.base_layer.bias,
+        trained=(module.lora_A["default"].weight, module.lora_B["default"].weight),
+        scale=module.scaling["default"],
+    )
 
 
 def _lora_forward(module: Any, inputs: torch.Tensor) -> torch.Tensor:
     base = module.base_layer
     if module.disable_adapters or module.merged:
         return Linear.apply(inputs, base.weight, base.bias)
-    down, up, scale = module.lora_A["default"].weight, module.lora_B["default"].weight, module.scaling["default"]
+    part = _adapted(module)
+    down, up = part.trained
     dropped = module.lora_dropout["default"](inputs)
     if dropped is inputs:
-        part = Projection(weight=base.weight, bias=base.bias, trained=(down, up), scale=scale)
         return LoraLinear.apply(inputs, part, down, up)
     narrow = Linear.apply(dropped, down, None)
-    return Linear.apply(inputs, base.weight, base.bias) + Linear.apply(narrow, up, None) * scale
+    return Linear.apply(inputs, base.weight, base.bias) + Linear.apply(narrow, up, None) * part.scale
 
 
 def _linear_forward(module: Any, inputs: torch.Tensor) -> torch.Tensor:

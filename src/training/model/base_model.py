@@ -23,18 +23,6 @@ from src.training.model.pretrained import check_token_ids, load_model, load_toke
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_CONFIG_FILES = (
-    "*.json",
-    "*.txt",
-    "*.model",
-    "*.jinja",
-    "*.codes",
-    "*.tiktoken",
-    "*.bpe",
-    "*.spm",
-    "*.vocab",
-    "*.tokenizer",
-)
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
 # Files that make up a model, in the folder itself.
@@ -43,6 +31,7 @@ _HASHED = (
     # Further files of tokenizers, and the chat template.
     *(".jinja", ".codes", ".tiktoken", ".bpe", ".spm", ".vocab", ".tokenizer"),
 )
+_CONFIG_FILES = tuple(f"*{suffix}" for suffix in _HASHED if suffix not in (".safetensors", ".bin"))
 # Records of the run that made it: they hold times, and do not affect the model.
 _RECORDS = ("metrics.json", "recipe.json")
 

@@ -72,10 +72,6 @@ def load_tokenizer(folder: Path, *, name: str | None = None) -> Any:
     Raises:
         RequestError: there is none. transformers makes one of special tokens alone, to which all words are unknown.
     """
-    if not (folder / "tokenizer.json").is_file():
-        # transformers converts with them what was saved as SentencePiece's or tiktoken's file alone.
-        import sentencepiece  # noqa: F401
-        import tiktoken  # noqa: F401
     tokenizer = _from_pretrained("AutoTokenizer", folder, name=name)
     # CANINE's and ByT5's read characters and bytes, and have no file of tokens.
     if type(tokenizer).vocab_files_names and not has_vocabulary(folder):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.training.model.inputs import input_names
 
 # Of two lengths: one is padded.
@@ -36,7 +36,7 @@ def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: i
         if logits.shape != (len(_TEXTS), model.config.num_labels):
             raise ValueError(f"its outputs for {len(_TEXTS)} texts are {list(logits.shape)}")
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = in_one_line(error, limit=300)
         raise RequestError(
             f"{name} ({model.config.model_type}) cannot classify texts: {reason}; choose another model"
         ) from error

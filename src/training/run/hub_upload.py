@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.training.environment.hub import go_offline_unless_reachable
 
 # It shows texts of the rows, and what is published cannot be taken back.
@@ -70,5 +70,4 @@ def upload(folder: Path, repository: str | None, *, private: bool) -> str:
 def _words(error: Exception) -> str:
     from huggingface_hub import get_token
 
-    words = " ".join(str(error).split())[:_MAX_WORDS] or type(error).__name__
-    return words.replace(get_token() or "\0", "***")
+    return in_one_line(error, limit=_MAX_WORDS).replace(get_token() or "\0", "***")
