@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError
+from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError, RequestError
 from src.rules import finetune
 from src.training import train_model
 from src.training.testing.program_runs import read_json
@@ -68,6 +70,24 @@ def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     whole = read_json(places[0] / "out/run/metrics.json")
     assert whole["after"] == read_json(places[0] / "out/model/metrics.json")["after"]
     assert whole["train"]["seconds"] > 0
+
+
+def test_rows_in_several_files_are_those_of_one(tmp_path: Path) -> None:
+    rows = pa.table({"text": ["a", "b", "c"], "label": [0, 1, 0]})
+    parts = [tmp_path / f"train-{part}.parquet" for part in range(2)]
+    for part, path in enumerate(parts):
+        parquet.write_table(rows.slice(2 * part, 2), path)
+    finetune.place_inputs(tmp_path / "inputs", {"data/train-0.parquet": parts, "data/test.parquet": parts[:1]})
+    assert parquet.read_table(tmp_path / "inputs/data/train-0.parquet").equals(rows)
+    assert (tmp_path / "inputs/data/test.parquet").readlink() == parts[0]
+
+
+def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    parts = [tmp_path / f"{column}.parquet" for column in ("label", "stars")]
+    for path in parts:
+        parquet.write_table(pa.table({"text": ["a"], path.stem: [0]}), path)
+    with pytest.raises(RequestError, match=r"stars.parquet and label.parquet differ in the names or types"):
+        finetune.place_inputs(tmp_path, {"train.parquet": parts})
 
 
 def test_a_training_that_takes_too_long_says_that_it_starts_over(base: Path, tmp_path: Path) -> None:
