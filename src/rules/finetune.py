@@ -56,6 +56,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cost", type=Path, metavar="FILE", help="for what it took")
     given = parser.parse_args(arguments[:end])
     model, run = given.model.absolute(), given.run.absolute()
+    # Bazel makes them on this machine; an executor makes only what they stand in.
+    for output in (model, run):
+        output.mkdir(parents=True, exist_ok=True)
     # In an output, which Bazel removes if this is killed.
     with tempfile.TemporaryDirectory(dir=run) as scratch:
         trained = Path(scratch) / "model"
