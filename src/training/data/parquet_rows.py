@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.training.data.tables import Table
 
 # pandas' index, where it is a column of the file.
@@ -58,8 +58,9 @@ def _table(path: Path) -> Any:
         with parquet.ParquetFile(path) as file:
             return file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise RequestError(f"{path.name} is not a complete parquet file ({words[:200]}): write it again") from error
+        raise RequestError(
+            f"{path.name} is not a complete parquet file ({in_one_line(error, limit=200)}): write it again"
+        ) from error
 
 
 def _values(column: Any, place: str) -> list[Any]:
