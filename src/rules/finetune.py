@@ -31,6 +31,7 @@ from src.disk.json_files import read_json
 from src.sweeps.outcome import outcome_of, refused
 from src.training import train_model
 from src.training.data.parquet_rows import join_parquet
+from src.training.environment.determinism import prepare_environment
 
 # Of metrics.json: seconds, rates, memory and the machine vary from run to run.
 _CONSTANT = ("schema", "before", "after", "comparison", "status", "validation")
@@ -128,6 +129,8 @@ def _train(flags: Sequence[str], inputs: Mapping[str, Sequence[Path]], *, folder
 
     def train() -> int:
         try:
+            # Joining files loads numpy.
+            prepare_environment("portable")
             place_inputs(Path.cwd(), inputs)
             return train_model.train(list(flags))
         except RequestError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError, RequestError
 from src.rules import finetune
@@ -22,11 +22,11 @@ from src.training.testing.tiny_model import build_tiny_model, write_sentences
 def action(place: Path, *flags: str, point: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Runs the program as an executor does, in a folder with its inputs at places of their own."""
     inputs = [(f"base/{path.name}", path.relative_to(place)) for path in sorted((place / "base").iterdir())]
-    inputs += [(f"data/{path.name}", path.relative_to(place)) for path in sorted((place / "rows").iterdir())]
     command = [sys.executable, "-m", "src.rules.finetune", "--model=out/model", "--run=out/run"]
     command += [word for name, path in inputs for word in ("--input", name, str(path))]
+    command += ["--input", "data/train.parquet", "rows/0.parquet", "rows/1.parquet"]
     command += [*point, "--", "--model_name_or_path=./base"]
-    command += ["--train_file=data/train.csv", "--max_seq_length=32", "--reproducible=portable", *flags]
+    command += ["--train_file=data/train.parquet", "--max_seq_length=32", "--reproducible=portable", *flags]
     environment = {"PYTHONPATH": ":".join([str(Path(__file__).parents[2]), *sys.path])}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
 
@@ -39,7 +39,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place_of(base: Path, place: Path) -> Path:
     (place / "rows").mkdir(parents=True)
     (place / "base").symlink_to(base)
-    write_sentences(place / "rows" / "train.csv", rows=60, seed=1)
+    rows = csv.read_csv(write_sentences(place / "train.csv", rows=60, seed=1))
+    for part in range(2):
+        parquet.write_table(rows.slice(30 * part, 30), place / "rows" / f"{part}.parquet")
     return place
 
 
@@ -61,7 +63,7 @@ def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     assert b"report.html" not in here["README.md"]
     assert not [name for name, data in here.items() if str(tmp_path).encode() in data]
     recipe = read_json(places[0] / "out/model/recipe.json")["recipe"]
-    assert (recipe["model_name_or_path"], recipe["train_file"]) == ("./base", "data/train.csv")
+    assert (recipe["model_name_or_path"], recipe["train_file"]) == ("./base", "data/train.parquet")
     run = content(places[0] / "out" / "run")
     assert run.keys() == {"events.jsonl", "metrics.json", "report.html", "training.log"}
     assert b"Training The Model" in run["training.log"]
