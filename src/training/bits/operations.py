@@ -452,7 +452,7 @@ def fused_decoder_layer(inputs: Inputs) -> Result:
     ]
     norms = [Norm(scale=inputs.tensor(width), eps=1e-5) for _ in range(2)]
     places = Places(
-        layout=layout,
+        attention=layout,
         query_turn=Rotation.of(cos, sin, heads=width // size, scale=0.25),
         key_turn=Rotation.of(cos, sin, heads=keys // size),
         kept=torch.tensor([7, 147]),
