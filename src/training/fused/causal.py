@@ -37,12 +37,15 @@ class CausalForward:
         self._decoder = find_decoder(self._plain)
         # The same layers: for training, and where nothing is dropped or trained.
         self._fused: FusedDecoder | None = None
+        # With more threads a product is MKL's, which knows how to divide it.
         self._decoding: FusedDecoder | None = None
         self.shares_prefix = self._can_share_prefix() and self._agrees()
         if self.shares_prefix and can_decode(self._decoder):
             self._fused = FusedDecoder(self._decoder)
             self._decoding = self._fused if self._agrees() else None
             self._fused = self._decoding if can_fuse(self._decoder) else None
+            if torch.get_num_threads() > 1:
+                self._decoding = None
         if not self.shares_prefix:
             log.info("This %s computes every row and place: slower, same results", self._plain.config.model_type)
 

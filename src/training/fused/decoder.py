@@ -43,17 +43,21 @@ class FusedDecoder:
         positions = torch.cat([torch.arange(start), own.nonzero()[:, 1] + start])
         layout = Layout(prefix=start, lengths=tuple(lengths.tolist()))
         tokens = torch.cat([prefix[0], ids[own]])
-        return self.outputs(tokens, positions, [layout] * len(self._decoder.layers), wanted=wanted)
+        return self.outputs(tokens, positions, [(layer, layout) for layer in self.layers()], wanted=wanted)
 
     def grow(self, prompts: Sequence[Sequence[int]], *, shared: int) -> GrowingRows:
         """Reads prompts that begin with so many shared tokens; see CausalForward.grow."""
-        return GrowingRows(self, prompts, shared=shared, layers=len(self._decoder.layers))
+        return GrowingRows(self, prompts, shared=shared)
+
+    def layers(self) -> list[LayerWeights]:
+        """Returns the layers as they are now."""
+        return [*map(LayerWeights.of, self._decoder.layers)]
 
     def outputs(
         self,
         tokens: torch.Tensor,
         positions: torch.Tensor,
-        attentions: Sequence[Attention],
+        layers: Sequence[tuple[LayerWeights, Attention]],
         *,
         wanted: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -62,7 +66,7 @@ class FusedDecoder:
         Args:
             tokens: int64 [tokens].
             positions: theirs, int64 [tokens].
-            attentions: of each layer.
+            layers: with what their queries attend to.
             wanted: places of the tokens whose outputs are wanted, int64; None: all.
 
         Returns:
@@ -70,11 +74,11 @@ class FusedDecoder:
         """
         hidden = self._decoder.embed_tokens(tokens)
         cos, sin = (part[0] for part in self._decoder.rotary_emb(hidden, positions[None]))
-        config, layers = self._decoder.config, self._decoder.layers
+        config = self._decoder.config
         query_turn = Rotation.of(cos, sin, heads=config.num_attention_heads, scale=cos.shape[1] ** -0.5)
         key_turn = Rotation.of(cos, sin, heads=config.num_key_value_heads)
-        for module, attention in zip(layers, attentions, strict=True):
-            layer, kept = LayerWeights.of(module), wanted if module is layers[-1] else None
+        for above, (layer, attention) in zip(reversed(range(len(layers))), layers, strict=True):
+            kept = None if above else wanted
             places = Places(attention=attention, query_turn=query_turn, key_turn=key_turn, kept=kept)
             hidden = DecoderLayer.apply(hidden, layer, places, *layer.trained)
         normed: torch.Tensor = self._decoder.norm(hidden)
@@ -84,28 +88,29 @@ class FusedDecoder:
 class GrowingRows:
     """Rows that grow token by token, their keys and values kept; see causal.GrowingRows."""
 
-    def __init__(self, decoder: FusedDecoder, prompts: Sequence[Sequence[int]], *, shared: int, layers: int) -> None:
+    def __init__(self, decoder: FusedDecoder, prompts: Sequence[Sequence[int]], *, shared: int) -> None:
         self._decoder, self._shared = decoder, shared
         own = [prompt[shared:] for prompt in prompts]
         self._lengths = np.array([*map(len, own)])
         layout = Layout(prefix=shared, lengths=tuple(self._lengths.tolist()))
-        self._caches = [LayerCache(layout) for _ in range(layers)]
+        # Nothing is trained while rows grow.
+        self._layers = [(layer, LayerCache(layout)) for layer in decoder.layers()]
         tokens = torch.tensor([*prompts[0][:shared], *chain(*own)])
         positions = torch.tensor([*range(shared), *chain(*(range(shared, len(prompt)) for prompt in prompts))])
         ends = torch.from_numpy(shared + self._lengths.cumsum() - 1)
-        self.outputs = decoder.outputs(tokens, positions, self._caches, wanted=ends)
+        self.outputs = decoder.outputs(tokens, positions, self._layers, wanted=ends)
 
     def select(self, chosen: Sequence[int]) -> None:
         """Leaves all rows but some, by their places."""
         self._lengths = self._lengths[chosen]
-        for cache in self._caches:
+        for _, cache in self._layers:
             cache.select(chosen)
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Computes the outputs of a further token of each row."""
         self._lengths += 1
         positions = torch.from_numpy(self._shared + self._lengths - 1)
-        seen = [cache.following(self._lengths) for cache in self._caches]
+        seen = [(layer, cache.following(self._lengths)) for layer, cache in self._layers]
         self.outputs = self._decoder.outputs(torch.tensor(tokens), positions, seen)
 
 
