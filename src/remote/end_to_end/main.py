@@ -168,7 +168,8 @@ class EndToEnd:
         assert self.bazel.run("//src/remote:collect").code == 0
 
     def a_killed_executor_is_a_clear_failure_and_a_clean_retry(self) -> None:
-        arguments = (TRAINING, *SHORT, "--test_arg=--seed=7", "--noremote_accept_cached")
+        fewer = "--test_arg=--max_train_samples=2000"
+        arguments = (TRAINING, *SHORT, fewer, "--test_arg=--seed=7", "--noremote_accept_cached")
         running = RunningTest(self.bazel, *arguments)
         self.executor.wait_for_an_action()
         self.executor.kill()

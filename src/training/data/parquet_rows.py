@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.training.data.tables import Table
 
 # pandas' index, where it is a column of the file.
@@ -29,8 +29,9 @@ def read_parquet(path: Path) -> Table:
         with parquet.ParquetFile(path) as file:
             table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise RequestError(f"{path.name} is not a complete parquet file ({words[:200]}): write it again") from error
+        raise RequestError(
+            f"{path.name} is not a complete parquet file ({in_one_line(error, limit=200)}): write it again"
+        ) from error
     names = table.schema.names
     if len(set(names)) < len(names):
         raise RequestError(f"{path.name}: two columns have the same name in {', '.join(names)}")
