@@ -129,8 +129,9 @@ def _train(flags: Sequence[str], inputs: Mapping[str, Sequence[Path]], *, folder
 
     def train() -> int:
         try:
-            # Joining files loads numpy.
-            prepare_environment("portable")
+            if any(len(paths) > 1 for paths in inputs.values()):
+                # Joining them loads numpy.
+                prepare_environment("portable")
             place_inputs(Path.cwd(), inputs)
             return train_model.train(list(flags))
         except RequestError as error:
