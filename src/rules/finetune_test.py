@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError
+from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError, RequestError
 from src.rules import finetune
 from src.training import train_model
 from src.training.testing.program_runs import read_json
@@ -18,9 +20,7 @@ from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 
 def action(place: Path, *flags: str, point: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs the program as Bazel does, in a folder with its inputs at places of their own."""
-    for name in ("model", "run"):
-        (place / "out" / name).mkdir(parents=True)
+    """Runs the program as an executor does, in a folder with its inputs at places of their own."""
     inputs = [(f"base/{path.name}", path.relative_to(place)) for path in sorted((place / "base").iterdir())]
     inputs += [(f"data/{path.name}", path.relative_to(place)) for path in sorted((place / "rows").iterdir())]
     command = [sys.executable, "-m", "src.rules.finetune", "--model=out/model", "--run=out/run"]
@@ -49,6 +49,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     places = [place_of(base, tmp_path / name) for name in ("here", "at another/path")]
+    # As Bazel on this machine does, and an executor does not.
+    for name in ("model", "run"):
+        (places[0] / "out" / name).mkdir(parents=True)
     for place in places:
         done = action(place)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -68,6 +71,24 @@ def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     whole = read_json(places[0] / "out/run/metrics.json")
     assert whole["after"] == read_json(places[0] / "out/model/metrics.json")["after"]
     assert whole["train"]["seconds"] > 0
+
+
+def test_rows_in_several_files_are_those_of_one(tmp_path: Path) -> None:
+    rows = pa.table({"text": ["a", "b", "c"], "label": [0, 1, 0]})
+    parts = [tmp_path / f"train-{part}.parquet" for part in range(2)]
+    for part, path in enumerate(parts):
+        parquet.write_table(rows.slice(2 * part, 2), path)
+    finetune.place_inputs(tmp_path / "inputs", {"data/train-0.parquet": parts, "data/test.parquet": parts[:1]})
+    assert parquet.read_table(tmp_path / "inputs/data/train-0.parquet").equals(rows)
+    assert (tmp_path / "inputs/data/test.parquet").readlink() == parts[0]
+
+
+def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    parts = [tmp_path / f"{column}.parquet" for column in ("label", "stars")]
+    for path in parts:
+        parquet.write_table(pa.table({"text": ["a"], path.stem: [0]}), path)
+    with pytest.raises(RequestError, match=r"stars.parquet and label.parquet differ in the names or types"):
+        finetune.place_inputs(tmp_path, {"train.parquet": parts})
 
 
 def test_a_training_that_takes_too_long_says_that_it_starts_over(base: Path, tmp_path: Path) -> None:
