@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError
+from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError, RequestError
 from src.rules import finetune
 from src.training import train_model
 from src.training.environment import determinism
@@ -22,7 +22,7 @@ from src.training.testing.tiny_model import build_tiny_model, write_sentences
 def action(
     place: Path, *flags: str, point: Sequence[str] = (), in_fork: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the program as Bazel does, in a folder with its inputs at places of their own.
+    """Runs the program as an executor does, in a folder with its inputs at places of their own.
 
     Args:
         place: the folder.
@@ -30,8 +30,6 @@ def action(
         point: flags for a point of a sweep.
         in_fork: in a process that has loaded the libraries, without the settings that they read as they are loaded.
     """
-    for name in ("model", "run"):
-        (place / "out" / name).mkdir(parents=True)
     inputs = [(f"base/{path.name}", path.relative_to(place)) for path in sorted((place / "base").iterdir())]
     inputs += [(f"data/{path.name}", path.relative_to(place)) for path in sorted((place / "rows").iterdir())]
     command = ["--model=out/model", "--run=out/run"]
@@ -47,9 +45,13 @@ def action(
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def libraries() -> None:
+    load_libraries()
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    load_libraries()
     return build_tiny_model(tmp_path_factory.mktemp("tiny") / "base")
 
 
@@ -66,6 +68,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     places = [place_of(base, tmp_path / name) for name in ("here", "at another/path")]
+    # As Bazel on this machine does, and an executor does not.
+    for name in ("model", "run"):
+        (places[0] / "out" / name).mkdir(parents=True)
     for place in places:
         done = action(place, in_fork=True)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -136,3 +141,28 @@ def test_too_little_memory_is_no_result(
     assert finetune.main(flags) == EXIT_WRONG_REQUEST
     assert not outcome.exists()
     assert capfd.readouterr().err == "train_model: training needs 9 GB, and 1 GB is available\n"
+
+
+# After those that fork: pyarrow's threads stay.
+def test_rows_in_several_files_are_those_of_one(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = pa.table({"text": ["a", "b", "c"], "label": [0, 1, 0]})
+    parts = [tmp_path / f"train-{part}.parquet" for part in range(2)]
+    for part, path in enumerate(parts):
+        parquet.write_table(rows.slice(2 * part, 2), path)
+    finetune.place_inputs(tmp_path / "inputs", {"data/train-0.parquet": parts, "data/test.parquet": parts[:1]})
+    assert parquet.read_table(tmp_path / "inputs/data/train-0.parquet").equals(rows)
+    assert (tmp_path / "inputs/data/test.parquet").readlink() == parts[0]
+
+
+def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parts = [tmp_path / f"{column}.parquet" for column in ("label", "stars")]
+    for path in parts:
+        parquet.write_table(pa.table({"text": ["a"], path.stem: [0]}), path)
+    with pytest.raises(RequestError, match=r"stars.parquet and label.parquet differ in the names or types"):
+        finetune.place_inputs(tmp_path, {"train.parquet": parts})

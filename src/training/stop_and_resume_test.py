@@ -269,7 +269,7 @@ def test_a_damaged_checkpoint_costs_the_way_back_to_the_one_before_it(
     user_folder: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     often = [*ARGUMENTS, "--checkpoint_seconds", "0", "--save_total_limit", "3"]
-    assert main([*often, "--deadline_seconds", "1"]) == 3
+    assert _stopped_after(10, arguments=often) == 3
     *_, before, newest = sorted(
         (user_folder / "out.checkpoint").glob("checkpoint-*"), key=lambda path: path.stat().st_mtime
     )
