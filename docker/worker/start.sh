@@ -13,12 +13,16 @@ if grep -qs /run_action "${1:-}"; then /usr/bin/python3 -IS "$here/run_action.py
 # As many open files as the container's runtime allows.
 ulimit -n "$(ulimit -Hn)"
 
+stop() { # [PID]
+  [ $# -eq 1 ] || exit 143
+  "$here/drain.sh" || true
+  kill -TERM "$1" 2> /dev/null || true
+}
+# From before the start on: a signal between the two would end this script alone.
+trap 'stop ${!:+"$!"}' TERM INT
 "${NATIVELINK:-/usr/local/bin/nativelink}" "$@" &
 pid=$!
-trap '"$here/drain.sh" || true; kill -TERM "$pid" 2> /dev/null || true' TERM INT
 # A signal ends `wait` early.
-while kill -0 "$pid" 2> /dev/null; do
-  status=0
-  wait "$pid" || status=$?
-done
-exit "$status"
+while kill -0 "$pid" 2> /dev/null; do wait "$pid" || true; done
+# NativeLink's own exit code, which bash has kept.
+wait "$pid"

@@ -8,6 +8,8 @@ everybody: the action succeeds and its outcome says why. Whatever may go better 
 cache keeps it: a kill, the deadline, too little memory, and every error of another kind.
 
 finetune --model DIR --run DIR [--outcome FILE --cost FILE] [--input NAME PATH ...] -- FLAGS OF train_model
+
+An input with several paths is rows in several parquet files, which become one.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from src.disk.durable import write_json
 from src.disk.json_files import read_json
 from src.sweeps.outcome import outcome_of, refused
 from src.training import train_model
+from src.training.data.parquet_rows import join_parquet
 
 # Of metrics.json: seconds, rates, memory and the machine vary from run to run.
 _CONSTANT = ("schema", "before", "after", "comparison", "status", "validation")
@@ -49,17 +52,20 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="finetune", allow_abbrev=False)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="for the artifact folder")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="for the records of this run")
-    parser.add_argument("--input", action="append", default=[], nargs=2, metavar=("NAME", "PATH"))
+    parser.add_argument("--input", action="append", default=[], nargs="+", metavar=("NAME", "PATH"))
     parser.add_argument("--outcome", type=Path, metavar="FILE", help="for what came of a point of a sweep")
     parser.add_argument("--cost", type=Path, metavar="FILE", help="for what it took")
     given = parser.parse_args(arguments[:end])
     model, run = given.model.absolute(), given.run.absolute()
+    # Bazel makes them on this machine; an executor makes only what they stand in.
+    for output in (model, run):
+        output.mkdir(parents=True, exist_ok=True)
     # In an output, which Bazel removes if this is killed.
     with tempfile.TemporaryDirectory(dir=run) as scratch:
-        link_inputs(Path(scratch) / "inputs", dict(given.input))
         trained = Path(scratch) / "model"
         flags = [*arguments[end + 1 :], "--output_dir", str(trained)]
-        code, refusal = _train(flags, folder=Path(scratch), log=run / _LOG)
+        inputs = {name: [Path(path).absolute() for path in paths] for name, *paths in given.input}
+        code, refusal = _train(flags, inputs, folder=Path(scratch), log=run / _LOG)
         if code == EXIT_DONE:
             divide(trained, model=model, run=run)
     if given.outcome and (code == EXIT_DONE or refusal):
@@ -76,13 +82,19 @@ def _cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def link_inputs(folder: Path, inputs: Mapping[str, str]) -> None:
-    """Links inputs under their labels' paths, which recipe.json then names: those of outputs name the build's mode."""
-    folder.mkdir()
-    for name, path in inputs.items():
-        link = folder / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(Path(path).absolute())
+def place_inputs(folder: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
+    """Puts inputs under their labels' paths, which recipe.json then names: those of outputs name the build's mode.
+
+    Raises:
+        RequestError: files that are to be one differ in their columns, or cannot be read.
+    """
+    for name, paths in inputs.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if len(paths) == 1:
+            place.symlink_to(paths[0])
+        else:
+            join_parquet(paths, place)
 
 
 def divide(trained: Path, *, model: Path, run: Path) -> None:
@@ -107,7 +119,7 @@ def constant_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: metrics[name] for name in _CONSTANT}, "train": effort}
 
 
-def _train(flags: Sequence[str], *, folder: Path, log: Path) -> tuple[int, str]:
+def _train(flags: Sequence[str], inputs: Mapping[str, Sequence[Path]], *, folder: Path, log: Path) -> tuple[int, str]:
     """Trains in a folder that is a home of its own; shows the log's end if a training failed.
 
     Returns:
@@ -117,6 +129,7 @@ def _train(flags: Sequence[str], *, folder: Path, log: Path) -> tuple[int, str]:
 
     def train() -> int:
         try:
+            place_inputs(Path.cwd(), inputs)
             return train_model.train(list(flags))
         except RequestError as error:
             if not isinstance(error, MachineError):
@@ -126,8 +139,10 @@ def _train(flags: Sequence[str], *, folder: Path, log: Path) -> tuple[int, str]:
     os.environ.update(HOME=str(folder), XDG_CACHE_HOME=str(folder / "cache"), HF_HOME=str(folder / "huggingface"))
     # `bazel run` would have set it, to the folder that relative paths start from.
     os.environ.pop("BUILD_WORKING_DIRECTORY", None)
+    place = folder / "inputs"
+    place.mkdir()
     # Bazel would print it after each training.
-    with contextlib.chdir(folder / "inputs"), standard_output_to(log):
+    with contextlib.chdir(place), standard_output_to(log):
         code = exit_code_of("train_model", train, debug=False)
     if code == EXIT_STOPPED:
         sys.stderr.write(_STOPPED)

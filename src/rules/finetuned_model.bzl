@@ -63,7 +63,7 @@ MODEL_ACTION = dict(
 )
 
 def _finetuned_model_impl(ctx):
-    inputs = {}  # name in recipe.json -> file
+    inputs = {}  # name in recipe.json -> files
     flags = _recipe_flags(ctx, inputs) + _base_model_flags(ctx, inputs) + _data_flags(ctx, inputs)
     for name, values in ctx.attr.overrides.items():
         flags += _override_flags(ctx, name, values)
@@ -81,8 +81,8 @@ def _finetuned_model_impl(ctx):
         outputs += [outcome, cost]
         arguments.add_all(["--outcome=" + outcome.path, "--cost=" + cost.path])
         infos.append(SweepPointInfo(cost = cost, outcome = outcome, settings = ctx.attr.settings))
-    for name, file in inputs.items():
-        arguments.add_all(["--input", name, file.path])
+    for name, files in inputs.items():
+        arguments.add_all(["--input", name] + [file.path for file in files])
     arguments.add("--")
     arguments.add_all(flags)
 
@@ -94,7 +94,7 @@ def _finetuned_model_impl(ctx):
     ctx.actions.run(
         arguments = [arguments],
         executable = ctx.executable._program,
-        inputs = inputs.values(),
+        inputs = [file for files in inputs.values() for file in files],
         mnemonic = "FineTune",
         outputs = outputs,
         progress_message = "Training %s (%s)" % (ctx.label, recipe or "no recipe"),
@@ -114,7 +114,7 @@ def _recipe_flags(ctx, inputs):
         fail("recipe: there is no recipe '%s': choose one of %s, or give the label of a .yaml file" %
              (shipped, ", ".join(SHIPPED_RECIPES)))
     if ctx.file.recipe:
-        return ["--recipe=" + _add(inputs, ctx.file.recipe)]
+        return ["--recipe=" + _add(inputs, [ctx.file.recipe])]
     if shipped:
         return ["--recipe=" + shipped]
     if not (ctx.attr.base_model or ctx.attr.embedded_base_model) or not ctx.attr.train_data:
@@ -130,7 +130,7 @@ def _base_model_flags(ctx, inputs):
     if not ctx.attr.base_model:
         return []
     files = ctx.attr.base_model[DefaultInfo].files.to_list()
-    names = [_add(inputs, file) for file in files]
+    names = [_add(inputs, [file]) for file in files]
     if len(files) == 1 and (files[0].is_directory or files[0].extension == "gguf"):
         return ["--model_name_or_path=./" + names[0]]
     folders = {name.rpartition("/")[0]: None for name in names if name.endswith("/config.json")}
@@ -140,10 +140,18 @@ def _base_model_flags(ctx, inputs):
     return ["--model_name_or_path=./" + folders.keys()[0]]
 
 def _data_flags(ctx, inputs):
-    if not ctx.file.train_data and (ctx.file.validation_data or ctx.file.test_data):
+    if not ctx.files.train_data and (ctx.files.validation_data or ctx.files.test_data):
         fail("train_data is missing: validation_data and test_data go with it")
-    files = {flag: getattr(ctx.file, attribute) for attribute, flag in _DATA.items()}
-    return ["--%s=%s" % (flag, _add(inputs, file)) for flag, file in files.items() if file]
+    flags = []
+    for attribute, flag in _DATA.items():
+        files = getattr(ctx.files, attribute)
+        if len(files) > len(getattr(ctx.attr, attribute)):
+            fail("%s: a label stands for several files: name those of this split" % attribute)
+        if len(files) > 1 and [file for file in files if file.extension != "parquet"]:
+            fail("%s: several files of one split have to be parquet files" % attribute)
+        if files:
+            flags.append("--%s=%s" % (flag, _add(inputs, files)))
+    return flags
 
 def _override_flags(_ctx, name, values):
     if name not in FIELDS:
@@ -155,14 +163,14 @@ def _override_flags(_ctx, name, values):
         fail("overrides: dataset_name has to be embedded:NAME, as an action has no network: use train_data")
     return ["--%s=%s" % (name, values[0])] if len(values) == 1 else ["--" + name] + values
 
-def _add(inputs, file):
-    """Adds a file to the inputs; returns the name that the run knows it by."""
-    name = file.short_path
+def _add(inputs, files):
+    """Adds a file, or those that become one, to the inputs; returns the name that the run knows it by."""
+    name = files[0].short_path
     if name.startswith("../"):
         # Without what Bazel 8 puts before a repository's name: the name is in recipe.json, the same in both lanes.
         repository, _, path = name[3:].partition("/")
         name = "external/%s/%s" % (repository.rpartition("+")[2].rpartition("~")[2], path)
-    inputs[name] = file
+    inputs[name] = files
     return name
 
 _finetuned_model = rule(
@@ -174,10 +182,10 @@ _finetuned_model = rule(
         "recipe": attr.label(allow_single_file = [".yaml", ".yml", ".json"]),
         "settings": attr.string_dict(),
         "shipped_recipe": attr.string(),
-        "test_data": attr.label(allow_single_file = DATA_FILES),
+        "test_data": attr.label_list(allow_files = DATA_FILES),
         "timeout_seconds": attr.int(default = _TIMEOUT_SECONDS),
-        "train_data": attr.label(allow_single_file = DATA_FILES),
-        "validation_data": attr.label(allow_single_file = DATA_FILES),
+        "train_data": attr.label_list(allow_files = DATA_FILES),
+        "validation_data": attr.label_list(allow_files = DATA_FILES),
         "_program": attr.label(
             cfg = "exec",
             default = "//src/rules:finetune",
@@ -196,8 +204,8 @@ def finetuned_model(name, recipe = None, base_model = None, overrides = {}, **kw
       base_model: embedded:NAME, another finetuned_model, a hub_model, a .gguf file, or the files of a folder of transformers; by
         default that of the recipe.
       overrides: fields of the recipe -> values: numbers, booleans, strings, or lists of names.
-      **kwargs: train_data, validation_data, test_data: labels of files, also of a hub_dataset, in place of the recipe's data set;
-        timeout_seconds: after which the training fails; and what every rule has, such as exec_properties and tags.
+      **kwargs: train_data, validation_data, test_data: label of a file, also of a hub_dataset, or labels of several parquet files,
+        in place of the recipe's data set; timeout_seconds: after which the training fails; and what every rule has, such as exec_properties and tags.
     """
     trained_model(name, recipe = recipe, base_model = base_model, overrides = overrides, **kwargs)
     predict_program(name, kwargs)
@@ -212,15 +220,18 @@ def trained_model(name, recipe, base_model, overrides, **kwargs):
       overrides: see there.
       **kwargs: as there; settings: of a point of a sweep.
     """
-    is_label = type(recipe) == "string" and (":" in recipe or "/" in recipe or "." in recipe)
+    is_name = type(recipe) == "string" and not (":" in recipe or "/" in recipe or "." in recipe)
+    for split in _DATA:
+        if type(kwargs.get(split)) in ("string", "Label"):
+            kwargs[split] = [kwargs[split]]
     is_embedded = type(base_model) == "string" and base_model.startswith("embedded:")
     _finetuned_model(
         name = name,
         base_model = None if is_embedded else base_model,
         embedded_base_model = base_model if is_embedded else None,
         overrides = {field: _words(value) for field, value in overrides.items()},
-        recipe = recipe if is_label else None,
-        shipped_recipe = None if is_label else recipe,
+        recipe = None if is_name else recipe,
+        shipped_recipe = recipe if is_name else None,
         **kwargs
     )
 

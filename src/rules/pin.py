@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
+from src.cli.errors import EXIT_DONE, RequestError, exit_code_of, in_one_line
 from src.cli.parser import RefusingParser
 from src.disk.durable import file_sha256
 from src.training.data.files import FILE_KINDS
@@ -68,8 +68,9 @@ def _at_hub(repo: str, *, is_dataset: bool, revision: str, patterns: Sequence[st
             raise RequestError(f"{repo} has no {wanted}: choose with --files from {', '.join(sorted(siblings)[:20])}")
         return commit, {name: _sha256(hub, siblings[name], repo=repo, kind=kind, commit=commit) for name in names}
     except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise RequestError(f"the hub does not serve the {kind} {repo} at {revision}: {words}") from error
+        raise RequestError(
+            f"the hub does not serve the {kind} {repo} at {revision}: {in_one_line(error, limit=200)}"
+        ) from error
 
 
 def chosen(names: Iterable[str], *, is_dataset: bool, patterns: Sequence[str] = ()) -> list[str]:

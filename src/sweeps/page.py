@@ -45,5 +45,7 @@ def _priced(ranking: Ranking, setting: Setting) -> list[Priced]:
     estimate, cost = ranking.validation(setting), setting.cpu_seconds
     if estimate is None or cost is None:
         return []
-    reach = estimate.half_width or 0.0
-    return [Priced(setting.name, cost, estimate.mean, max(0.0, estimate.mean - reach), estimate.mean + reach)]
+    mean, reach = estimate.mean, estimate.half_width or 0.0
+    # Of few seeds an interval is wider than a score can be: errors have no upper bound, the others end at 1.
+    high = mean + reach if ranking.is_lower_better else min(mean + reach, max(mean, 1.0))
+    return [Priced(setting.name, cost, mean, max(mean - reach, min(mean, 0.0)), high)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_the_leaderboard_is_written_for_terminal_and_browser(tmp_path: Path) -> 
     assert "too &lt;large&gt;" in html
     assert html.count('class="dot"') == 2
     assert "default-src 'none'" in html
+
+
+def test_an_interval_is_drawn_no_further_than_a_score_can_go(tmp_path: Path) -> None:
+    outcomes = {("a", 1): scored(0.5, 0.5), ("a", 2): scored(0.7, 0.7), ("b", 1): scored(0.6, 0.6)}
+    outcomes[("b", 2)] = scored(0.6, 0.6)
+    page = tmp_path / "page"
+    flags = [manifest(tmp_path, outcomes), f"--text={tmp_path / 'text'}", f"--page={page}"]
+    assert leaderboard.main(flags) == EXIT_DONE
+    html = page.read_text(encoding="utf-8")
+    ticks = [float(tick) for tick in re.findall(r'<text[^>]*text-anchor="end"[^>]*>([\d.]+)<', html)]
+    assert max(ticks) == 1.0, "its 95 % interval is 0.6 ± 1.27"
 
 
 def test_the_best_model_is_handed_out_with_its_choice(tmp_path: Path) -> None:

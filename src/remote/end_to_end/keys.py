@@ -17,7 +17,7 @@ from src.remote.end_to_end.bazel import Bazel
 from src.remote.end_to_end.servers import Executor, Relay
 
 _KEY, _WRONG_KEY = "correct-horse-battery-4711", "incorrect-horse-4712"
-_TEST = ("//src/training:training_test", "--test_arg=--num_train_epochs=1")
+_TEST = "//src/remote/config:bazelrc_test"
 
 
 class EndToEndKeys:
@@ -41,12 +41,12 @@ class EndToEndKeys:
         bazel = Bazel(self._root, self._scratch, environment=environment, bazelrc=rc)
         try:
             with self._relay(executor, key=_WRONG_KEY):
-                wrong = bazel.test(*_TEST, config="remote")
+                wrong = bazel.test(_TEST, config="remote")
             assert wrong.code != 0, wrong.output
             assert "UNAUTHENTICATED" in wrong.output, wrong.output
             assert wrong.runs == []
             with self._relay(executor, key=_KEY) as relay:
-                right = bazel.test(*_TEST, "--noremote_accept_cached", config="remote", events="keyed.json")
+                right = bazel.test(_TEST, "--noremote_accept_cached", config="remote", events="keyed.json")
             assert "was expanded to from both" not in right.output, right.output
             assert (right.code, [run.strategy for run in right.runs]) == (0, [REMOTE]), right.output
         finally:
@@ -54,7 +54,7 @@ class EndToEndKeys:
         output = executor.output + relay.output + wrong.output + right.output
         assert _KEY not in output and _WRONG_KEY not in output, output
         events = list(_written_since(started, self._state / "build_events"))
-        assert any(b"training_test" in path.read_bytes() for path in events), "no build event came through the relay"
+        assert any(_TEST.encode() in path.read_bytes() for path in events), "no build event came through the relay"
         logs = [*bazel.base.glob("*.log*"), bazel.base / "server" / "jvm.out", self._scratch / "keyed.json"]
         for path in [*logs, *_written_since(started, self._state)]:
             content = path.read_bytes()

@@ -6,6 +6,7 @@ Bazel's build events, never from its output.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -24,7 +25,8 @@ from src.remote.end_to_end.servers import Executor
 from src.remote.results.test_outputs import outputs_folder, unpacked
 
 TRAINING = "//src/training:training_test"
-BOTH = (TRAINING, "//src/cache_manager:cache_manager_test")
+LANGUAGE_MODEL = "//src/training:llm_training_test"
+THREE = (TRAINING, "//src/cache_manager:cache_manager_test", LANGUAGE_MODEL)
 # A shorter training.
 SHORT = ("--test_arg=--num_train_epochs=1",)
 EIGHT = (
@@ -39,6 +41,7 @@ EIGHT = (
 )
 _MISTYPED = "docker://finetune-repo-executer:inputs-0"
 _MODEL, _STOPPED = "model/model.safetensors", 3
+_ADAPTER = "model/adapter/adapter_model.safetensors"
 _DOCTOR_SECONDS = 30
 _MAX_ATTEMPTS = 8
 
@@ -69,6 +72,7 @@ class EndToEnd:
             self.a_second_run_is_a_remote_cache_hit,
             self.a_mistyped_image_is_named_in_time,
             self.eight_tests_on_two_slots_all_finish,
+            self.a_language_model_has_the_bits_of_a_local_run,
             self.a_deadline_costs_no_bit,
             self.a_killed_executor_is_a_clear_failure_and_a_clean_retry,
             self.tls_is_verified_and_an_idle_executor_exits,
@@ -90,10 +94,10 @@ class EndToEnd:
 
     def tests_run_in_the_image_and_come_back(self) -> None:
         # A hit in the executor's cache would hide whether anything runs.
-        done = self.bazel.test(*BOTH, "--noremote_accept_cached", events="first.json")
+        done = self.bazel.test(*THREE, "--noremote_accept_cached", events="first.json")
         assert done.code == 0, done.output
         assert {(run.label, run.status, run.strategy) for run in done.runs} == {
-            (label, "PASSED", REMOTE) for label in BOTH
+            (label, "PASSED", REMOTE) for label in THREE
         }
 
     def doctor_finds_nothing_wrong(self) -> None:
@@ -116,7 +120,7 @@ class EndToEnd:
 
     def a_second_run_is_a_remote_cache_hit(self) -> None:
         self.bazel.command("clean")
-        done = self.bazel.test(*BOTH)
+        done = self.bazel.test(*THREE)
         assert done.code == 0, done.output
         assert {(run.status, run.strategy) for run in done.runs} == {("PASSED", REMOTE_HIT)}, done.runs
 
@@ -132,6 +136,17 @@ class EndToEnd:
         done = self.bazel.test(*EIGHT, "--noremote_accept_cached", "--jobs=8")
         assert done.code == 0, done.output
         assert sorted((run.label, run.strategy) for run in done.runs) == [(label, REMOTE) for label in EIGHT]
+
+    def a_language_model_has_the_bits_of_a_local_run(self) -> None:
+        # Of the first behaviour; a local run leaves its own in the same place.
+        remote = self._output(_ADAPTER, test=LANGUAGE_MODEL)
+        local = self.bazel.test(LANGUAGE_MODEL, config=None)
+        assert (local.code, [run.ran_remotely for run in local.runs]) == (0, [False]), local.output
+        hashes = [
+            hashlib.sha256(adapter).hexdigest() for adapter in (remote, self._output(_ADAPTER, test=LANGUAGE_MODEL))
+        ]
+        assert hashes[0] == hashes[1], f"the adapter trained remotely is {hashes[0]}, the local one {hashes[1]}"
+        print(f"remote: adapter {hashes[0]}, there and here", flush=True)
 
     def a_deadline_costs_no_bit(self) -> None:
         local = self.bazel.test(TRAINING, *SHORT, config=None)
@@ -168,7 +183,8 @@ class EndToEnd:
         assert self.bazel.run("//src/remote:collect").code == 0
 
     def a_killed_executor_is_a_clear_failure_and_a_clean_retry(self) -> None:
-        arguments = (TRAINING, *SHORT, "--test_arg=--seed=7", "--noremote_accept_cached")
+        fewer = "--test_arg=--max_train_samples=2000"
+        arguments = (TRAINING, *SHORT, fewer, "--test_arg=--seed=7", "--noremote_accept_cached")
         running = RunningTest(self.bazel, *arguments)
         self.executor.wait_for_an_action()
         self.executor.kill()
@@ -202,6 +218,9 @@ class EndToEnd:
     def _doctor(self, *arguments: str) -> tuple[int, dict]:
         done = self.bazel.run("//src/remote:doctor", f"--config={CONFIG}", "--json", *arguments)
         return done.code, json.loads(done.output)
+
+    def _adapter_sha256(self) -> str:
+        return hashlib.sha256(self._output(_ADAPTER, test=LANGUAGE_MODEL)).hexdigest()
 
     def _has_output(self, name: str) -> bool:
         with unpacked(outputs_folder(self.root, TRAINING), scratch=self.scratch / "outputs") as outputs:

@@ -433,6 +433,24 @@ def fused_linear_layers(inputs: Inputs) -> Result:
 
 
 @operation
+def attention_of_following_tokens(inputs: Inputs) -> Result:
+    import numpy as np
+
+    from src.training.fused.attention import Layout
+    from src.training.fused.layer_cache import LayerCache
+
+    def parts(tokens: int) -> list[Any]:
+        # Three heads of queries for each of keys.
+        return [inputs.array(3, tokens * group, 64) for group in (3, 1, 1)]
+
+    cache = LayerCache(Layout(prefix=28, lengths=(10, 12)))
+    yield cache.attend(*parts(50))
+    yield cache.following(np.array([11, 13])).attend(*parts(2))
+    cache.select([1])
+    yield cache.following(np.array([14])).attend(*parts(1))
+
+
+@operation
 def fused_decoder_layer(inputs: Inputs) -> Result:
     import torch
 
@@ -452,7 +470,7 @@ def fused_decoder_layer(inputs: Inputs) -> Result:
     ]
     norms = [Norm(scale=inputs.tensor(width), eps=1e-5) for _ in range(2)]
     places = Places(
-        layout=layout,
+        attention=layout,
         query_turn=Rotation.of(cos, sin, heads=width // size, scale=0.25),
         key_turn=Rotation.of(cos, sin, heads=keys // size),
         kept=torch.tensor([7, 147]),

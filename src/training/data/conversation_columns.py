@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from src.cli.errors import RequestError
+from src.training.data.column_synonyms import suggest_renaming
 from src.training.data.conversations import Conversation, Conversations, Form, Role, Turn
 from src.training.data.row_faults import RowFaultError, is_blank, require_characters
 from src.training.data.tables import Table
@@ -150,10 +151,11 @@ def _source(table: Table, text_column: str | None) -> _Source:
     if not there and len(table.columns) == 1:
         return _Source(columns=tuple(table.columns), read=_read_text)
     if not there:
-        raise RequestError(
-            f"{table.origin} has the columns {', '.join(table.columns)}: text generation reads "
-            f"{', '.join(source.name for source in _SOURCES)} (name another column of text with --text_column_name)"
+        remedy = suggest_renaming(table.columns) or (
+            f"text generation reads {', '.join(source.name for source in _SOURCES)} (name another column of text with "
+            "--text_column_name)"
         )
+        raise RequestError(f"{table.origin} has the columns {', '.join(table.columns)}: {remedy}")
     read = {*there[0].columns, *there[0].optional}
     if unread := [column for column in table.columns if column not in read]:
         log.info("%s: columns that are not read: %s", table.origin, ", ".join(unread))

@@ -221,9 +221,10 @@ def test_rows_keep_their_lines_in_the_file(tmp_path: Path) -> None:
 
 
 def test_unknown_columns_are_refused() -> None:
-    assert "t.jsonl has the columns question, reply: text generation reads messages, conversations, prompt and" in (
-        refusal(question=["a"], reply=["b"])
+    assert "t.jsonl has the columns title, body: text generation reads messages, conversations, prompt and" in (
+        refusal(title=["a"], body=["b"])
     )
+    assert refusal(prompt=["a"], reply=["b"]) == "t.jsonl has the columns prompt, reply: rename reply to completion"
     tables = {"train": table(messages=[[ASKED, ANSWERED]]), "test": table("v.jsonl", prompt=["a"], completion=["b"])}
     with pytest.raises(RequestError, match=r"v\.jsonl has no messages, which t\.jsonl has: it has prompt, completion"):
         read_conversations(tables, has_template=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.training.data.tables import Table
 
 # pandas' index, where it is a column of the file.
@@ -22,15 +22,7 @@ def read_parquet(path: Path) -> Table:
     Raises:
         RequestError: it is not a parquet file, two columns have the same name, or a value cannot be read.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            table = file.read()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise RequestError(f"{path.name} is not a complete parquet file ({words[:200]}): write it again") from error
+    table = _table(path)
     names = table.schema.names
     if len(set(names)) < len(names):
         raise RequestError(f"{path.name}: two columns have the same name in {', '.join(names)}")
@@ -38,6 +30,37 @@ def read_parquet(path: Path) -> Table:
         name: _values(table[name], f"{path.name}, column {name}") for name in names if not _INDEX.fullmatch(name)
     }
     return Table(origin=path.name, columns=columns, class_names=_class_names(table.schema.metadata or {}))
+
+
+def join_parquet(paths: Sequence[Path], joined: Path) -> None:
+    """Writes the rows of several files, in this order, as one.
+
+    Raises:
+        RequestError: one of them cannot be read, or has other columns than the first.
+    """
+    from pyarrow import parquet
+
+    first = _table(paths[0])
+    with parquet.ParquetWriter(joined, first.schema) as writer:
+        for path in paths:
+            table = _table(path)
+            if not table.schema.equals(first.schema):
+                raise RequestError(f"{path.name} and {paths[0].name} differ in the names or types of their columns")
+            writer.write_table(table)
+
+
+def _table(path: Path) -> Any:
+    """Returns a file as a pyarrow.Table."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            return file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RequestError(
+            f"{path.name} is not a complete parquet file ({in_one_line(error, limit=200)}): write it again"
+        ) from error
 
 
 def _values(column: Any, place: str) -> list[Any]:

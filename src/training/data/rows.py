@@ -11,6 +11,7 @@ import numpy as np
 
 from src.cli.errors import RequestError
 from src.training.data.class_labels import ClassLabels
+from src.training.data.column_synonyms import suggest_renaming
 from src.training.data.conversation_columns import claims, could_be_continued
 from src.training.data.files import read_file
 from src.training.data.joined_columns import with_joined_columns
@@ -108,6 +109,8 @@ def load_examples(recipe: Recipe, tables: Mapping[str, Table]) -> tuple[dict[str
     except RequestError as error:
         if could_be_continued(tables["train"]):
             raise RequestError(f"{error}; a language model learns them with --task text-generation") from error
+        if renaming := suggest_renaming(tables["train"].columns):
+            raise RequestError(f"{error}; for a language model, {renaming}") from error
         raise
     texts = {}
     for table in tables.values():

@@ -43,7 +43,11 @@ def test_rows_that_a_language_model_could_learn_name_its_task(tmp_path: Path) ->
     assert refusal(tmp_path, train="id,text\n1,the film was good\n").endswith(
         "; a language model learns them with --task text-generation"
     )
-    assert "--task" not in refusal(tmp_path, train="id,sentence\n1,the film was good\n")
+    assert refusal(tmp_path, train="prompt,reply\nhow was it,good\n").endswith(
+        "; for a language model, rename reply to completion"
+    )
+    told = refusal(tmp_path, train="id,sentence\n1,the film was good\n")
+    assert "language model" not in told and "--task" not in told
 
 
 def labelled(*labels: str) -> str:

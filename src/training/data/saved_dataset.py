@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.disk.json_files import read_json
 from src.training.data.tables import Table, dataset_tables
 
@@ -118,8 +118,9 @@ def read_saved_dataset(path: Path, *, role: str) -> dict[str, Table]:
             split.data.table.validate(full=True)
         tables = dataset_tables(splits, origin=path.resolve().name)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        words = " ".join(str(error).split())
-        raise RequestError(f"{path} cannot be read as a saved dataset ({words[:200]}): save it again") from error
+        raise RequestError(
+            f"{path} cannot be read as a saved dataset ({in_one_line(error, limit=200)}): save it again"
+        ) from error
     if role not in tables:
         raise RequestError(f"{path} has no {role} split: it has {', '.join(splits) or 'none'}")
     if not tables[role].rows:

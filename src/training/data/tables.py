@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.cli.parser import did_you_mean
 from src.training.data.row_faults import refuse_rows
 from src.training.environment.hub import go_offline_unless_reachable
@@ -106,9 +106,8 @@ def read_hub(name: str, *, config: str | None, revision: str | None) -> dict[str
     try:
         loaded = datasets.load_dataset(name, config, revision=revision)
     except (ConnectionError, OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        words = " ".join(str(error).split())
         raise RequestError(
-            f"cannot load dataset {name} ({words[:300]}): connect to the hub, fill its cache, "
+            f"cannot load dataset {name} ({in_one_line(error, limit=300)}): connect to the hub, fill its cache, "
             "or use --dataset_name embedded:movie_reviews"
         ) from error
     splits = dataset_tables(loaded, origin=name)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 
 from src.training.data.batches import Batch
-from src.training.fused.decoder import FusedDecoder, can_fuse, find_decoder
+from src.training.fused.decoder import FusedDecoder, can_decode, can_fuse, find_decoder
 from src.training.fused.dropout import DropoutMasks
 
 # transformers' own kernels differ from one another by about a tenth of it.
@@ -34,12 +35,17 @@ class CausalForward:
         self._model = model
         self._plain = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._decoder = find_decoder(self._plain)
+        # The same layers: for training, and where nothing is dropped or trained.
         self._fused: FusedDecoder | None = None
+        # With more threads a product is MKL's, which knows how to divide it.
+        self._decoding: FusedDecoder | None = None
         self.shares_prefix = self._can_share_prefix() and self._agrees()
-        if self.shares_prefix and can_fuse(self._decoder):
+        if self.shares_prefix and can_decode(self._decoder):
             self._fused = FusedDecoder(self._decoder)
-            if not self._agrees():
-                self._fused = None
+            self._decoding = self._fused if self._agrees() else None
+            self._fused = self._decoding if can_fuse(self._decoder) else None
+            if torch.get_num_threads() > 1:
+                self._decoding = None
         if not self.shares_prefix:
             log.info("This %s computes every row and place: slower, same results", self._plain.config.model_type)
 
@@ -65,6 +71,17 @@ class CausalForward:
         hidden = self.hidden(ids, positions=positions, mask=batch.get("attention_mask"), cache=cache)
         # An index of both: its gradient is one scatter, and only these places meet the head.
         return self.logits(hidden[rows, columns])
+
+    def grow(self, prompts: Sequence[Sequence[int]], *, shared: int) -> GrowingRows:
+        """Reads prompts, to be continued token by token; only if `shares_prefix`, and in evaluation mode.
+
+        Args:
+            prompts: token ids of each.
+            shared: tokens that all begin with, fewer than any has.
+        """
+        if self._decoding is not None:
+            return self._decoding.grow(prompts, shared=shared)
+        return CachedRows(self, prompts, shared=shared)
 
     def prefix_cache(self, prefix: torch.Tensor, *, rows: int) -> Any:
         """Returns keys and values of a prefix, int64 [1, tokens] of perhaps none, as a cache of that many rows."""
@@ -142,6 +159,54 @@ class CausalForward:
         finally:
             self._model.train(training)
         return bool(difference < _TOLERANCE * max(1.0, float(whole.abs().max())))
+
+
+class GrowingRows(Protocol):
+    """Rows whose further tokens are computed one at a time, what was read before being kept.
+
+    Attributes:
+        outputs: the last layer's at each row's last token, [rows, width].
+    """
+
+    outputs: torch.Tensor
+
+    def select(self, chosen: Sequence[int]) -> None:
+        """Leaves all rows but some, by their places; `outputs` are those of the next `extend`."""
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Computes the outputs of a further token of each row."""
+
+
+class CachedRows:
+    """See GrowingRows: by transformers' layers and cache."""
+
+    def __init__(self, forward: CausalForward, prompts: Sequence[Sequence[int]], *, shared: int) -> None:
+        self._forward = forward
+        self._lengths = torch.tensor([*map(len, prompts)])
+        longest = int(self._lengths.max())
+        # Padded on the right: where a row's padding ends its answer begins, and the mask tells them apart.
+        ids = torch.zeros(len(prompts), longest - shared, dtype=torch.int64)
+        for place, prompt in zip(ids, prompts, strict=True):
+            place[: len(prompt) - shared] = torch.tensor(prompt[shared:])
+        self._mask = (torch.arange(longest) < self._lengths[:, None]).long()
+        prefix = torch.tensor([prompts[0][:shared]], dtype=torch.int64)
+        self._cache = forward.prefix_cache(prefix, rows=len(prompts))
+        positions = torch.arange(shared, longest)[None].expand(len(prompts), -1)
+        hidden = forward.hidden(ids, positions=positions, mask=self._mask, cache=self._cache)
+        self.outputs = hidden[torch.arange(len(prompts)), self._lengths - shared - 1]
+
+    def select(self, chosen: Sequence[int]) -> None:
+        """See GrowingRows.select."""
+        places = torch.tensor(chosen)
+        self._cache.batch_select_indices(places)
+        self._mask, self._lengths = self._mask[places], self._lengths[places]
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """See GrowingRows.extend."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], 1)
+        positions, ids = self._lengths[:, None], torch.tensor(tokens)[:, None]
+        self._lengths = self._lengths + 1
+        self.outputs = self._forward.hidden(ids, positions=positions, mask=self._mask, cache=self._cache)[:, 0]
 
 
 def _sample(vocabulary: int) -> Batch:

@@ -7,15 +7,18 @@ transformers' modules and peft's (decoder_test compares values and gradients).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
 from src.training.data.batches import Batch
-from src.training.fused.attention import Layout, attend, attend_backward
-from src.training.fused.linear import Projection, projection
+from src.training.fused.attention import Attention, Layout
+from src.training.fused.layer_cache import LayerCache
+from src.training.fused.linear import Projection, has_dropout, projection
 
 _ops: Any = torch.ops.aten
 # Of transformers: classes whose layers are the one below.
@@ -38,20 +41,77 @@ class FusedDecoder:
         own = torch.arange(ids.shape[1]) < lengths[:, None]
         wanted = start + (lengths.cumsum(0) - lengths)[row] + column
         positions = torch.cat([torch.arange(start), own.nonzero()[:, 1] + start])
-        hidden = self._decoder.embed_tokens(torch.cat([prefix[0], ids[own]]))
+        layout = Layout(prefix=start, lengths=tuple(lengths.tolist()))
+        tokens = torch.cat([prefix[0], ids[own]])
+        return self.outputs(tokens, positions, [(layer, layout) for layer in self.layers()], wanted=wanted)
+
+    def grow(self, prompts: Sequence[Sequence[int]], *, shared: int) -> GrowingRows:
+        """Reads prompts that begin with so many shared tokens; see CausalForward.grow."""
+        return GrowingRows(self, prompts, shared=shared)
+
+    def layers(self) -> list[LayerWeights]:
+        """Returns the layers as they are now."""
+        return [*map(LayerWeights.of, self._decoder.layers)]
+
+    def outputs(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        layers: Sequence[tuple[LayerWeights, Attention]],
+        *,
+        wanted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Computes tokens that lie one behind the other.
+
+        Args:
+            tokens: int64 [tokens].
+            positions: theirs, int64 [tokens].
+            layers: with what their queries attend to.
+            wanted: places of the tokens whose outputs are wanted, int64; None: all.
+
+        Returns:
+            The outputs wanted, normalised, [wanted, width].
+        """
+        hidden = self._decoder.embed_tokens(tokens)
         cos, sin = (part[0] for part in self._decoder.rotary_emb(hidden, positions[None]))
-        config, layers = self._decoder.config, self._decoder.layers
-        every = Places(
-            layout=Layout(prefix=start, lengths=tuple(lengths.tolist())),
-            query_turn=Rotation.of(cos, sin, heads=config.num_attention_heads, scale=cos.shape[1] ** -0.5),
-            key_turn=Rotation.of(cos, sin, heads=config.num_key_value_heads),
-        )
-        for module in layers:
-            layer = LayerWeights.of(module)
-            places = replace(every, kept=wanted) if module is layers[-1] else every
+        config = self._decoder.config
+        query_turn = Rotation.of(cos, sin, heads=config.num_attention_heads, scale=cos.shape[1] ** -0.5)
+        key_turn = Rotation.of(cos, sin, heads=config.num_key_value_heads)
+        for above, (layer, attention) in zip(reversed(range(len(layers))), layers, strict=True):
+            kept = None if above else wanted
+            places = Places(attention=attention, query_turn=query_turn, key_turn=key_turn, kept=kept)
             hidden = DecoderLayer.apply(hidden, layer, places, *layer.trained)
         normed: torch.Tensor = self._decoder.norm(hidden)
         return normed
+
+
+class GrowingRows:
+    """Rows that grow token by token, their keys and values kept; see causal.GrowingRows."""
+
+    def __init__(self, decoder: FusedDecoder, prompts: Sequence[Sequence[int]], *, shared: int) -> None:
+        self._decoder, self._shared = decoder, shared
+        own = [prompt[shared:] for prompt in prompts]
+        self._lengths = np.array([*map(len, own)])
+        layout = Layout(prefix=shared, lengths=tuple(self._lengths.tolist()))
+        # Nothing is trained while rows grow.
+        self._layers = [(layer, LayerCache(layout)) for layer in decoder.layers()]
+        tokens = torch.tensor([*prompts[0][:shared], *chain(*own)])
+        positions = torch.tensor([*range(shared), *chain(*(range(shared, len(prompt)) for prompt in prompts))])
+        ends = torch.from_numpy(shared + self._lengths.cumsum() - 1)
+        self.outputs = decoder.outputs(tokens, positions, self._layers, wanted=ends)
+
+    def select(self, chosen: Sequence[int]) -> None:
+        """Leaves all rows but some, by their places."""
+        self._lengths = self._lengths[chosen]
+        for _, cache in self._layers:
+            cache.select(chosen)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Computes the outputs of a further token of each row."""
+        self._lengths += 1
+        positions = torch.from_numpy(self._shared + self._lengths - 1)
+        seen = [(layer, cache.following(self._lengths)) for layer, cache in self._layers]
+        self.outputs = self._decoder.outputs(torch.tensor(tokens), positions, seen)
 
 
 def find_decoder(model: Any) -> Any:
@@ -59,14 +119,22 @@ def find_decoder(model: Any) -> Any:
     return getattr(model, model.base_model_prefix, None)
 
 
-def can_fuse(decoder: Any) -> bool:
-    """Whether a decoder has the layers below, on a CPU, and nothing of it but adapters without dropout is trained."""
+def can_decode(decoder: Any) -> bool:
+    """Whether a decoder has the layers below, on a CPU: they compute it where nothing is dropped, without gradients."""
     return (
         type(decoder).__name__ in _KINDS
         and decoder.config.hidden_act == "silu"
+        and all(projection(module) is not None for layer in decoder.layers for module in _linear_layers(layer))
+    )
+
+
+def can_fuse(decoder: Any) -> bool:
+    """Whether the layers below train a decoder too: nothing of it but adapters, and without dropout."""
+    return (
+        can_decode(decoder)
         and not getattr(decoder.config, "attention_dropout", 0)
         and all(_is_adapter(name) or not weight.requires_grad for name, weight in decoder.named_parameters())
-        and all(projection(module) is not None for layer in decoder.layers for module in _linear_layers(layer))
+        and not any(has_dropout(module) for layer in decoder.layers for module in _linear_layers(layer))
     )
 
 
@@ -185,13 +253,13 @@ class Places:
     """What a layer knows of the tokens.
 
     Attributes:
-        layout: where they lie.
+        attention: to which tokens they attend.
         query_turn: of their positions, and scales the queries for their products with the keys.
         key_turn: of their positions.
         kept: the tokens whose output is wanted; None: all.
     """
 
-    layout: Layout
+    attention: Attention
     query_turn: Rotation
     key_turn: Rotation
     kept: torch.Tensor | None = None
@@ -215,7 +283,7 @@ class DecoderLayer(torch.autograd.Function):
         query = _by_head(places.query_turn.forward(query), heads, layer.size)
         key = _by_head(places.key_turn.forward(key), heads, layer.size)
         value = _by_head(value, heads, layer.size)
-        mixed = _side_by_side(attend(query, key, value, places.layout), len(inputs))
+        mixed = _side_by_side(places.attention.attend(query, key, value), len(inputs))
         summed = inputs
         if places.kept is not None:
             mixed, summed = mixed[places.kept.numpy()], inputs[places.kept]
@@ -250,7 +318,7 @@ class DecoderLayer(torch.autograd.Function):
         if places.kept is not None:
             d_mixed = _spread(torch.from_numpy(d_mixed), places.kept, len(inputs)).numpy()
             d_summed = _spread(d_summed, places.kept, len(inputs))
-        parts = attend_backward(_by_head(d_mixed, len(key), layer.size), query, key, value, places.layout)
+        parts = places.attention.attend_backward(_by_head(d_mixed, len(key), layer.size), query, key, value)
         d_query, d_key, d_value = (_side_by_side(part, len(inputs)) for part in parts)
         d_query = places.query_turn.backward(d_query)
         d_key = places.key_turn.backward(d_key)

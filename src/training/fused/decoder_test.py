@@ -11,9 +11,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from src.training.data.batches import Batch
-from src.training.fused import attention
-from src.training.fused.causal import CausalForward
-from src.training.fused.decoder import can_fuse
+from src.training.fused import attention, layer_cache
+from src.training.fused.causal import CachedRows, CausalForward
+from src.training.fused.decoder import GrowingRows, can_fuse
 
 torch.set_num_threads(1)
 
@@ -131,3 +131,36 @@ def test_weights_that_are_trained_stay_with_transformers() -> None:
     model = build()
     model.get_base_model().model.norm.weight.requires_grad_()
     assert not CausalForward(model).is_fused
+
+
+@pytest.mark.parametrize("shared", [PREFIX, 0])
+@pytest.mark.parametrize(
+    ("settings", "rows_class"),
+    [({}, GrowingRows), ({"kind": "mistral", "dropout": 0.5}, GrowingRows), ({"hidden_act": "gelu"}, CachedRows)],
+)
+@torch.inference_mode()
+def test_rows_grow_as_they_would_whole(
+    settings: dict[str, Any], rows_class: type, shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_cache, "_ROOM", 1)
+    model = build(**settings).eval()
+    forward = CausalForward(model)
+    draw = torch.Generator().manual_seed(3)
+    begin = torch.randint(VOCABULARY, (shared,), generator=draw).tolist()
+    rows = [[*begin, *torch.randint(VOCABULARY, (own,), generator=draw).tolist()] for own in (4, 1, 9)]
+    growing = forward.grow(rows, shared=shared)
+    assert isinstance(growing, rows_class)
+    for chosen in ([0, 1, 2], [0, 1, 2], [0, 2], [0, 1], [1]):
+        if len(chosen) < len(rows):
+            growing.select(chosen)
+        rows = [[*rows[place], len(rows[place])] for place in chosen]
+        growing.extend([row[-1] for row in rows])
+        for logits, row in zip(forward.logits(growing.outputs), rows, strict=True):
+            expected = model(input_ids=torch.tensor([row]), use_cache=False).logits[0, -1]
+            torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_weights_that_are_trained_are_decoded_by_the_layers_all_the_same() -> None:
+    model = build().merge_and_unload().eval().requires_grad_()
+    forward = CausalForward(model)
+    assert not forward.is_fused and isinstance(forward.grow([[1, 2]], shared=1), GrowingRows)

@@ -136,14 +136,21 @@ def _is_lora(module: Any) -> bool:
     return list(module.lora_A) == ["default"] and not any(module.use_dora.values()) and not base.weight.requires_grad
 
 
+def has_dropout(module: Any) -> bool:
+    """Whether a layer that `projection` knows drops inputs of its adapter while it is trained."""
+    return _is_lora(module) and type(module.lora_dropout["default"]) is not torch.nn.Identity
+
+
 def projection(module: Any) -> Projection | None:
-    """Returns what a linear layer, or peft's around one, computes as it is now; None: it is of another kind."""
+    """Returns what a linear layer, or peft's around one, computes as it is now; None: it is of another kind.
+
+    Dropout is left out: see `has_dropout`.
+    """
     if _is_lora(module):
         weight, bias = module.base_layer.weight, module.base_layer.bias
         if module.disable_adapters or module.merged:
             return Projection(weight=weight, bias=bias)
-        if type(module.lora_dropout["default"]) is torch.nn.Identity:
-            return _adapted(module)
+        return _adapted(module)
     return Projection(weight=module.weight, bias=module.bias) if _is_linear(module) else None
 
 

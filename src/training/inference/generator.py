@@ -111,34 +111,19 @@ def common_prefix(prompts: Sequence[Prompt]) -> int:
 def _decode_together(
     forward: CausalForward, rows: list[_Row], decoding: Decoding, on_token: Callable[[int, int], None]
 ) -> None:
-    shared = common_prefix([row.ids for row in rows])
-    lengths = torch.tensor([len(row.ids) for row in rows])
-    longest = int(lengths.max())
-    # Padded on the right: where a row's padding ends its answer begins, and the mask tells them apart.
-    ids = torch.zeros(len(rows), longest - shared, dtype=torch.int64)
-    for place, row in zip(ids, rows, strict=True):
-        place[: len(row.ids) - shared] = torch.tensor(row.ids[shared:])
-    mask = (torch.arange(longest) < lengths[:, None]).long()
-    cache = forward.prefix_cache(torch.tensor([rows[0].ids[:shared]], dtype=torch.int64), rows=len(rows))
-    positions = torch.arange(shared, longest)[None].expand(len(rows), -1)
-    hidden = forward.hidden(ids, positions=positions, mask=mask, cache=cache)
-    hidden = hidden[torch.arange(len(rows)), lengths - shared - 1]
+    prompts = [row.ids for row in rows]
+    growing = forward.grow(prompts, shared=common_prefix(prompts))
     while rows:
         going = []
-        for place, (row, logits) in enumerate(zip(rows, forward.logits(hidden), strict=True)):
+        for place, (row, logits) in enumerate(zip(rows, forward.logits(growing.outputs), strict=True)):
             if not row.extend(_choose_surely(forward, logits, row, decoding), decoding):
                 on_token(row.number, row.ids[-1])
                 going.append(place)
-        if len(going) < len(rows):
-            rows = [rows[place] for place in going]
-            chosen = torch.tensor(going, dtype=torch.int64)
-            cache.batch_select_indices(chosen)
-            mask = mask[chosen]
+        if going and len(going) < len(rows):
+            growing.select(going)
+        rows = [rows[place] for place in going]
         if rows:
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
-            positions = torch.tensor([[len(row.ids) - 1] for row in rows])
-            last = torch.tensor([[row.ids[-1]] for row in rows])
-            hidden = forward.hidden(last, positions=positions, mask=mask, cache=cache)[:, 0]
+            growing.extend([row.ids[-1] for row in rows])
 
 
 def _choose_surely(forward: CausalForward, logits: torch.Tensor, row: _Row, decoding: Decoding) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.disk.durable import file_sha256
 from src.training.embedded import locate
 from src.training.environment.hub import go_offline_unless_reachable
@@ -116,10 +116,10 @@ def _from_hub(name: str, *, revision: str | None, weights_sha256: str | None) ->
             name, revision=revision, allow_patterns=[*_CONFIG_FILES, *weights, _SAFETENSORS], ignore_patterns=["*/*"]
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        words = " ".join(str(error).split())
         raise RequestError(
-            f"cannot load base model {name}: it is not cached, and the hub does not serve it ({words[:100]}): connect "
-            "to the hub, fill its cache, or use --model_name_or_path embedded:bert_tiny_minilm"
+            f"cannot load base model {name}: it is not cached, and the hub does not serve it "
+            f"({in_one_line(error, limit=100)}): connect to the hub, fill its cache, or use "
+            "--model_name_or_path embedded:bert_tiny_minilm"
         ) from error
     return Path(found)
 

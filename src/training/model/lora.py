@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.cli.parser import did_you_mean
 from src.disk.durable import write_json
 from src.training.optimizer.word_embedding import word_embedding
@@ -89,8 +89,9 @@ def add_lora(
             warnings.simplefilter("ignore")
             wrapped = get_peft_model(model, config)
     except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RequestError(f"--lora_target_modules {', '.join(lora.target_modules)}: {reason}") from error
+        raise RequestError(
+            f"--lora_target_modules {', '.join(lora.target_modules)}: {in_one_line(error, limit=200)}"
+        ) from error
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped
 

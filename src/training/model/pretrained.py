@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from src.cli.errors import RequestError
+from src.cli.errors import RequestError, in_one_line
 from src.training.model.model_files import has_vocabulary
 
 # What transformers raises where a file holds what it does not expect: it checks few types.
@@ -146,8 +146,7 @@ def empty_model(folder: Path, *, model_class: str) -> Any:
         with torch.device("meta"):
             return getattr(transformers, model_class).from_config(config, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RequestError(f"{folder} cannot be loaded as {model_class}: {reason}") from error
+        raise RequestError(f"{folder} cannot be loaded as {model_class}: {in_one_line(error, limit=300)}") from error
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -178,7 +177,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
         with safe_open(weights, framework="numpy") as opened:
             wanted = set(opened.keys())
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = in_one_line(error, limit=300)
         raise RequestError(f"the adapter in {folder} cannot be put on its base model: {reason}") from error
     from peft import get_peft_model_state_dict
 
@@ -210,7 +209,7 @@ def _from_pretrained(class_name: str, folder: Path, *, name: str | None = None, 
         )
     except (*_WRONG_FILES, SafetensorError, StrictDataclassError) as error:
         what = class_name if class_name not in (_CLASSIFIER, "AutoConfig", "AutoTokenizer") else "a text classifier"
-        reason = " ".join(str(error).split())[:300]
+        reason = in_one_line(error, limit=300)
         if isinstance(error, SafetensorError):
             reason = f"damaged weights ({reason})"
         raise RequestError(f"{name or folder} cannot be loaded as {what}: {reason}") from error

@@ -238,3 +238,7 @@ KINDS: dict[str, Callable[[Path], tuple[PreTrainedConfig, dict[str, Any]]]] = {
     "roberta": _roberta,
     "modernbert": _modernbert,
 }
+
+
+# Cases kept outside of this repository import it by this name.
+_byte_pairs = byte_pairs
