@@ -278,7 +278,7 @@ def test_a_damaged_checkpoint_costs_the_way_back_to_the_one_before_it(
     assert main([*often, "--deadline_seconds", "0"]) == 3
     assert f"{newest} is damaged: model.safetensors has 1,000 of" in capsys.readouterr().out
     assert before.exists()
-    assert main([*often]) == 0
+    assert main([*ARGUMENTS]) == 0
     assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
 
 
