@@ -62,7 +62,9 @@ def exit_code_of(
         retry: what to do once there is space on the disk.
         answers: whether all that comes of the work is what it prints: with standard output closed it is refused.
     """
-    # As it ends, Python would look for garbage among all of torch's and transformers' objects: 1.4 s.
+    # Python would look for garbage among all of torch's and transformers' objects: while they are made, by the default
+    # of 700 a tenth of that time, and 1.4 s as it ends.
+    gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     was_closed = open_closed_streams()
     ended: BaseException

@@ -8,27 +8,46 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
-from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError, RequestError
+from src.cli.errors import EXIT_STOPPED, EXIT_WRONG_REQUEST, MachineError
 from src.rules import finetune
 from src.training import train_model
+from src.training.environment import determinism
+from src.training.testing.forked_runs import load_libraries, run_program
 from src.training.testing.program_runs import read_json
 from src.training.testing.tiny_model import build_tiny_model, write_sentences
 
 
-def action(place: Path, *flags: str, point: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs the program as an executor does, in a folder with its inputs at places of their own."""
+def action(
+    place: Path, *flags: str, point: Sequence[str] = (), in_fork: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Runs the program as an executor does, in a folder with its inputs at places of their own.
+
+    Args:
+        place: the folder.
+        *flags: of the training, more than it needs.
+        point: flags for a point of a sweep.
+        in_fork: in a process that has loaded the libraries, without the settings that they read as they are loaded.
+    """
     inputs = [(f"base/{path.name}", path.relative_to(place)) for path in sorted((place / "base").iterdir())]
     inputs += [(f"data/{path.name}", path.relative_to(place)) for path in sorted((place / "rows").iterdir())]
-    command = [sys.executable, "-m", "src.rules.finetune", "--model=out/model", "--run=out/run"]
+    command = ["--model=out/model", "--run=out/run"]
     command += [word for name, path in inputs for word in ("--input", name, str(path))]
     command += [*point, "--", "--model_name_or_path=./base"]
     command += ["--train_file=data/train.csv", "--max_seq_length=32", "--reproducible=portable", *flags]
     environment = {"PYTHONPATH": ":".join([str(Path(__file__).parents[2]), *sys.path])}
+    if in_fork:
+        environment |= determinism._PORTABLE_ENVIRONMENT
+        done = run_program(finetune.main, *command, folder=place, environment=environment)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    command = [sys.executable, "-m", "src.rules.finetune", *command]
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def libraries() -> None:
+    load_libraries()
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +72,7 @@ def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     for name in ("model", "run"):
         (places[0] / "out" / name).mkdir(parents=True)
     for place in places:
-        done = action(place)
+        done = action(place, in_fork=True)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
     here, there = (content(place / "out" / "model") for place in places)
     assert here == there
@@ -73,27 +92,9 @@ def test_two_places_give_the_same_bytes(base: Path, tmp_path: Path) -> None:
     assert whole["train"]["seconds"] > 0
 
 
-def test_rows_in_several_files_are_those_of_one(tmp_path: Path) -> None:
-    rows = pa.table({"text": ["a", "b", "c"], "label": [0, 1, 0]})
-    parts = [tmp_path / f"train-{part}.parquet" for part in range(2)]
-    for part, path in enumerate(parts):
-        parquet.write_table(rows.slice(2 * part, 2), path)
-    finetune.place_inputs(tmp_path / "inputs", {"data/train-0.parquet": parts, "data/test.parquet": parts[:1]})
-    assert parquet.read_table(tmp_path / "inputs/data/train-0.parquet").equals(rows)
-    assert (tmp_path / "inputs/data/test.parquet").readlink() == parts[0]
-
-
-def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
-    parts = [tmp_path / f"{column}.parquet" for column in ("label", "stars")]
-    for path in parts:
-        parquet.write_table(pa.table({"text": ["a"], path.stem: [0]}), path)
-    with pytest.raises(RequestError, match=r"stars.parquet and label.parquet differ in the names or types"):
-        finetune.place_inputs(tmp_path, {"train.parquet": parts})
-
-
 def test_a_training_that_takes_too_long_says_that_it_starts_over(base: Path, tmp_path: Path) -> None:
     place = place_of(base, tmp_path / "place")
-    done = action(place, "--deadline_seconds=0")
+    done = action(place, "--deadline_seconds=0", in_fork=True)
     assert done.returncode == EXIT_STOPPED
     assert done.stderr.endswith("starts over: raise timeout_seconds of the target, or train less\n")
     assert content(place / "out" / "model") == {}
@@ -121,7 +122,7 @@ def test_a_refused_point_of_a_sweep_is_a_result(base: Path, tmp_path: Path) -> N
 
 def test_what_may_go_better_next_time_is_no_result(base: Path, tmp_path: Path) -> None:
     place = place_of(base, tmp_path / "place")
-    assert action(place, "--deadline_seconds=0", point=POINT).returncode == EXIT_STOPPED
+    assert action(place, "--deadline_seconds=0", point=POINT, in_fork=True).returncode == EXIT_STOPPED
     assert not (place / "out/outcome.json").exists()
 
 

@@ -20,9 +20,9 @@ ARGUMENTS = (
     *("--num_train_epochs", "2", "--threads", "1"),
 )
 # In a mount namespace of its own, which takes the file system along when it ends: mounts one of so many kilobytes on
-# the first argument, and for each further (kilobytes, flags) makes it so large and runs the program.
+# the first argument, and for each further (kilobytes, flags) makes it so large, runs the program and removes its model.
 _INSIDE = """
-import hashlib, io, json, subprocess, sys
+import hashlib, io, json, shutil, subprocess, sys
 from contextlib import redirect_stderr
 from pathlib import Path
 from src.training.train_model import main
@@ -42,6 +42,7 @@ for kilobytes, flags in runs:
         "checkpoints": sorted(path.name for path in disk.glob("out.checkpoint/*") if path.is_dir()),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None,
     })
+    shutil.rmtree(disk / "out", ignore_errors=True)
 Path(sys.argv[3]).write_text(json.dumps(results))
 """
 
@@ -82,11 +83,11 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on_once_there_is_
     namespace: list[str], inputs: Path
 ) -> None:
     always = ["--checkpoint_seconds", "0"]
-    whole, *_ = run(namespace, inputs, (65536, []))
-    assert (whole["code"], whole["left"]) == (0, ["out"])
     # A checkpoint takes 72 KB, the model 80: too little for the first checkpoint; for one beside it, twice, so that the
     # second run goes on from the first one's; for the model beside a checkpoint.
-    results = run(namespace, inputs, (40, always), (100, always), (130, always), (140, []), (65536, []))
+    tight = ((40, always), (100, always), (130, always), (140, []))
+    whole, *results = run(namespace, inputs, (65536, []), *tight, (65536, []))
+    assert (whole["code"], whole["left"]) == (0, ["out"])
     sentence = (
         "train_model: the disk is full: free some space, and rerun the command to resume from the last checkpoint"
     )
