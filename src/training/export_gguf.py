@@ -109,6 +109,7 @@ def _why(kinds: Iterable[str], wanted: str) -> str:
 
 def _model_folder(name: str) -> Path:
     from src.training.embedded import locate
+    from src.training.model.pretrained import refuse_adapter_alone
 
     if name.startswith(locate.PREFIX):
         try:
@@ -119,6 +120,7 @@ def _model_folder(name: str) -> Path:
     if not folder.is_dir():
         problem = "is a file" if folder.is_file() else "does not exist"
         raise RequestError(f"--model {folder} {problem}: name the folder of a trained language model")
+    refuse_adapter_alone(folder, name=f"--model {folder}")
     if not (folder / "config.json").is_file():
         raise RequestError(f"--model {folder} has no config.json: name the folder of a trained language model")
     return folder

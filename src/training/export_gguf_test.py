@@ -355,6 +355,7 @@ def test_another_kind_of_model_is_refused(
         ("--model nowhere --output out.gguf", "nowhere does not exist"),
         ("--model model/config.json --output out.gguf", "config.json is a file"),
         ("--model . --output out.gguf", "has no config.json"),
+        ("--model adapter --output out.gguf", "adapter holds an adapter alone"),
         ("--model embedded:none --output out.gguf", "There is no embedded model 'none'"),
         ("--model model --output out.gguf --outtype q4_0", "invalid choice: 'q4_0'"),
         ("--model model --output out.gguf --out_type f16", "unrecognized arguments: --out_type f16"),
@@ -364,6 +365,10 @@ def test_a_wrong_request_is_refused(
     user_folder: Path, capsys: pytest.CaptureFixture[str], flags: str, words: str
 ) -> None:
     build_tiny_chat_model(user_folder / "model")
+    (user_folder / "adapter").mkdir()
+    (user_folder / "adapter" / "adapter_config.json").write_text("{}")
+    # Progress bars of the building.
+    capsys.readouterr()
     assert main(flags.split()) == 2
     message = capsys.readouterr().err
     assert words in message and message.count("\n") == 1

@@ -12,7 +12,7 @@ from src.training.model.architectures import is_language_model
 from src.training.model.lora import has_adapter_alone
 from src.training.model.max_tokens import max_tokens
 from src.training.model.model_files import has_vocabulary
-from src.training.model.pretrained import refuse_custom_code
+from src.training.model.pretrained import refuse_adapter_alone, refuse_custom_code
 
 _HEAD = "ForSequenceClassification"
 # Of a model trained elsewhere that nothing limits.
@@ -104,12 +104,13 @@ def check_folder(folder: Path) -> None:
     """Refuses what is no folder of a model.
 
     Raises:
-        RequestError: it does not exist, is a file, or has no config.json.
+        RequestError: it does not exist, is a file, holds an adapter alone, or has no config.json.
     """
     if folder.is_file():
         raise RequestError(f"--model {folder} is a file: name the folder of a trained model")
     if not folder.is_dir():
         raise RequestError(f"--model {folder} does not exist: name the folder of a trained model")
+    refuse_adapter_alone(folder, name=f"--model {folder}")
     _require("config.json", folder, found=(folder / "config.json").is_file())
 
 

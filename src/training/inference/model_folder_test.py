@@ -59,6 +59,8 @@ def test_values_and_independent_labels_are_no_classes(tmp_path: Path, problem_ty
 def test_what_is_no_trained_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     build_tiny_model(tmp_path / "base")
     build_tiny_model(tmp_path / "pickled", head=2, pickled=True)
     damaged = build_tiny_model(tmp_path / "damaged", head=2)
@@ -70,6 +72,7 @@ def test_what_is_no_trained_model_is_refused(tmp_path: Path) -> None:
         "nowhere": "nowhere does not exist: name the folder of a trained model",
         "file": "file is a file: name the folder",
         "empty": "empty has no config.json",
+        "adapter": "adapter holds an adapter alone: name the folder that a run wrote it into",
         "base": r"base has a model without a classification head \(BertModel\)",
         "pickled": r"pickled has no \*.safetensors",
         "damaged": "config.json cannot be read",

@@ -18,7 +18,13 @@ from src.training.environment.hub import go_offline_unless_reachable
 from src.training.model.gguf_model import SUFFIX, gguf_model_folder
 from src.training.model.lora import SEQ_CLS, Lora, add_lora
 from src.training.model.max_tokens import max_tokens
-from src.training.model.pretrained import check_token_ids, load_model, load_tokenizer, refuse_custom_code
+from src.training.model.pretrained import (
+    check_token_ids,
+    load_model,
+    load_tokenizer,
+    refuse_adapter_alone,
+    refuse_custom_code,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -126,6 +132,7 @@ def _from_hub(name: str, *, revision: str | None, weights_sha256: str | None) ->
 
 def _check_weights(path: Path, *, name: str, expected: str | None) -> None:
     """Refuses weights with another hash than the expected one, and pickles without one."""
+    refuse_adapter_alone(path, name=name)
     if not (path / "config.json").is_file():
         files = sorted(file.name for file in path.glob(f"*{SUFFIX}"))
         hint = f"; its {files[0]} is a base model: name the file" if files else ""

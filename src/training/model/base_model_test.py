@@ -77,6 +77,8 @@ def test_a_folder_without_config_or_weights_is_no_model(base: Path) -> None:
     config = (base / "config.json").read_bytes()
     (base / "config.json").unlink()
     assert "base has no config.json: it is not a transformers model" in refusal(base)
+    (base / "adapter_config.json").write_text("{}")
+    assert "base holds an adapter alone: name the folder that a run wrote it into" in refusal(base)
     (base / "config.json").write_bytes(config)
     (base / "model.safetensors").unlink()
     assert "base has no model.safetensors: there are no weights to start from" in refusal(base)

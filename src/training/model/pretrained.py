@@ -61,6 +61,19 @@ def check_config(path: Path, *, name: str | Path) -> dict[str, Any]:
     return content
 
 
+def refuse_adapter_alone(folder: Path, *, name: str) -> None:
+    """Refuses the folder that peft saves an adapter to, which has no model.
+
+    Raises:
+        RequestError: it is one.
+    """
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise RequestError(
+            f"{name} holds an adapter alone: name the folder that a run wrote it into, or merge it into its base model "
+            "with peft's merge_and_unload and save both model and tokenizer"
+        )
+
+
 def load_config(folder: Path) -> Any:
     """Loads the config of a model as transformers' class for its type."""
     return _from_pretrained("AutoConfig", folder)
