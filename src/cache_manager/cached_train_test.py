@@ -162,4 +162,4 @@ def test_the_claim_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     started = time.monotonic()
     with claimed_training_folder(layout, "k") as training_folder:
         assert training_folder == layout.training / "k"
-    assert time.monotonic() - started < 5 and not list(layout.training.iterdir())
+    assert time.monotonic() - started < 30 and not list(layout.training.iterdir())

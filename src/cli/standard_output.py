@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TextIO
 
 
@@ -44,6 +46,21 @@ def is_unread() -> bool:
         # A test has replaced it by something without a descriptor.
         return False
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
+@contextlib.contextmanager
+def standard_output_to(path: Path) -> Iterator[None]:
+    """Sends what this process and its children print, libraries in C++ too, to a file."""
+    sys.stdout.flush()
+    usual = os.dup(1)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(usual, 1)
+        os.close(usual)
 
 
 def discard(stream: TextIO) -> None:

@@ -88,7 +88,7 @@ def test_a_mistyped_image_is_named_within_the_timeout(
     started = time.monotonic()
     arguments = ("--image=docker://mistyped:1", "--wait=2")
     code, findings = run_doctor(repository, address, *arguments, capsys=capsys, key="right-key")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert (code, findings["platform"]["level"]) == (1, "error")
     assert "waits for more than 2 seconds" in findings["platform"]["symptom"]
     assert (

@@ -228,7 +228,7 @@ def test_only_so_many_streams_of_build_events_wait_at_once(tmp_path: Path, monke
 
     def waiting() -> Iterator[bytes]:
         yield from event_requests([b"x"])
-        end.wait(20)
+        end.wait(120)
 
     with event_sink(tmp_path) as publish:
         first = [publish(waiting()) for _ in range(2)]

@@ -135,10 +135,10 @@ def test_the_program_serves_until_it_is_stopped(tmp_path: Path) -> None:
         try:
             assert program.stdout is not None
             assert program.stdout.readline() == f"relay: grpc://127.0.0.1:{port} -> {endpoint.url}\n"
-            outcome = RemoteClient(Endpoint(url=f"grpc://127.0.0.1:{port}")).run(ECHO, seconds=20)
+            outcome = RemoteClient(Endpoint(url=f"grpc://127.0.0.1:{port}")).run(ECHO, seconds=60)
             assert outcome.stdout == "printed\n"
         finally:
             program.send_signal(signal.SIGINT)
-            output, _ = program.communicate(timeout=20)
+            output, _ = program.communicate(timeout=60)
     assert (program.returncode, output.endswith("relay: stopped\n")) == (0, True)
     assert KEY not in output

@@ -21,16 +21,18 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, MachineError, RequestError, exit_code_of
+from src.cli.standard_output import standard_output_to
 from src.disk.durable import write_json
 from src.disk.json_files import read_json
 from src.sweeps.outcome import outcome_of, refused
 from src.training import train_model
 from src.training.data.parquet_rows import join_parquet
+from src.training.environment.determinism import prepare_environment
 
 # Of metrics.json: seconds, rates, memory and the machine vary from run to run.
 _CONSTANT = ("schema", "before", "after", "comparison", "status", "validation")
@@ -128,6 +130,9 @@ def _train(flags: Sequence[str], inputs: Mapping[str, Sequence[Path]], *, folder
 
     def train() -> int:
         try:
+            if any(len(paths) > 1 for paths in inputs.values()):
+                # Joining them loads numpy.
+                prepare_environment("portable")
             place_inputs(Path.cwd(), inputs)
             return train_model.train(list(flags))
         except RequestError as error:
@@ -140,7 +145,8 @@ def _train(flags: Sequence[str], inputs: Mapping[str, Sequence[Path]], *, folder
     os.environ.pop("BUILD_WORKING_DIRECTORY", None)
     place = folder / "inputs"
     place.mkdir()
-    with contextlib.chdir(place), _standard_output_to(log):
+    # Bazel would print it after each training.
+    with contextlib.chdir(place), standard_output_to(log):
         code = exit_code_of("train_model", train, debug=False)
     if code == EXIT_STOPPED:
         sys.stderr.write(_STOPPED)
@@ -148,21 +154,6 @@ def _train(flags: Sequence[str], inputs: Mapping[str, Sequence[Path]], *, folder
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_SHOWN_LINES:]
         sys.stderr.writelines(f"{line}\n" for line in last)
     return code, "".join(refusals)
-
-
-@contextlib.contextmanager
-def _standard_output_to(path: Path) -> Iterator[None]:
-    """Sends what this process and its children print to a file: Bazel would print it after each training."""
-    sys.stdout.flush()
-    usual = os.dup(1)
-    with path.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(usual, 1)
-        os.close(usual)
 
 
 if __name__ == "__main__":

@@ -45,9 +45,13 @@ def action(
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def libraries() -> None:
+    load_libraries()
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    load_libraries()
     return build_tiny_model(tmp_path_factory.mktemp("tiny") / "base")
 
 

@@ -145,12 +145,14 @@ def _data_flags(ctx, inputs):
     flags = []
     for attribute, flag in _DATA.items():
         files = getattr(ctx.files, attribute)
-        if len(files) > len(getattr(ctx.attr, attribute)):
-            fail("%s: a label stands for several files: name those of this split" % attribute)
+        for target in getattr(ctx.attr, attribute):
+            if len(target[DefaultInfo].files.to_list()) != 1:
+                fail("%s: %s is not one file: name the files of this split" % (attribute, target.label))
         if len(files) > 1 and [file for file in files if file.extension != "parquet"]:
             fail("%s: several files of one split have to be parquet files" % attribute)
         if files:
-            flags.append("--%s=%s" % (flag, _add(inputs, files)))
+            joined = attribute + ".joined.parquet" if len(files) > 1 else None
+            flags.append("--%s=%s" % (flag, _add(inputs, files, name = joined)))
     return flags
 
 def _override_flags(_ctx, name, values):
@@ -163,9 +165,9 @@ def _override_flags(_ctx, name, values):
         fail("overrides: dataset_name has to be embedded:NAME, as an action has no network: use train_data")
     return ["--%s=%s" % (name, values[0])] if len(values) == 1 else ["--" + name] + values
 
-def _add(inputs, files):
-    """Adds a file, or those that become one, to the inputs; returns the name that the run knows it by."""
-    name = files[0].short_path
+def _add(inputs, files, name = None):
+    """Adds a file, or those that become one of a name, to the inputs; returns the name that the run knows it by."""
+    name = name or files[0].short_path
     if name.startswith("../"):
         # Without what Bazel 8 puts before a repository's name: the name is in recipe.json, the same in both lanes.
         repository, _, path = name[3:].partition("/")
@@ -229,7 +231,7 @@ def trained_model(name, recipe, base_model, overrides, **kwargs):
         name = name,
         base_model = None if is_embedded else base_model,
         embedded_base_model = base_model if is_embedded else None,
-        overrides = {field: _words(value) for field, value in overrides.items()},
+        overrides = {field: _words(field, value) for field, value in overrides.items()},
         recipe = None if is_name else recipe,
         shipped_recipe = recipe if is_name else None,
         **kwargs
@@ -281,7 +283,9 @@ def finetuned_model_test(name, model, min = {}, max = {}, size = "small", **kwar
         **kwargs
     )
 
-def _words(value):
-    if type(value) == "list":
-        return [str(word) for word in value]
-    return [str(value).lower() if type(value) == "bool" else str(value)]
+def _words(field, value):
+    values = value if type(value) == "list" else [value]
+    for word in values or [None]:
+        if type(word) not in ("bool", "float", "int", "string"):
+            fail("overrides: %s has to be a number, a boolean, a string or a list of them, not %s" % (field, repr(value)))
+    return [str(word).lower() if type(word) == "bool" else str(word) for word in values]

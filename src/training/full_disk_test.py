@@ -20,8 +20,7 @@ ARGUMENTS = (
     *("--num_train_epochs", "2", "--threads", "1"),
 )
 # In a mount namespace of its own, which takes the file system along when it ends: mounts one of so many kilobytes on
-# the first argument, and for each further (kilobytes, flags) makes it so large and runs the program. A model
-# is removed.
+# the first argument, and for each further (kilobytes, flags) makes it so large, runs the program and removes its model.
 _INSIDE = """
 import hashlib, io, json, shutil, subprocess, sys
 from contextlib import redirect_stderr

@@ -101,6 +101,14 @@ def test_lines_are_answered_in_order_as_each_is_alone(programs: Programs) -> Non
     assert [programs.rows("--model", "tiny", *SHORT, lines=[line])[0] for line in ASKED[:2]] == together[:2]
 
 
+def test_tokens_without_an_embedding_are_refused(programs: Programs, tmp_path: Path) -> None:
+    folder = build_tiny_chat_model(tmp_path / "more")
+    tokenizer = build_tiny_chat_tokenizer()
+    tokenizer.add_tokens(["<movie>"])
+    tokenizer.save_pretrained(folder)
+    assert "tokens, and the model has embeddings for" in programs.refusal("--model", str(folder), "a <movie>")
+
+
 def test_an_answer_says_whether_it_was_cut(programs: Programs) -> None:
     asked = ["film", "not", "good"]
     assert programs.rows("--model", "chain", *SHORT, *asked) == [

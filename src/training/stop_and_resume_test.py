@@ -6,18 +6,16 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.training.engine.checkpoints import Checkpoints
 from src.training.testing.artifact_content import artifact_content
+from src.training.testing.forked_runs import load_libraries, start, start_run, wait
+from src.training.testing.stopped_training import stopped_after
 from src.training.testing.user_folder import copy_of_inputs, write_inputs
 from src.training.train_model import main
 
@@ -26,9 +24,12 @@ from src.training.train_model import main
 ARGUMENTS = (
     *("--model_name_or_path", "base", "--train_file", "train.csv"),
     *("--validation_file", "dev.csv", "--test_file", "test.csv"),
-    *("--max_seq_length", "16", "--per_device_train_batch_size", "4", "--learning_rate", "1e-2"),
-    *("--num_train_epochs", "12", "--threads", "1", "--output_dir", "out"),
+    *("--max_seq_length", "16", "--per_device_train_batch_size", "4", "--learning_rate", "3e-2"),
+    *("--num_train_epochs", "6", "--threads", "1", "--output_dir", "out"),
 )
+EPOCHS, STEPS, BEST = 6, 150, 3
+# After the first step, and after the epoch whose weights are kept.
+EARLY, LATE = 0, 85
 INPUTS = {"base", "chat", *(f"{part}.{ending}" for part in ("train", "dev", "test") for ending in ("csv", "jsonl"))}
 LANGUAGE_MODEL = (
     *("--model_name_or_path", "chat", "--train_file", "train.jsonl", "--validation_file", "dev.jsonl"),
@@ -39,7 +40,16 @@ LANGUAGE_MODEL = (
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inputs(tmp_path_factory.mktemp("inputs"), train=100, dev=40, test=20, noisy=True, language=True)
+    """A folder with models and rows; made by a child, so that this process stays without threads."""
+    load_libraries()
+    folder = tmp_path_factory.mktemp("inputs")
+
+    def work() -> int:
+        write_inputs(folder, train=100, dev=40, test=20, noisy=True, language=True)
+        return 0
+
+    assert wait(start(work, log=folder.parent / "inputs.log")) == 0
+    return folder
 
 
 user_folder = pytest.fixture(copy_of_inputs)
@@ -49,53 +59,77 @@ user_folder = pytest.fixture(copy_of_inputs)
 def uninterrupted(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of a run that nothing stopped."""
     folder = shutil.copytree(inputs, tmp_path_factory.mktemp("uninterrupted") / "user_folder")
+    log = folder.parent / "log"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
-        assert main([*ARGUMENTS]) == 0
+        assert wait(start_run(ARGUMENTS, log=log)) == 0, log.read_text()
     return (folder / "out" / "model.safetensors").read_bytes()
 
 
 @pytest.fixture
-def program(user_folder: Path) -> Iterator[subprocess.Popen[str]]:
+def program(user_folder: Path) -> Iterator[Program]:
     """The program in a process of its own, in the middle of training."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src.training.train_model", *ARGUMENTS, "--num_train_epochs", "2000"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    running = Program(user_folder)
     try:
-        _wait_for_a_step(user_folder, gone=lambda: process.poll() is not None)
-        yield process
+        running.wait_for_a_step()
+        yield running
     finally:
-        process.kill()
-        process.communicate()
+        running.end()
 
 
-def _wait_for_a_step(user_folder: Path, *, epochs: int = 0, gone: Callable[[], bool] = lambda: False) -> None:
-    """Returns when a step is done and so many epochs are scored."""
-    path, give_up, events = user_folder / "out.checkpoint" / "events.jsonl", time.monotonic() + 60, ""
-    while '"event": "step"' not in events or events.count('"event": "evaluation"') < epochs:
-        events = path.read_text() if path.is_file() else ""
-        assert not gone() and time.monotonic() < give_up, "training has not begun"
-        time.sleep(0.01)
+class Program:
+    """The program in a forked process. Tests that fork come first: where a run was in this process, threads stay."""
+
+    def __init__(self, user_folder: Path) -> None:
+        """Starts it."""
+        pipe, self._errors = user_folder.parent / "stdout", user_folder.parent / "stderr"
+        self._events = user_folder / "out.checkpoint" / "events.jsonl"
+        os.mkfifo(pipe)
+        # Its other end, which is open before the program's is, so that neither waits for the other.
+        self.stdout = os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+        os.set_blocking(self.stdout.fileno(), True)
+        self._code: int | None = None
+
+        def work() -> int:
+            # With this end left open it would itself be a reader of what it prints.
+            self.stdout.close()
+            return main([*ARGUMENTS, "--num_train_epochs", "2000"])
+
+        self._process = start(work, log=pipe, errors=self._errors)
+
+    def wait_for_a_step(self) -> None:
+        """Returns when a step is done."""
+        give_up = time.monotonic() + 120
+        while not (self._events.is_file() and '"event": "step"' in self._events.read_text()):
+            assert time.monotonic() < give_up and self._is_running(), f"no training: {self._errors.read_text()}"
+            time.sleep(0.01)
+
+    def _is_running(self) -> bool:
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process, options) is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        os.kill(self._process, number)
+
+    def wait(self) -> tuple[int, str]:
+        """Returns its exit code and what it wrote to standard error, once it has ended."""
+        if self._code is None:
+            self._code = wait(self._process)
+        return self._code, self._errors.read_text()
+
+    def end(self) -> None:
+        """Ends it, if it has not ended."""
+        if self._code is None:
+            self.send(signal.SIGKILL)
+            self.wait()
+        self.stdout.close()
 
 
-def _stopped_by(
-    number: signal.Signals, user_folder: Path, *, epochs: int = 0, arguments: Sequence[str] = ARGUMENTS
-) -> int:
-    """Runs the program in this process and sends it a signal in the middle; returns its exit code."""
-
-    def interrupt() -> None:
-        _wait_for_a_step(user_folder, epochs=epochs)
-        os.kill(os.getpid(), number)
-
-    sender = threading.Thread(target=interrupt, daemon=True)
-    sender.start()
-    code = main([*arguments])
-    sender.join()
-    return code
+def _stopped_after(step: int, *, by: signal.Signals = signal.SIGTERM, arguments: Sequence[str] = ARGUMENTS) -> int:
+    """Runs the program in this process, which gets a signal after a step, counted from 0; returns its exit code."""
+    with stopped_after(step, by=by):
+        return main([*arguments])
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:
@@ -110,11 +144,12 @@ def _metrics(folder: Path) -> Any:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: subprocess.Popen[str], user_folder: Path) -> None:
+def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: Program, user_folder: Path) -> None:
     started = time.monotonic()
-    program.send_signal(signal.SIGINT)
-    _, errors = program.communicate(timeout=30)
-    assert (program.returncode, time.monotonic() - started < 10) == (3, True)
+    program.send(signal.SIGINT)
+    code, errors = program.wait()
+    # Of hundreds of epochs that are left, none is trained to its end.
+    assert (code, time.monotonic() - started < 30) == (3, True)
     assert "rerun the command to resume" in errors
     assert "Traceback" not in errors
     assert {path.name for path in user_folder.iterdir()} == {*INPUTS, "out.checkpoint"}
@@ -124,37 +159,38 @@ def test_ctrl_c_ends_the_program_in_time_with_a_checkpoint(program: subprocess.P
 
 
 def test_a_program_whose_lines_nobody_reads_any_more_ends_with_a_checkpoint(
-    program: subprocess.Popen[str], user_folder: Path
+    program: Program, user_folder: Path
 ) -> None:
-    assert program.stdout is not None and program.stderr is not None
     # What is said of the rows comes first.
     assert any(line.startswith("Recipe") for line in iter(program.stdout.readline, ""))
     program.stdout.close()
-    errors = program.stderr.read().splitlines()
-    assert program.wait(timeout=30) == 3
-    assert errors == ["train_model: stopped (standard output: nobody reads it any more): rerun the command to resume"]
+    code, errors = program.wait()
+    assert code == 3
+    assert errors.splitlines() == [
+        "train_model: stopped (standard output: nobody reads it any more): rerun the command to resume"
+    ]
     assert _metrics(user_folder / "out.checkpoint")["status"] == "interrupted"
     assert any((user_folder / "out.checkpoint").glob("checkpoint-*"))
 
 
 def test_a_killed_program_leaves_nothing_under_the_final_name_and_nothing_in_the_way(
-    program: subprocess.Popen[str], user_folder: Path, uninterrupted: bytes
+    uninterrupted: bytes, program: Program, user_folder: Path
 ) -> None:
-    program.send_signal(signal.SIGKILL)
-    program.communicate(timeout=30)
+    program.send(signal.SIGKILL)
+    program.wait()
     assert not (user_folder / "out").exists()
     assert main([*ARGUMENTS]) == 0
     assert (user_folder / "out" / "model.safetensors").read_bytes() == uninterrupted
     assert {path.name for path in user_folder.iterdir()} == {*INPUTS, "out"}
     # Nor do steps of the killed run stand among the events.
-    assert _steps(user_folder / "out") == list(range(1, 12 * 25 + 1))
+    assert _steps(user_folder / "out") == list(range(1, STEPS + 1))
 
 
-@pytest.mark.parametrize(("number", "epochs"), [(signal.SIGINT, 0), (signal.SIGTERM, 6)])
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, EARLY), (signal.SIGTERM, LATE)])
 def test_the_same_command_goes_on_to_the_bits_of_an_uninterrupted_run(
-    number: signal.Signals, epochs: int, user_folder: Path, uninterrupted: bytes
+    number: signal.Signals, step: int, user_folder: Path, uninterrupted: bytes
 ) -> None:
-    assert _stopped_by(number, user_folder, epochs=epochs) == 3
+    assert _stopped_after(step, by=number) == 3
     stopped = _metrics(user_folder / "out.checkpoint")
     assert stopped["status"] == "interrupted"
     assert not (user_folder / "out").exists()
@@ -164,14 +200,14 @@ def test_the_same_command_goes_on_to_the_bits_of_an_uninterrupted_run(
     train = _metrics(user_folder / "out")["train"]
     assert 0 < stopped["train"]["steps"] < train["steps"]
     # What was done before the stop counts, and nothing twice.
-    assert train["examples"] == 12 * 100
+    assert train["examples"] == EPOCHS * 100
     assert train["seconds"] > stopped["train"]["seconds"]
     assert _steps(user_folder / "out") == list(range(1, train["steps"] + 1))
     scores = [
         (event["accuracy"], -event["loss"]) for event in _events(user_folder / "out") if event["event"] == "evaluation"
     ]
-    assert len(scores) == 12
-    assert max(scores) in scores[:5], "the best epoch is to be one that a checkpoint has to carry"
+    assert len(scores) == EPOCHS
+    assert scores.index(max(scores)) == BEST - 1, "the best epoch is to be one that a checkpoint has to carry"
 
 
 def test_a_deadline_saves_a_checkpoint_and_says_so(user_folder: Path, uninterrupted: bytes) -> None:
@@ -188,7 +224,8 @@ def test_a_language_model_goes_on_to_the_bits_of_an_uninterrupted_run(own: tuple
     assert main([*often]) == 0
     whole = artifact_content(user_folder / "out")
     shutil.rmtree(user_folder / "out")
-    assert _stopped_by(signal.SIGTERM, user_folder, epochs=1, arguments=often) == 3
+    # In the second of two epochs.
+    assert _stopped_after(whole["effort"]["steps"] // 2, arguments=often) == 3
     assert _metrics(user_folder / "out.checkpoint")["train"]["steps"] < whole["effort"]["steps"]
     assert main([*often, "--resume_from_checkpoint", "true"]) == 0
     assert artifact_content(user_folder / "out") == whole
@@ -197,7 +234,9 @@ def test_a_language_model_goes_on_to_the_bits_of_an_uninterrupted_run(own: tuple
 def test_a_stop_while_a_checkpoint_is_read_keeps_it(
     user_folder: Path, uninterrupted: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _stopped_by(signal.SIGTERM, user_folder) == 3
+    from src.training.engine.checkpoints import Checkpoints
+
+    assert _stopped_after(EARLY) == 3
     steps = _metrics(user_folder / "out.checkpoint")["train"]["steps"]
     load = Checkpoints.load
 
@@ -230,7 +269,7 @@ def test_a_damaged_checkpoint_costs_the_way_back_to_the_one_before_it(
     user_folder: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     often = [*ARGUMENTS, "--checkpoint_seconds", "0", "--save_total_limit", "3"]
-    assert main([*often, "--deadline_seconds", "1"]) == 3
+    assert _stopped_after(10, arguments=often) == 3
     *_, before, newest = sorted(
         (user_folder / "out.checkpoint").glob("checkpoint-*"), key=lambda path: path.stat().st_mtime
     )
@@ -246,7 +285,7 @@ def test_a_damaged_checkpoint_costs_the_way_back_to_the_one_before_it(
 def test_with_every_checkpoint_damaged_the_run_is_refused_until_it_is_to_start_anew(
     user_folder: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _stopped_by(signal.SIGTERM, user_folder) == 3
+    assert _stopped_after(EARLY) == 3
     [checkpoint] = (user_folder / "out.checkpoint").glob("checkpoint-*")
     (checkpoint / "state.json").write_text("")
     assert main([*ARGUMENTS]) == 2

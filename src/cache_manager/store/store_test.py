@@ -208,7 +208,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_cache_as_it_was(
 def _hold(root: Path, started: multiprocessing.synchronize.Event, ended: multiprocessing.synchronize.Event) -> None:
     with Store(root).lock(KEY):
         started.set()
-        ended.wait(10)
+        ended.wait(300)
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
@@ -216,13 +216,13 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     started, ended = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path, started, ended))
     holder.start()
-    assert started.wait(30)
+    assert started.wait(120)
     lock = Store(tmp_path).lock(KEY)
     with pytest.raises(TimeoutError):
         lock.acquire(timeout=0.2)
     holder.kill()
     holder.join()
-    with lock.acquire(timeout=5):
+    with lock.acquire(timeout=60):
         pass
 
 

@@ -277,7 +277,7 @@ def test_an_action_that_nativelink_kills_ends_whole(worker: Worker) -> None:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)

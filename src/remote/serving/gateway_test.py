@@ -42,7 +42,7 @@ def client(url: str, *, key: str | None = None) -> RemoteClient:
 def test_an_action_runs_in_the_image_that_its_name_resolves_to() -> None:
     executor = MemoryExecutor()
     with gateway(executor) as url:
-        outcome = client(url).run(ECHO, seconds=10)
+        outcome = client(url).run(ECHO, seconds=60)
     assert (outcome.exit_code, outcome.stdout, outcome.output_paths) == (0, "printed\n", ("out",))
     [(action, command)] = executor.actions
     assert messages.properties_of(command, action) == {"container-image": IMAGE}
@@ -180,7 +180,7 @@ def test_streams_of_silent_clients_are_cancelled_and_the_server_goes_on(
         # More than the server has threads.
         silent = idle_streams(channel, count=140, method=method)
         assert codes(silent, seconds=30) == {grpc.StatusCode.CANCELLED}
-        assert client(url).run(ECHO, seconds=10).exit_code == 0
+        assert client(url).run(ECHO, seconds=60).exit_code == 0
 
 
 def test_streams_of_another_user_are_refused_before_they_say_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,4 +188,4 @@ def test_streams_of_another_user_are_refused_before_they_say_anything(monkeypatc
         with monkeypatch.context() as other:
             other.setattr(os, "getuid", lambda: 4711)
             assert codes(idle_streams(channel, count=140), seconds=30) == {grpc.StatusCode.PERMISSION_DENIED}
-        assert client(url).run(ECHO, seconds=10).exit_code == 0
+        assert client(url).run(ECHO, seconds=60).exit_code == 0

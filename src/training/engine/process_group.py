@@ -19,6 +19,8 @@ from typing import Any
 _SPIN_SECONDS = 0.0005
 # How often a call that takes longer looks whether the run has to end.
 _WAIT_MILLISECONDS = 1000
+# What a process that is to end may take; then it is killed.
+_CLOSE_SECONDS = 10
 # A message is a method's name and a few numbers, or a traceback.
 _MAX_MESSAGE_BYTES = 1 << 16
 # macOS has it from Python 3.13 on only, but nothing is forked there: cores.can_fork.
@@ -129,7 +131,7 @@ class ProcessGroup:
         for process in self._processes:
             # One that something has stopped would not notice.
             os.kill(process, signal.SIGCONT)
-            if _exit_code(process, seconds=10) is None:
+            if _exit_code(process, seconds=_CLOSE_SECONDS) is None:
                 os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
         self._pipes, self._processes, self.is_closed = [], [], True

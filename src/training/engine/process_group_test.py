@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from src.training.engine import process_group
 from src.training.engine.process_group import ProcessGroup
 from src.training.environment.cores import can_fork
 from src.training.optimizer.shared_memory import shared_zeros
@@ -230,7 +231,7 @@ def test_a_killed_process_is_reported_at_once(make: Make, rank: int) -> None:
     began = time.monotonic()
     with pytest.raises(RuntimeError, match=f"training process {rank} was ended by SIGKILL: .* short of memory"):
         group.call("end", rank, "kill")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     # And so is every later call, until they are closed.
     with pytest.raises(RuntimeError, match=f"training process {rank} was ended by SIGKILL"):
         group.call("add", 1)
@@ -300,13 +301,14 @@ def test_nothing_is_left_after_close(called: bool) -> None:
         group.call("add", 1)
 
 
-def test_close_does_not_wait_for_processes_forked_later(make: Make) -> None:
+def test_close_does_not_wait_for_processes_forked_later(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Then they are killed.
+    monkeypatch.setattr(process_group, "_CLOSE_SECONDS", 50)
     first, second = make(), make()
     assert second.call("add", 1) == first.call("add", 1)
     began = time.monotonic()
     first.close()
-    # Else they are killed after 10 s.
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert second.call("add", 2) == [2, 12, 22]
 
 
@@ -390,7 +392,7 @@ def test_when_the_calling_process_is_killed_the_others_end(number: signal.Signal
         process.wait(timeout=MAX_SECONDS - 10)
         began = time.monotonic()
         wait_until_gone(*processes)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
 
 
 def test_a_stopped_process_is_continued_once_the_run_has_to_end(make: Make) -> None:
@@ -404,9 +406,10 @@ def test_a_stopped_process_is_continued_once_the_run_has_to_end(make: Make) -> N
     assert time.monotonic() - began > 1.4, "until then it is somebody's wish that it stands still"
 
 
-def test_a_stopped_process_does_not_hold_up_the_end(make: Make) -> None:
+def test_a_stopped_process_does_not_hold_up_the_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_group, "_CLOSE_SECONDS", 50)
     group = make()
     os.kill(group.call("process")[1], signal.SIGSTOP)
     began = time.monotonic()
     group.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30

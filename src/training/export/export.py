@@ -64,7 +64,9 @@ def export_checked(
 
 
 def _not_exportable(classifier: Classifier, error: Exception) -> RequestError:
-    kind, reason = classifier.model.config.model_type, in_one_line(error, limit=200)
+    # What it is at, and not where in torch's sources.
+    reason = in_one_line(error, limit=400).rpartition("please report a bug to PyTorch. ")[2][:200]
+    kind = classifier.model.config.model_type
     return RequestError(f"{classifier.source.folder} is of a kind ({kind}) that ONNX cannot hold: {reason}")
 
 

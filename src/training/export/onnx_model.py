@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from src.cli.standard_output import standard_output_to
+from src.training.export.onnx_operators import register_operators
 from src.training.inference.classifier import Classifier, to_scores
 
 # Supported by onnxruntime's quantizer and every runtime of recent years.
@@ -32,22 +36,35 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
     """
     names = classifier.input_names
     # Decoders return a cache for further tokens, which no graph can hold.
-    classifier.model.config.use_cache = False
+    classifier.model.config.get_text_config().use_cache = False
     example = next(classifier.batches(_EXAMPLE, batch_size=len(_EXAMPLE)))
-    with warnings.catch_warnings():
+    register_operators(OPSET)
+    # Of an export that fails, torch prints the whole graph.
+    with warnings.catch_warnings(), standard_output_to(Path(os.devnull)):
         # About the branches; see above.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            classifier.model,
-            (),
-            kwargs={name: example[name] for name in names},
-            f=path,
+            _Logits(classifier.model, names),
+            tuple(example[name] for name in names),
+            path,
             dynamo=False,
             opset_version=OPSET,
             input_names=names,
             output_names=[OUTPUT],
             dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names} | {OUTPUT: {0: "batch"}},
         )
+
+
+class _Logits(torch.nn.Module):
+    """A model without its other outputs, some of which (T5's cache) no graph can hold."""
+
+    def __init__(self, model: torch.nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self._model, self._names = model, names
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._model(**dict(zip(self._names, inputs, strict=True))).logits
+        return logits
 
 
 def quantize(source: Path, target: Path) -> None:
@@ -84,8 +101,8 @@ class OnnxClassifier:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            # Its exceptions have no base class of their own.
-            raise RuntimeFault(str(error)) from error
+            # Its exceptions have no base class of their own. The file lies in a folder that is gone soon.
+            raise RuntimeFault(str(error).replace(str(path), path.name)) from error
         self._config = original.model.config
         self.input_names = [node.name for node in self._session.get_inputs()]
 

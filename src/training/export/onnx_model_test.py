@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from src.training.export.onnx_model import OnnxClassifier, quantize, write_onnx
 from src.training.inference.classifier import Classifier, load_classifier
 from src.training.inference.model_folder import find_trained_model
+from src.training.testing.mapped_kinds import build_mapped_kind
 from src.training.testing.tiny_model import POSITIONS, VOCABULARY, build_tiny_model
 
 TEXTS = ("a", "the film was good", "the story was not very very very good, the film is awful!", "a " * 60)
@@ -63,6 +64,14 @@ def test_a_graph_scores_any_batch_as_the_model_does(tmp_path: Path, kind: Kind) 
     for size in (1, 2, len(TEXTS)):
         for batch in original.batches(TEXTS, batch_size=size):
             np.testing.assert_allclose(exported.score_batch(batch), original.score_batch(batch), atol=1e-5)
+
+
+def test_an_export_that_fails_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    # torch prints the graph, from C++.
+    classifier = load_classifier(find_trained_model(build_mapped_kind(tmp_path / "fnet", "fnet")))
+    with pytest.raises(RuntimeError, match="fft"):
+        write_onnx(classifier, tmp_path / "model.onnx")
+    assert capfd.readouterr().out == ""
 
 
 def test_what_the_tokenizer_makes_can_be_fed_as_it_is(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from src.training.inference.prompts import Prompt
 from src.training.inference.text_stream import whole_characters
 from src.training.model.base_model import BaseModel
 from src.training.model.language_model import load_language_model, load_language_tokenizer, load_with_adapter
-from src.training.model.pretrained import load_tokenizer
+from src.training.model.pretrained import check_token_ids, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -114,6 +114,7 @@ def load_text_generator(source: LanguageModelFolder, decoding: Decoding) -> Text
     else:
         model = load_with_adapter(source.base, source.folder).merge_and_unload()
         tokenizer = load_tokenizer(source.folder)
+    check_token_ids(model, tokenizer, name=source.name)
     stop_ids = set(source.stop_ids)
     if tokenizer.eos_token_id is not None:
         stop_ids.add(tokenizer.eos_token_id)

@@ -227,9 +227,11 @@ def build_model(
 def _describe(model: Any, base: BaseModel, *, padding: int) -> None:
     """Completes the model's config."""
     model.config._name_or_path = base.content["source"]
-    if model.config.pad_token_id is None or hasattr(model, "score"):
+    # Of a model that reads images too, that of its text alone has one.
+    config = model.config.get_text_config()
+    if getattr(config, "pad_token_id", None) is None or hasattr(model, "score"):
         # A decoder scores the last token that is not padding, and has to know which are: what the tokenizer pads with.
-        model.config.pad_token_id = padding
+        config.pad_token_id = padding
 
 
 def _check_fit(model: Any, *, name: str, max_seq_length: int) -> None:

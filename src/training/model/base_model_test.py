@@ -16,6 +16,7 @@ import torch
 from src.cli.errors import RequestError
 from src.disk.durable import file_sha256
 from src.training.model.base_model import BaseModel, build_model, find_base_model
+from src.training.testing.mapped_kinds import build_mapped_kind
 from src.training.testing.tiny_model import POSITIONS, build_tiny_model
 
 
@@ -52,6 +53,12 @@ def test_a_pickle_is_refused_unless_its_hash_is_named(pickled: Path) -> None:
     assert f"--model_weights_sha256 {sha256}" in message
     assert find(pickled, sha256).folder == pickled
     assert find(pickled, sha256.upper()).folder == pickled
+
+
+def test_padding_is_named_where_a_model_of_texts_and_images_looks_for_it(tmp_path: Path) -> None:
+    config = build(build_mapped_kind(tmp_path / "gemma3", "gemma3")).config
+    assert not hasattr(config, "pad_token_id")
+    assert config.text_config.pad_token_id == 0
 
 
 def test_weights_of_a_trusted_pickle_are_those_of_safetensors(pickled: Path, base: Path) -> None:

@@ -12,7 +12,14 @@ from src.training.data.chat_template import with_fixed_date
 from src.training.model.architectures import is_language_model
 from src.training.model.base_model import BaseModel
 from src.training.model.lora import ADAPTER, Lora, check_targets, save_weights, without_adapter
-from src.training.model.pretrained import empty_model, load_adapter, load_model, load_tokenizer
+from src.training.model.pretrained import (
+    check_vocabulary,
+    empty_model,
+    load_adapter,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 
 MODEL_CLASS = "AutoModelForCausalLM"
 
@@ -40,9 +47,11 @@ def load_language_tokenizer(base: BaseModel) -> Any:
     """Loads the tokenizer of a language model.
 
     Raises:
-        RequestError: there is none.
+        RequestError: there is none, or it knows tokens that the model does not.
     """
-    tokenizer = load_tokenizer(base.folder, name=base.content["source"])
+    name = base.content["source"]
+    tokenizer = load_tokenizer(base.folder, name=name)
+    check_vocabulary(tokenizer, rows=load_config(base.folder).get_text_config().vocab_size, name=name)
     if tokenizer.pad_token_id is None:
         # What everybody does by hand; what is padding is known by the rows' lengths, never by this id.
         tokenizer.pad_token = tokenizer.eos_token

@@ -131,6 +131,14 @@ def test_weights_that_are_missing_are_named(folder: Path) -> None:
         load_language_model(find(folder))
 
 
+def test_tokens_that_the_model_does_not_know_are_refused(folder: Path) -> None:
+    tokenizer = load_language_tokenizer(find(folder))
+    tokenizer.add_tokens(["<movie>"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(RequestError, match=f"the tokenizer of base knows {len(tokenizer)} tokens, and the model has"):
+        load_language_tokenizer(find(folder))
+
+
 def test_the_base_is_named_as_it_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_TMPDIR", raising=False)
     names = {"some/model": "some/model", "../base": "../base", "embedded:it": str(tmp_path), "it.gguf": str(tmp_path)}

@@ -122,9 +122,12 @@ def check_token_ids(model: Any, tokenizer: Any, *, name: str | Path) -> None:
     """
     from src.training.optimizer.word_embedding import word_embedding
 
-    if (embedding := word_embedding(model)) is None:
-        return
-    rows = embedding.num_embeddings
+    if (embedding := word_embedding(model)) is not None:
+        check_vocabulary(tokenizer, rows=embedding.num_embeddings, name=name)
+
+
+def check_vocabulary(tokenizer: Any, *, rows: int, name: str | Path) -> None:
+    """Refuses a tokenizer that knows more tokens than so many rows of embeddings; see `check_token_ids`."""
     if (tokens := max(tokenizer.get_vocab().values()) + 1) > rows:
         raise RequestError(
             f"the tokenizer of {name} knows {tokens:,} tokens, and the model has embeddings for {rows:,}: choose the "

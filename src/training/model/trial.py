@@ -15,7 +15,7 @@ _TEXTS = ("a good film", "a film that is neither good nor bad")
 
 
 def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: int) -> None:
-    """Classifies two texts, as training will. Weights and random numbers stay as they were.
+    """Classifies two texts, in prediction and as training will. Weights and random numbers stay as they were.
 
     Args:
         model: of transformers, with a head.
@@ -32,6 +32,10 @@ def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: i
     batch = {name: encoded[name] for name in input_names(model, tokenizer)}
     try:
         with torch.random.fork_rng(devices=()), torch.inference_mode():
+            # Reformer's positions have more conditions in training.
+            model.train()
+            model(**batch)
+            model.eval()
             logits = model(**batch).logits
         if logits.shape != (len(_TEXTS), model.config.num_labels):
             raise ValueError(f"its outputs for {len(_TEXTS)} texts are {list(logits.shape)}")

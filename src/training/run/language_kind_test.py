@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from src.training.model.pretrained import load_tokenizer
 from src.training.run import language_kind
 from src.training.testing.program_runs import called_from
 from src.training.testing.tiny_kinds import build_tiny_chat_model, build_tiny_chat_tokenizer
@@ -101,6 +103,14 @@ def test_what_can_be_refused_is_refused_before_the_weights_are_read(
     assert train(*more) == 2
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1
+
+
+def test_tokens_without_an_embedding_are_refused(user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = load_tokenizer(user_folder / "base")
+    tokenizer.add_tokens(["<movie>"])
+    tokenizer.save_pretrained(user_folder / "base")
+    assert train() == 2
+    assert re.search(r"the tokenizer of base knows \d+ tokens, and the model has", capsys.readouterr().err)
 
 
 def test_a_classifier_for_rows_of_a_language_model_is_one_sentence(

@@ -40,7 +40,7 @@ _SIZES: tuple[tuple[int, tuple[str, ...]], ...] = (
             *("num_decoder_layers", "num_attention_heads", "n_head", "n_heads", "num_heads", "num_kv_heads"),
             *("encoder_attention_heads", "decoder_attention_heads", "num_key_value_heads", "num_experts_per_tok"),
             *("linear_num_key_heads", "linear_num_value_heads", "num_self_attention_heads", "moe_topk"),
-            *("num_cross_attention_heads", "num_self_attends_per_block", "num_latents"),
+            *("num_cross_attention_heads", "num_self_attends_per_block", "num_latents", "n_group", "topk_group"),
         ),
     ),
     (4, ("num_experts", "num_local_experts", "n_routed_experts")),
@@ -54,14 +54,30 @@ _SIZES: tuple[tuple[int, tuple[str, ...]], ...] = (
 )
 # What a model type needs beside those.
 _FIELDS: dict[str, dict[str, Any]] = {
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]}}
+    },
+    "deepseek_v2": {"num_experts_per_tok": 2},
     # As published: RoBERTa's positions, counted from the padding token's id on.
     "esm": {"pad_token_id": 1, "mask_token_id": 4},
+    "gptj": {"rotary_dim": 8},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
     "hunyuan_v1_dense": {"head_dim": 16},
     "hunyuan_v1_moe": {"head_dim": 16},
+    # A layer of each sort.
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    # Boxes have six widths in LayoutLMv3, and a sixth of a width each in LiLT.
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4},
+    "lilt": {"hidden_size": 24},
     "ministral": {"head_dim": 16},
-    "nemotron": {"head_dim": 16},
+    "mistral4": {"head_dim": 32},
+    "mobilebert": {"intra_bottleneck_size": 32},
+    "nemotron": {"head_dim": 16, "num_key_value_heads": 2},
     "reformer": {"axial_pos_embds_dim": [16, 16], "axial_pos_shape": [8, 8]},
+    # As published: the class itself has none.
+    "t5": {"decoder_start_token_id": 1},
+    # Its layers share weights: two of those that do.
+    "zamba": {"num_hidden_layers": 3, "layers_block_type": ["linear_attention", "hybrid", "hybrid"]},
 }
 # Special tokens that a model reads by their number.
 _SPECIAL_IDS = ("bos_token_id", "pad_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
@@ -111,10 +127,10 @@ def _shrunk(fields: dict[str, Any], model_type: str, *, vocabulary: int) -> dict
             }
     if "vocab_size" in fields:
         small["vocab_size"] = vocabulary
-    if isinstance(fields.get("layer_types"), list):
-        # As many as the layers, of each sort that the model has.
-        small["layer_types"] = list(dict.fromkeys(fields["layer_types"]))[:2] * 2
-        small["layer_types"] = small["layer_types"][:2]
+    for name in ("layer_types", "layers_block_type", "mlp_layer_types"):
+        if isinstance(fields.get(name), list):
+            # As many as the layers, of each sort that the model has.
+            small[name] = (list(dict.fromkeys(fields[name]))[:2] * 2)[:2]
     small |= _ids(fields, model_type)
     return small | _FIELDS.get(model_type, {})
 

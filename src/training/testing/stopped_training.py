@@ -5,21 +5,25 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
-from src.training.engine.data_parallel import DataParallel
+if TYPE_CHECKING:
+    from src.training.engine.data_parallel import DataParallel
 
 
 @contextmanager
-def stopped_after(last: int) -> Iterator[None]:
-    """Trainings of this process get SIGTERM after a step, counted from 0."""
+def stopped_after(last: int, *, by: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+    """Trainings of this process get a signal after a step, counted from 0."""
+    from src.training.engine.data_parallel import DataParallel
+
     step = DataParallel.step
 
     def step_and_interrupt(self: DataParallel, number: int) -> tuple[float, float]:
         result = step(self, number)
         if number == last:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(by)
         return result
 
     with pytest.MonkeyPatch.context() as patch:
