@@ -33,7 +33,7 @@ def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
 
 
 def test_numpy_has_its_settings_before_files_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[object] = []
     monkeypatch.setattr(finetune, "prepare_environment", calls.append)
     monkeypatch.setattr(finetune, "place_inputs", lambda _folder, inputs: calls.append([*inputs]))
     monkeypatch.setattr(train_model, "train", lambda _flags: EXIT_STOPPED)

@@ -85,7 +85,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on_once_there_is_
     always = ["--checkpoint_seconds", "0"]
     # A checkpoint takes 72 KB, the model 80: too little for the first checkpoint; for one beside it, twice, so that the
     # second run goes on from the first one's; for the model beside a checkpoint.
-    tight = ((40, always), (100, always), (130, always), (140, []))
+    tight: tuple[tuple[int, list[str]], ...] = ((40, always), (100, always), (130, always), (140, []))
     whole, *results = run(namespace, inputs, (65536, []), *tight, (65536, []))
     assert (whole["code"], whole["left"]) == (0, ["out"])
     sentence = (
