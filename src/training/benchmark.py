@@ -9,7 +9,8 @@ same rows in one epoch of batches of 64. --seeds N compares accuracies over N se
 
     bazel run //src/training:benchmark -- --recipe embedded_llm [--rounds 3] [--max_train_samples 96] [--FIELD VALUE]
 
-trains a language model for an epoch by our loop and by peft with transformers' Trainer: rows a second, memory, losses.
+trains a language model for an epoch by our loop and by peft with transformers' Trainer: rows and tokens
+a second, share of the matrix peak, memory, losses, and where a step spends its time; as tables on standard error.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ def _language_model(arguments: list[str]) -> dict[str, Any]:
         raise RequestError("--rounds must be above 0")
     prepare_environment(recipe.reproducible)
     from src.training.benchmarks.language_contest import LanguageContest, summary
+    from src.training.benchmarks.peak_flops import peak_flops
     from src.training.environment.description import describe_environment
     from src.training.environment.determinism import configure_torch
     from src.training.run.resolved_run import resolve_run
@@ -119,15 +121,37 @@ def _language_model(arguments: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         contest = LanguageContest(resolved, scratch=Path(folder))
         epochs = contest.take_turns(rounds=options.rounds)
+        shares = contest.step_shares()
+    # A core of its own for each process: not what the library makes of several threads.
+    peak = resolved.threads * peak_flops(threads=1, shapes=contest.product_shapes())
+    result = summary(
+        epochs,
+        rows=len(resolved.task.train),
+        tokens_a_row=contest.tokens_a_row(),
+        seconds_at_peak=contest.flops_an_epoch() / peak,
+    )
+    sys.stderr.write(_tables(result["loops"], shares))
     return {
         "rows": len(resolved.task.train),
         "batch_size": resolved.training_settings.rows_per_step,
         "tokens_a_row": contest.tokens_a_row(),
         "threads": resolved.threads,
         "reproducible": recipe.reproducible,
-        **summary(epochs, rows=len(resolved.task.train), tokens_a_row=contest.tokens_a_row()),
+        "peak_gflops": round(peak / 1e9, 1),
+        **result,
+        "share_of_a_step": shares,
         "environment": describe_environment(),
     }
+
+
+def _tables(loops: dict[str, dict[str, Any]], shares: dict[str, float]) -> str:
+    """Returns what a person reads of the result: the loops, and where a step of ours spends its time."""
+    lines = [f"{'loop':26} {'tokens/s':>9} {'of peak':>8} {'memory':>9}"]
+    for name, loop in loops.items():
+        rate, share, memory = loop["tokens_per_second"], loop["fraction_of_peak"], loop["peak_memory_mb"]
+        lines.append(f"{name:26} {rate:9,.0f} {share:8.0%} {memory:6,} MB")
+    lines += ["", "a step of ours", *(f"{part:26} {share:9.1%}" for part, share in shares.items())]
+    return "\n".join([*lines, ""])
 
 
 def _classifier(arguments: list[str]) -> dict[str, Any]:

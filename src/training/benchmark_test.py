@@ -65,8 +65,13 @@ def test_a_language_model_is_compared_with_peft_and_trainer_which_have_the_same_
     ]
     given = ["--recipe", "embedded_llm", "--model_name_or_path", str(tmp_path / "base"), *files, "--threads", "1"]
     assert main([*given, "--rounds", "1", "--learning_rate", "0.01"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    loops = result["loops"]
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    loops, shares = result["loops"], result["share_of_a_step"]
+    assert all(loop["fraction_of_peak"] > 0 for loop in loops.values())
+    assert shares.keys() == {"products", "attention", "norms", "optimizer", "rest"}
+    assert all(0 < share < 1 for share in shares.values())
+    assert all(f"\n{name} " in printed.err for name in [*loops, *shares])
     assert set(loops) == {"peft_trainer", "peft_trainer_same_batches", "ours"}
     # 40 rows in batches of 8.
     assert {len(loop["losses"]) for loop in loops.values()} == {5}

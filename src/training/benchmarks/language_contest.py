@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import cProfile
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +17,16 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 from transformers import Trainer as TransformersTrainer
 
 from src.training.benchmarks.memory_peak import MemoryPeak
+from src.training.benchmarks.peak_flops import training_flops_a_token
+from src.training.benchmarks.step_parts import step_shares
 from src.training.data.batches import epoch_batches
 from src.training.data.token_rows import TokenRows
 from src.training.engine.checkpoints import Checkpoints
 from src.training.engine.data_parallel import TRAIN
 from src.training.engine.trainer import Trainer
 from src.training.environment.stop_signal import StopSignal
+from src.training.fused.decoder import find_decoder
+from src.training.model.lora import without_adapter
 from src.training.run.language_kind import LanguageKind
 from src.training.run.resolved_run import ResolvedRun
 
@@ -79,12 +84,35 @@ class LanguageContest:
                 epochs[name].append(epoch)
         return epochs
 
+    def step_shares(self) -> dict[str, float]:
+        """Trains a further epoch by our loop; returns where its steps' time goes in this process."""
+        profile = cProfile.Profile()
+        self._ours(profile)
+        return step_shares(profile)
+
+    def flops_an_epoch(self) -> float:
+        """Returns the operations that an epoch needs, the head's only for what is learnt; after the first epoch."""
+        assert self.rows is not None
+        head = self._model.get_output_embeddings().weight.numel()
+        tokens, learnt = int(self.rows.lengths.sum()), int(self.rows.labels.sum())
+        below = find_decoder(without_adapter(self._model)) or self._model
+        return training_flops_a_token(below) * tokens + 4.0 * head * learnt
+
+    def product_shapes(self) -> list[tuple[int, int, int]]:
+        """Returns rows, inner and columns of the layers' products in one process; after the first epoch."""
+        tokens = round(self._resolved.training_settings.rows_per_step * self.tokens_a_row() / self._resolved.threads)
+        weights = (layer.weight for layer in self._model.modules() if type(layer) is torch.nn.Linear)
+        # Those of LoRA are thin, and the head is none of the layers.
+        inside = {tuple(weight.shape) for weight in weights if not weight.requires_grad}
+        head = tuple(self._model.get_output_embeddings().weight.shape)
+        return [(tokens, inner, columns) for columns, inner in sorted(inside - {head})]
+
     def tokens_a_row(self) -> float:
         """Mean tokens of a train row, padding aside; after the first epoch."""
         assert self.rows is not None
         return round(float(self.rows.lengths.mean()), 2)
 
-    def _ours(self) -> Epoch:
+    def _ours(self, profile: cProfile.Profile | None = None) -> Epoch:
         torch.set_num_threads(1)
         stop, ends, losses = _FirstCheck(), [0.0], list[float]()
 
@@ -97,11 +125,12 @@ class LanguageContest:
             rows = parallel.splits[TRAIN]
             assert isinstance(rows, TokenRows)
             self.rows = rows
-            Trainer(
+            trainer = Trainer(
                 data_parallel=parallel, scored_split=self._resolved.task.validation.split, selects_epoch=False,
                 stop=stop, record=lambda _event: None,
                 checkpoints=Checkpoints(self._scratch / "checkpoints", fingerprint="benchmark"),
-            ).fit(show)  # fmt: skip
+            )  # fmt: skip
+            trainer.fit(show) if profile is None else profile.runcall(trainer.fit, show)
         return Epoch(seconds=ends[-1] - stop.at, losses=losses)
 
     def _reference(self, *, same_batches: bool) -> Epoch:
@@ -135,8 +164,17 @@ class LanguageContest:
         return Epoch(seconds=clock.last - clock.first, losses=losses)
 
 
-def summary(epochs: dict[str, list[Epoch]], *, rows: int, tokens_a_row: float) -> dict[str, Any]:
-    """Returns medians by loop, and how far the losses of the same batches lie apart at most."""
+def summary(
+    epochs: dict[str, list[Epoch]], *, rows: int, tokens_a_row: float, seconds_at_peak: float
+) -> dict[str, Any]:
+    """Returns medians by loop, and how far the losses of the same batches lie apart at most.
+
+    Args:
+        epochs: by loop.
+        rows: of an epoch.
+        tokens_a_row: mean, padding aside.
+        seconds_at_peak: that an epoch's products would take at the processor's peak.
+    """
     ours = statistics.median(epoch.seconds for epoch in epochs[_OURS])
     loops = {}
     for name, all_ in epochs.items():
@@ -146,6 +184,7 @@ def summary(epochs: dict[str, list[Epoch]], *, rows: int, tokens_a_row: float) -
             "seconds_of_each": [round(epoch.seconds, 2) for epoch in all_],
             "rows_per_second": round(rows / seconds, 3),
             "tokens_per_second": round(rows * tokens_a_row / seconds, 1),
+            "fraction_of_peak": round(seconds_at_peak / seconds, 4),
             "times_ours": round(seconds / ours, 2),
             "peak_memory_mb": round(max(epoch.memory for epoch in all_) / 1e6),
             "losses": [round(loss, 4) for loss in all_[-1].losses],

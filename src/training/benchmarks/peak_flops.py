@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +14,24 @@ _SIZE = 1024
 _REPEATS = 8
 
 
-def peak_flops(*, threads: int) -> float:
-    """Returns the operations per second of a large product in this process, by torch's BLAS or numpy's: the faster."""
+def peak_flops(*, threads: int, shapes: Sequence[tuple[int, int, int]] = ()) -> float:
+    """Returns the operations per second of products in this process, each by torch's BLAS or numpy's: the faster.
+
+    Args:
+        threads: of this process.
+        shapes: rows, inner and columns of each product; none: a single large one.
+    """
     torch.set_num_threads(threads)
-    left, right = (torch.rand(_SIZE, _SIZE) for _ in range(2))
+    shapes = shapes or [(_SIZE, _SIZE, _SIZE)]
     with threadpool_limits(threads, user_api="blas"):
-        best = min(map(_seconds, (lambda: torch.mm(left, right), lambda: left.numpy() @ right.numpy())))
-    return 2 * _SIZE**3 / best
+        seconds = sum(map(_fastest, shapes))
+    return 2 * sum(map(math.prod, shapes)) / seconds
+
+
+def _fastest(shape: tuple[int, int, int]) -> float:
+    rows, inner, columns = shape
+    left, right = torch.rand(rows, inner), torch.rand(columns, inner).t()
+    return min(map(_seconds, (lambda: torch.mm(left, right), lambda: left.numpy() @ right.numpy())))
 
 
 def _seconds(compute: Callable[[], object]) -> float:
@@ -35,9 +47,12 @@ def _seconds(compute: Callable[[], object]) -> float:
 def training_flops_a_token(model: Any) -> float:
     """Returns the operations of a forward and backward pass for one token: 6 for each weight it is multiplied by.
 
+    Of a frozen weight, which has no gradient, 4.
+
     Kaplan et al. 2020, section 2.1. Embeddings are looked up, not multiplied; attention's own products are left out:
     on SST-2's 13 tokens they are under 2 % for bert-tiny.
     """
     embeddings = {id(weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)
                   for weight in module.parameters()}  # fmt: skip
-    return 6.0 * sum(weight.numel() for weight in model.parameters() if id(weight) not in embeddings)
+    return sum((6.0 if weight.requires_grad else 4.0) * weight.numel()
+               for weight in model.parameters() if id(weight) not in embeddings)  # fmt: skip
