@@ -44,7 +44,7 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
         # About the branches; see above.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Logits(classifier.model, names),
+            _Logits(classifier.model, names).eval(),
             tuple(example[name] for name in names),
             path,
             dynamo=False,
