@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from src.training.testing.artifact_content import artifact_content
@@ -105,8 +106,7 @@ class Program:
             time.sleep(0.01)
 
     def _is_running(self) -> bool:
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self._process, options) is None
+        return bool(psutil.Process(self._process).status() != psutil.STATUS_ZOMBIE)
 
     def send(self, number: signal.Signals) -> None:
         """Sends it a signal."""

@@ -18,6 +18,8 @@ from src.remote.end_to_end.servers import Executor, Relay
 
 _KEY, _WRONG_KEY = "correct-horse-battery-4711", "incorrect-horse-4712"
 _TEST = "//src/remote/config:bazelrc_test"
+# It has passed before, and would not run again.
+_AGAIN = ("--nocache_test_results", "--noremote_accept_cached")
 
 
 class EndToEndKeys:
@@ -41,12 +43,12 @@ class EndToEndKeys:
         bazel = Bazel(self._root, self._scratch, environment=environment, bazelrc=rc)
         try:
             with self._relay(executor, key=_WRONG_KEY):
-                wrong = bazel.test(_TEST, config="remote")
+                wrong = bazel.test(_TEST, *_AGAIN, config="remote")
             assert wrong.code != 0, wrong.output
             assert "UNAUTHENTICATED" in wrong.output, wrong.output
             assert wrong.runs == []
             with self._relay(executor, key=_KEY) as relay:
-                right = bazel.test(_TEST, "--noremote_accept_cached", config="remote", events="keyed.json")
+                right = bazel.test(_TEST, *_AGAIN, config="remote", events="keyed.json")
             assert "was expanded to from both" not in right.output, right.output
             assert (right.code, [run.strategy for run in right.runs]) == (0, [REMOTE]), right.output
         finally:
