@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ _TEXTS = ("a good film", "a film that is neither good nor bad")
 
 
 def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: int) -> None:
-    """Classifies two texts, in prediction and as training will. Weights and random numbers stay as they were.
+    """Classifies two texts, in prediction and as training will. Model and random numbers stay as they were.
 
     Args:
         model: of transformers, with a head.
@@ -31,7 +33,7 @@ def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: i
     encoded = tokenizer(list(_TEXTS), truncation=True, max_length=max_seq_length, padding=True, return_tensors="pt")
     batch = {name: encoded[name] for name in input_names(model, tokenizer)}
     try:
-        with torch.random.fork_rng(devices=()), torch.inference_mode():
+        with _unchanged_buffers(model), torch.random.fork_rng(devices=()), torch.inference_mode():
             # Reformer's positions have more conditions in training.
             model.train()
             model(**batch)
@@ -44,3 +46,20 @@ def check_classifies(model: Any, tokenizer: Any, *, name: str, max_seq_length: i
         raise RequestError(
             f"{name} ({model.config.model_type}) cannot classify texts: {reason}; choose another model"
         ) from error
+
+
+@contextmanager
+def _unchanged_buffers(model: Any) -> Iterator[None]:
+    """Puts buffers back, which some kinds write in training: BatchNorm's in place, I-BERT's ranges by other tensors."""
+    before = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, content in before:
+            module._buffers[name] = buffer
+            if not torch.equal(buffer, content):
+                buffer.copy_(content)
