@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from src.training.testing.artifact_content import artifact_content
-from src.training.testing.forked_runs import Aim, load_libraries, start, start_run, wait
+from src.training.testing.forked_runs import Aim, start, start_run, wait
 from src.training.testing.program_runs import called_from
-from src.training.testing.user_folder import copy_of_inputs, write_inputs
+from src.training.testing.user_folder import copy_of_inputs, write_inputs_in_a_fork
 
 KILLS, SEED = int(os.environ.get("KILLS", "18")), int(os.environ.get("KILL_SEED", "1"))
 INPUTS = {"base", "chat", *(f"{part}.{ending}" for part in ("train", "dev", "test") for ending in ("csv", "jsonl"))}
@@ -62,15 +62,7 @@ class Uninterrupted:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and rows; made by a child, so that this process stays without threads."""
-    load_libraries()
-    folder = tmp_path_factory.mktemp("inputs")
-
-    def work() -> int:
-        write_inputs(folder, train=20, dev=10, test=10, noisy=True, language=True)
-        return 0
-
-    assert wait(start(work, log=folder.parent / "inputs.log")) == 0
-    return folder
+    return write_inputs_in_a_fork(tmp_path_factory.mktemp("inputs"), train=20, dev=10, test=10)
 
 
 user_folder = pytest.fixture(copy_of_inputs)

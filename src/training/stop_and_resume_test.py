@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from src.training.testing.artifact_content import artifact_content
-from src.training.testing.forked_runs import load_libraries, start, start_run, wait
+from src.training.testing.forked_runs import start, start_run, wait
 from src.training.testing.stopped_training import stopped_after
-from src.training.testing.user_folder import copy_of_inputs, write_inputs
+from src.training.testing.user_folder import copy_of_inputs, write_inputs_in_a_fork
 from src.training.train_model import main
 
 # Long enough to be stopped in the middle. Many labels of the train rows are wrong, so the last epoch is not the best
@@ -42,15 +42,7 @@ LANGUAGE_MODEL = (
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with models and rows; made by a child, so that this process stays without threads."""
-    load_libraries()
-    folder = tmp_path_factory.mktemp("inputs")
-
-    def work() -> int:
-        write_inputs(folder, train=100, dev=40, test=20, noisy=True, language=True)
-        return 0
-
-    assert wait(start(work, log=folder.parent / "inputs.log")) == 0
-    return folder
+    return write_inputs_in_a_fork(tmp_path_factory.mktemp("inputs"), train=100, dev=40, test=20)
 
 
 user_folder = pytest.fixture(copy_of_inputs)

@@ -139,14 +139,12 @@ class EndToEnd:
 
     def a_language_model_has_the_bits_of_a_local_run(self) -> None:
         # Of the first behaviour; a local run leaves its own in the same place.
-        remote = self._output(_ADAPTER, test=LANGUAGE_MODEL)
+        remote = self._adapter_sha256()
         local = self.bazel.test(LANGUAGE_MODEL, config=None)
         assert (local.code, [run.ran_remotely for run in local.runs]) == (0, [False]), local.output
-        hashes = [
-            hashlib.sha256(adapter).hexdigest() for adapter in (remote, self._output(_ADAPTER, test=LANGUAGE_MODEL))
-        ]
-        assert hashes[0] == hashes[1], f"the adapter trained remotely is {hashes[0]}, the local one {hashes[1]}"
-        print(f"remote: adapter {hashes[0]}, there and here", flush=True)
+        here = self._adapter_sha256()
+        assert remote == here, f"the adapter trained remotely is {remote}, the local one {here}"
+        print(f"remote: adapter {remote}, there and here", flush=True)
 
     def a_deadline_costs_no_bit(self) -> None:
         local = self.bazel.test(TRAINING, *SHORT, config=None)

@@ -40,12 +40,15 @@ def join_parquet(paths: Sequence[Path], joined: Path) -> None:
     """
     from pyarrow import parquet
 
-    first = _table(paths[0])
-    with parquet.ParquetWriter(joined, first.schema) as writer:
-        for path in paths:
+    first, *others = paths
+    table = _table(first)
+    schema = table.schema
+    with parquet.ParquetWriter(joined, schema) as writer:
+        writer.write_table(table)
+        for path in others:
             table = _table(path)
-            if not table.schema.equals(first.schema):
-                raise RequestError(f"{path.name} and {paths[0].name} differ in the names or types of their columns")
+            if not table.schema.equals(schema):
+                raise RequestError(f"{path.name} and {first.name} differ in the names or types of their columns")
             writer.write_table(table)
 
 

@@ -114,7 +114,7 @@ def load_text_generator(source: LanguageModelFolder, decoding: Decoding) -> Text
     else:
         model = load_with_adapter(source.base, source.folder).merge_and_unload()
         tokenizer = load_tokenizer(source.folder)
-    check_token_ids(model, tokenizer, name=source.name)
+        check_token_ids(model, tokenizer, name=source.name)
     stop_ids = set(source.stop_ids)
     if tokenizer.eos_token_id is not None:
         stop_ids.add(tokenizer.eos_token_id)

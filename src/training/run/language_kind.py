@@ -32,7 +32,6 @@ from src.training.model.language_model import (
     save_language_model,
 )
 from src.training.model.lora import ADAPTER, CAUSAL_LM, Lora, add_lora, check_moved
-from src.training.model.pretrained import check_token_ids
 from src.training.problems.generation.problem import GenerationProblem
 from src.training.run.resolved_run import ResolvedRun
 
@@ -75,7 +74,6 @@ class LanguageKind:
             TEST: self._encode(self._task.test, tokenizer),
         }
         model = load_language_model(self._resolved.base)
-        check_token_ids(model, tokenizer, name=self._resolved.base.content["source"])
         if lora is not None:
             model = add_lora(model, lora, seed=self._recipe.seed, base_name=base_name, task_type=CAUSAL_LM)
         return model, tokenizer

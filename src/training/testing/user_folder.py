@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from src.training.testing.forked_runs import load_libraries, start, wait
 from src.training.testing.program_runs import called_from
 from src.training.testing.tiny_kinds import build_tiny_chat_model
 from src.training.testing.tiny_model import build_tiny_model, write_conversations, write_sentences
@@ -32,6 +33,18 @@ def write_inputs(
             write_sentences(folder / f"{name}.csv", rows=rows, seed=seed, noise=noise if noisy else 0.0)
         if rows and language:
             write_conversations(folder / f"{name}.jsonl", rows=rows, seed=seed)
+    return folder
+
+
+def write_inputs_in_a_fork(folder: Path, *, train: int, dev: int, test: int) -> Path:
+    """Writes noisy inputs with a language model by a child: this process stays without threads, to fork from."""
+    load_libraries()
+
+    def work() -> int:
+        write_inputs(folder, train=train, dev=dev, test=test, noisy=True, language=True)
+        return 0
+
+    assert wait(start(work, log=folder.parent / "inputs.log")) == 0
     return folder
 
 
