@@ -13,6 +13,7 @@ from src.training.data.batches import Batch
 from src.training.fused.dropout import DropoutMasks
 from src.training.fused.encoder import encoder_parts
 from src.training.fused.registry import FusedModel, fuse
+from src.training.optimizer.gradient_places import gradient_place, set_gradient_place
 from src.training.testing.random_classifiers import KINDS, PAD, VOCABULARY, build
 
 torch.set_num_threads(1)
@@ -104,6 +105,28 @@ def test_any_number_of_layers_and_one_output(kind: str, layers: int) -> None:
     fused = fused_of(model)
     assert torch.allclose(fused(batch), model(**batch).logits, atol=1e-5)
     assert_agrees(build(kind, layers=layers), batch)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_matrices_have_their_gradients_where_the_optimizer_wants_them(passes: int) -> None:
+    model, batch = build("bert"), batch_of(3, 7)
+    fused = fused_of(model)
+    labels = torch.arange(3) % 2
+    found = []
+    for places in (False, True):
+        model.zero_grad()
+        inside = [weight for name, weight in model.named_parameters() if "encoder" in name and weight.dim() == 2]
+        for weight in inside if places else ():
+            set_gradient_place(weight, torch.full_like(weight, torch.nan))
+        for _ in range(passes):
+            torch.nn.functional.cross_entropy(fused(batch), labels).backward()
+        found.append([weight.grad.clone() for weight in inside if weight.grad is not None])
+    assert len(found[0]) == len(inside) == 12
+    for weight, anywhere, in_place in zip(inside, *found, strict=True):
+        assert torch.equal(anywhere, in_place)
+        assert weight.grad is not None and gradient_place(weight) is None
+        place = weight.gradient_place
+        assert weight.grad.data_ptr() == place.data_ptr()
 
 
 @pytest.mark.parametrize("padded", [False, True])

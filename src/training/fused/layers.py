@@ -22,6 +22,7 @@ from src.training.fused.products import (
     normalise,
     normalise_backward,
     product,
+    weight_gradient,
 )
 
 _ops: Any = torch.ops.aten
@@ -171,8 +172,10 @@ class Attention(torch.autograd.Function):
         d_inputs = product(d_key, wk).add_(product(d_value, wv)).view(rows, tokens, width)
         d_inputs[:, : len(query_inputs) // rows] += d_query_inputs.view(rows, -1, width)
         of_weights: list[torch.Tensor] = []
-        for by, inputs in ((d_query, query_inputs), (d_key, flat), (d_value, flat), (d_out, mixed)):
-            of_weights += [product(by.t(), inputs), by.sum(0)]
+        for weight, by, inputs in (
+            (wq, d_query, query_inputs), (wk, d_key, flat), (wv, d_value, flat), (wo, d_out, mixed)
+        ):  # fmt: skip
+            of_weights += [weight_gradient(weight, by, inputs), by.sum(0)]
         return d_inputs, None, None, None, None, *of_weights, d_scale, d_shift
 
 
@@ -199,5 +202,5 @@ class FeedForward(torch.autograd.Function):
         d_out = masked(d_sum, ctx.mask)
         d_hidden = _ops.gelu_backward(product(d_out, w2), hidden)
         d_inputs = product(d_hidden, w1).add_(d_sum)
-        of_weights = (product(d_hidden.t(), inputs), d_hidden.sum(0), product(d_out.t(), active), d_out.sum(0))
-        return d_inputs, None, None, *of_weights, d_scale, d_shift
+        d_w1, d_w2 = weight_gradient(w1, d_hidden, inputs), weight_gradient(w2, d_out, active)
+        return d_inputs, None, None, d_w1, d_hidden.sum(0), d_w2, d_out.sum(0), d_scale, d_shift

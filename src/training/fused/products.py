@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from src.training.optimizer.gradient_places import gradient_place
+
 _ops: Any = torch.ops.aten
 Mask = torch.Tensor | None
 
@@ -28,6 +30,12 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Returns inputs W^T + b."""
     return product(inputs, weight.t()).add_(bias)
+
+
+def weight_gradient(weight: torch.Tensor, by: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """Returns the gradient of W in x W^T, where the optimizer wants it. by: gradient of the result; inputs: x."""
+    place = gradient_place(weight)
+    return torch.from_numpy(np.matmul(array(by).T, array(inputs), out=None if place is None else array(place)))
 
 
 def masked(values: torch.Tensor, mask: Mask) -> torch.Tensor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from src.training.optimizer.gradient_places import set_gradient_place
 from src.training.optimizer.shared_memory import shared_zeros
 
 # Neither biases nor the scales of a normalisation decay, as in transformers' Trainer.
@@ -39,12 +39,19 @@ class FlatWeights:
         self._device = self._weights[0].device if self._weights else torch.device("cpu")
         self.values = self.zeros(self.size)
         self.gradients = self.zeros(processes, self.size)
-        start = 0
-        for weight in self._weights:
-            view = self.values[start : start + weight.numel()].view_as(weight)
+        for weight, view in zip(self._weights, self._views(self.values), strict=True):
             view.copy_(weight.detach())
             weight.data = view
-            start += weight.numel()
+        self._places = [self._views(gradients) for gradients in self.gradients]
+
+    def _views(self, values: torch.Tensor) -> list[torch.Tensor]:
+        parts = values.split([weight.numel() for weight in self._weights])
+        return [part.view_as(weight) for part, weight in zip(parts, self._weights, strict=True)]
+
+    def take_rank(self, rank: int) -> None:
+        """Makes what computes gradients in this process put them into their place."""
+        for weight, place in zip(self._weights, self._places[rank], strict=True):
+            set_gradient_place(weight, place)
 
     def zeros(self, *shape: int) -> torch.Tensor:
         """Returns zeros beside the weights; on a CPU, forked processes share them."""
@@ -56,19 +63,29 @@ class FlatWeights:
         return slice(cuts[rank], cuts[rank + 1])
 
     def publish_gradients(self, rank: int) -> None:
-        """Moves the gradients that a backward pass has left to their place; a weight without one counts as 0."""
-        if not self._weights:
-            return
-        torch.cat([_gradient(weight).reshape(-1) for weight in self._weights], out=self.gradients[rank])
-        for weight in self._weights:
+        """Moves what is not there yet of a backward pass's gradients to its place; a weight without one counts as 0."""
+        elsewhere: list[torch.Tensor] = []
+        gradients: list[torch.Tensor] = []
+        for weight, place in zip(self._weights, self._places[rank], strict=True):
+            if weight.grad is None:
+                place.zero_()
+            elif weight.grad.data_ptr() != place.data_ptr():
+                elsewhere.append(place)
+                gradients.append(weight.grad)
             weight.grad = None
+        if elsewhere:
+            torch._foreach_copy_(elsewhere, gradients)
+
+    def reduce_gradients(self, share: slice) -> torch.Tensor:
+        """Sums all processes' gradients of a share of the weights into the first's; returns the sum of the squares."""
+        first, *others = self.gradients[:, share]
+        for other in others:
+            first += other
+        # In place of a gradient that nobody reads again: the pages of a new tensor cost more than the squares.
+        return torch.mul(first, first, out=others[-1] if others else None).sum()
 
     def release(self) -> None:
         """Gives the model its own copy of the weights."""
         for weight in self._weights:
+            set_gradient_place(weight, None)
             weight.data = weight.data.clone()
-
-
-def _gradient(weight: Any) -> torch.Tensor:
-    gradient: torch.Tensor = torch.zeros_like(weight) if weight.grad is None else weight.grad
-    return gradient

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from src.training.optimizer.flat_weights import FlatWeights
+from src.training.optimizer.gradient_places import gradient_place
 
 
 class Layers(torch.nn.Module):
@@ -75,6 +76,35 @@ def test_a_gradient_does_not_outlive_its_step() -> None:
     flat.publish_gradients(0)
     flat.publish_gradients(0)
     assert not flat.gradients.any()
+
+
+def test_gradients_that_lie_in_their_place_are_taken_as_they_are() -> None:
+    model, plain = Layers(), Layers()
+    flat = flatten(model)
+    flat.take_rank(1)
+    for made in (model, plain):
+        made(INPUTS).square().sum().backward()
+    place = gradient_place(model.idle.weight)
+    assert place is not None and gradient_place(model.first.weight) is None
+    model.idle.weight.grad = place.fill_(3)
+    flat.publish_gradients(1)
+    assert flat.gradients[1].eq(3).sum() == 3
+    assert plain.first.weight.grad is not None
+    first = gradient_place(model.first.weight)
+    assert first is not None and torch.equal(first, plain.first.weight.grad)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_the_sum_of_all_gradients_is_left_with_the_first(processes: int) -> None:
+    flat = flatten(Layers(), processes=processes)
+    gradients = torch.randn(flat.gradients.shape, generator=torch.Generator().manual_seed(0))
+    flat.gradients.copy_(gradients)
+    share = slice(16, flat.size)
+    squares = flat.reduce_gradients(share)
+    assert torch.allclose(flat.gradients[0, share], gradients.sum(0)[share], atol=1e-6)
+    assert torch.allclose(squares, gradients.sum(0)[share].square().sum())
+    # Another process may not have read its share yet.
+    assert torch.equal(flat.gradients[:, :16], gradients[:, :16])
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 100, 1000])

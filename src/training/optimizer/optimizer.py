@@ -78,6 +78,7 @@ class Optimizer:
         """Makes this process work on a rank's share."""
         self._rank = rank
         self._share = self.flat.share(rank, of=self._processes)
+        self.flat.take_rank(rank)
         self._own_rows = np.empty(0, np.int64)
         self._row_gradient = torch.empty(0)
 
@@ -122,10 +123,7 @@ class Optimizer:
 
     def reduce_gradients(self, token_ids: np.ndarray) -> None:
         """Sums the gradients of this process's share of the weights, once all processes have published theirs."""
-        first, *others = self.flat.gradients[:, self._share]
-        for other in others:
-            first += other
-        squares = (first * first).sum()
+        squares = self.flat.reduce_gradients(self._share)
         if self.embedding is not None:
             at = torch.from_numpy(np.flatnonzero(self._is_own(token_ids)))
             self._own_rows = token_ids[at.numpy()]
