@@ -16,6 +16,7 @@ from src.training.data.token_rows import TokenRows, encode_conversations
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.language_pass import LanguagePass
 from src.training.engine.memory_check import check_language_model_fits
+from src.training.environment.bfloat16 import bfloat16_instructions
 from src.training.evaluation.comparison import Comparison
 from src.training.evaluation.problem import Answer, Scored
 from src.training.fused.causal import CausalForward
@@ -86,8 +87,11 @@ class LanguageKind:
             longest=max(int(rows.lengths.max(initial=0)) for rows in self._splits.values()),
             threads=self._resolved.threads,
             keeps_best=self._resolved.keeps_best,
+            bf16=self._recipe.bf16,
         )
-        fuse_linear_layers(model)
+        fuse_linear_layers(model, bf16=self._recipe.bf16)
+        if self._recipe.bf16:
+            log.info("Products with frozen weights while training: bfloat16, by %s", bfloat16_instructions())
         self._forward = CausalForward(model)
         self._stop_ids = self._form.end_ids(tokenizer)
         self._plan_answers(tokenizer)
