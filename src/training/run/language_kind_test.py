@@ -12,7 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from src.cli.errors import MachineError
+from src.training.engine import memory_check
+from src.training.engine.memory_check import check_language_model_fits
 from src.training.environment import bfloat16
+from src.training.fused.linear import frozen_layers
 from src.training.model.pretrained import load_tokenizer
 from src.training.run import language_kind
 from src.training.testing.program_runs import called_from
@@ -210,3 +214,15 @@ def test_bfloat16_is_refused_before_anything_is_read_where_it_does_not_pay(
     for flags, phrase in wrong:
         assert train("--bf16", *flags, model="not/downloaded") == 2
         assert phrase in capsys.readouterr().err
+
+
+def test_weights_in_bfloat16_are_part_of_the_memory_estimate(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_check, "_PROCESS_BYTES", 0)
+    model = _base(user_folder / "base").requires_grad_(False)
+    load: dict[str, Any] = {"rows_per_process": 1, "longest": 1, "threads": 1, "keeps_best": False}
+    rounded = 4 * sum(layer.weight.numel() for layer in frozen_layers(model))
+    check_language_model_fits(model, **load, available=rounded // 2)
+    with pytest.raises(MachineError, match="training needs about"):
+        check_language_model_fits(model, **load, bf16=True, available=rounded // 2)
