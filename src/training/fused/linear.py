@@ -172,6 +172,12 @@ def fuse_linear_layers(model: Any, *, bf16: bool = False) -> None:
             layer.bfloat16_weight = Bfloat16Weight(layer.weight)
 
 
+def free_bfloat16_weights(model: Any) -> None:
+    """Gives the memory of the rounded weights back: layers multiply in float32 again."""
+    for layer in model.modules():
+        vars(layer).pop("bfloat16_weight", None)
+
+
 def frozen_layers(model: Any) -> list[Any]:
     """Returns the linear layers, on a CPU, that are not trained."""
     return [module for module in model.modules() if _is_linear(module) and _is_frozen(module)]

@@ -20,7 +20,7 @@ from src.training.environment.bfloat16 import bfloat16_instructions
 from src.training.evaluation.comparison import Comparison
 from src.training.evaluation.problem import Answer, Scored
 from src.training.fused.causal import CausalForward
-from src.training.fused.linear import fuse_linear_layers
+from src.training.fused.linear import free_bfloat16_weights, frozen_layers, fuse_linear_layers
 from src.training.inference.generator import Answer as Generated
 from src.training.inference.generator import Decoding, generate
 from src.training.inference.text_stream import whole_characters
@@ -91,7 +91,8 @@ class LanguageKind:
         )
         fuse_linear_layers(model, bf16=self._recipe.bf16)
         if self._recipe.bf16:
-            log.info("Products with frozen weights while training: bfloat16, by %s", bfloat16_instructions())
+            count, instructions = len(frozen_layers(model)), bfloat16_instructions()
+            log.info("Products with %d frozen weights while training: bfloat16, by %s", count, instructions)
         self._forward = CausalForward(model)
         self._stop_ids = self._form.end_ids(tokenizer)
         self._plan_answers(tokenizer)
@@ -192,6 +193,7 @@ class LanguageKind:
     def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """See Kind.save."""
         check_moved(model)
+        free_bfloat16_weights(model)
         self._save(model, tokenizer, folder)
 
     def _save(self, model: Any, tokenizer: Any, folder: Path) -> None:

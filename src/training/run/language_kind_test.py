@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import re
@@ -185,7 +186,7 @@ def test_in_bfloat16_it_trains_as_in_float32_and_is_another_run(
     few = ("--max_generate_samples", "1", "--max_eval_samples", "2", "--max_predict_samples", "2")
     with called_from(user_folder):
         assert train(*few) == 0 and train(*few, "--bf16", "--output_dir", "rounded") == 0
-    assert "Products with frozen weights while training: bfloat16, by AVX512_BF16" in capsys.readouterr().out
+    assert "frozen weights while training: bfloat16, by AVX512_BF16" in capsys.readouterr().out
     assert "products in bfloat16" in (user_folder / "rounded" / "README.md").read_text()
     recipes, losses = [], []
     for name in ("out", "rounded"):
@@ -226,3 +227,20 @@ def test_weights_in_bfloat16_are_part_of_the_memory_estimate(
     check_language_model_fits(model, **load, available=rounded // 2)
     with pytest.raises(MachineError, match="training needs about"):
         check_language_model_fits(model, **load, bf16=True, available=rounded // 2)
+
+
+def test_a_run_that_fails_after_its_adapter_was_merged_resumes_to_the_same_model(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert train() == 0
+    adapter = user_folder / "out" / "adapter" / "adapter_model.safetensors"
+    expected = adapter.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(language_kind.LanguageKind, "verify", fill_the_disk)
+        assert train("--overwrite_output_dir") == 1
+    assert train("--overwrite_output_dir") == 0
+    assert adapter.read_bytes() == expected
+    assert not (user_folder / "out.checkpoint").exists()
