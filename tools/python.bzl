@@ -29,8 +29,8 @@ def py_modules(
       extra_deps: target -> packages that no import shows.
       data: target -> files that it reads.
       options: test -> further arguments of its rule, such as its tags.
-      together: target -> test files that it runs in one process, since each would load torch. A target of one of them
-        is still there for who names it.
+      together: target -> test files that it runs in one process, since each alone would load torch for itself. Their own
+        targets are there too, for who names one.
       testonly: modules and programs for tests alone; ["*"]: all of them.
     """
     native.filegroup(
@@ -75,6 +75,7 @@ def py_modules(
         pytest_test(
             name = target,
             size = "medium",
+            timeout = "long",
             srcs = [name + ".py" for name in names],
             data = _union([data.get(name, []) for name in names]),
             deps = _union([deps_of_parts[name] for name in names]),

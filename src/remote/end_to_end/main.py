@@ -201,7 +201,7 @@ class EndToEnd:
         self.executor.stop()
         state = self.scratch / "encrypted"
         self.encrypted = Executor(
-            self.root, "--tls", "--image=host", "--port=0", f"--state_dir={state}", "--idle_minutes=0.3"
+            self.root, "--tls", "--image=host", "--port=0", f"--state_dir={state}", "--idle_minutes=0.5"
         )
         flags = (f"--remote_executor={self.encrypted.url}", "--wait=2")
         _, report = self._doctor(*flags)
@@ -212,7 +212,7 @@ class EndToEnd:
         assert (levels["executor reached"], levels["executor key"], levels["platform"]) == ("ok", "ok", "ok"), report
 
     def an_idle_executor_exits(self) -> None:
-        # It has been idle since TLS was verified.
+        # Idle since TLS was verified, for longer than `doctor` takes to start.
         assert self.encrypted is not None, "it did not start"
         assert self.encrypted.wait() == 0
 
