@@ -111,7 +111,7 @@ def test_in_evaluation_disabled_and_merged_they_are_pefts_too(settings: dict[str
 
 
 def test_an_adapter_that_has_not_moved_is_left_out_where_nothing_is_learnt() -> None:
-    model = get_peft_model(Layers(), LoraConfig(target_modules=["first"]))
+    model: Any = get_peft_model(Layers(), LoraConfig(target_modules=["first"]))
     module = model.base_model.model.first
     part = projection(module)
     assert part is not None and part.trained
