@@ -223,10 +223,15 @@ def projection(module: Any) -> Projection | None:
     if not _is_lora(module):
         return Projection(weight=_weight(module), bias=module.bias) if _is_linear(module) else None
     part = Projection(weight=_weight(module.base_layer), bias=module.base_layer.bias)
-    if module.disable_adapters or module.merged:
+    if module.disable_adapters or module.merged or _adds_nothing(module):
         return part
     trained = (module.lora_A["default"].weight, module.lora_B["default"].weight)
     return replace(part, trained=trained, scale=module.scaling["default"])
+
+
+def _adds_nothing(module: Any) -> bool:
+    """Whether an adapter is still the one that training begins with, and needs no gradient."""
+    return not torch.is_grad_enabled() and not module.lora_B["default"].weight.any()
 
 
 def _weight(layer: Any) -> FrozenWeight:
