@@ -148,10 +148,15 @@ def projection(module: Any) -> Projection | None:
     """
     if _is_lora(module):
         weight, bias = module.base_layer.weight, module.base_layer.bias
-        if module.disable_adapters or module.merged:
+        if module.disable_adapters or module.merged or _adds_nothing(module):
             return Projection(weight=weight, bias=bias)
         return _adapted(module)
     return Projection(weight=module.weight, bias=module.bias) if _is_linear(module) else None
+
+
+def _adds_nothing(module: Any) -> bool:
+    """Whether an adapter is still the one that training begins with, and needs no gradient."""
+    return not torch.is_grad_enabled() and not module.lora_B["default"].weight.any()
 
 
 def _adapted(module: Any) -> Projection:

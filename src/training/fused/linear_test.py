@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from src.training.fused.linear import Linear, fuse_linear_layers
+from src.training.fused.linear import Linear, fuse_linear_layers, projection
 
 torch.set_num_threads(1)
 
@@ -108,6 +108,19 @@ def test_in_evaluation_disabled_and_merged_they_are_pefts_too(settings: dict[str
     before = ours(inputs)
     ours.merge_adapter()
     close(ours(inputs), before)
+
+
+def test_an_adapter_that_has_not_moved_is_left_out_where_nothing_is_learnt() -> None:
+    model = get_peft_model(Layers(), LoraConfig(target_modules=["first"]))
+    module = model.base_model.model.first
+    part = projection(module)
+    assert part is not None and part.trained
+    with torch.no_grad():
+        part = projection(module)
+        assert part is not None and not part.trained
+        module.lora_B["default"].weight[0, 0] = 1
+        part = projection(module)
+        assert part is not None and part.trained
 
 
 def test_a_model_that_is_trained_whole_has_all_gradients() -> None:

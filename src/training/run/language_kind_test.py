@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import re
@@ -169,3 +170,20 @@ def test_accumulated_batches_train_as_one_of_them_all_does(user_folder: Path) ->
     whole, parts = (load_file(user_folder / name / "adapter" / "adapter_model.safetensors") for name in ("out", "half"))
     for name, values in whole.items():
         torch.testing.assert_close(parts[name], values, atol=2e-4, rtol=0)
+
+
+def test_a_run_that_fails_after_its_adapter_was_merged_resumes_to_the_same_model(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert train() == 0
+    adapter = user_folder / "out" / "adapter" / "adapter_model.safetensors"
+    expected = adapter.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(language_kind.LanguageKind, "verify", fill_the_disk)
+        assert train("--overwrite_output_dir") == 1
+    assert train("--overwrite_output_dir") == 0
+    assert adapter.read_bytes() == expected
+    assert not (user_folder / "out.checkpoint").exists()
