@@ -11,21 +11,19 @@ As root (with CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID and SETUID) it runs the 
 the folders of the action but not the input files, which are hard links to the worker's store. As any other user it
 copies those inputs first. In both cases the action runs in bubblewrap, if user namespaces are allowed.
 
-It is started for each action, in about 20 ms. Hence no argparse, dataclasses, json, re or subprocess: each import costs
-several ms.
+It is started for each action: what it imports, each action pays for.
 """
 
-from __future__ import annotations
-
-import ctypes
+# The C modules alone: with the Python around them, and the enum that it uses, they take longer than all else here.
+import _ctypes
+import _signal as signal
+import _struct as struct
 import os
-import signal
 import stat
-import struct
 import sys
 import time
 
-# TYPE_CHECKING of `typing`, whose import costs 3 ms.
+# TYPE_CHECKING of `typing`, whose import costs 3 ms; that of `__future__` costs 0.5.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,18 +32,22 @@ if TYPE_CHECKING:
 ACTION_USER = 10001  # user and group
 FOLDER, LIMIT, REPORT = "FINETUNE_ACTION_FOLDER", "FINETUNE_ACTION_TIME_LIMIT_MS", "FINETUNE_ACTION_REPORT"
 GRACE, HIDDEN = "FINETUNE_ACTION_GRACE_SECONDS", "FINETUNE_ACTION_HIDDEN"
+LONGEST = "FINETUNE_ACTION_LONGEST_SECONDS"
 FINDINGS = "isolation"  # file in ROOT that `start` writes
 
 # What actions have no business with: configuration, certificates and secrets of the worker, and its program.
 _HIDDEN = ("/etc/nativelink", "/etc/nativelink.json5", "/run", "/usr/local/bin/nativelink")
 _BWRAP = "/usr/bin/bwrap"
 _MAX_ARGUMENTS = 9000  # of bubblewrap, for its own and the command's together
-_KILL_SECONDS = 10.0
+_STOP_SECONDS, _KILL_SECONDS = 30.0, 30.0
 _POLL_SECONDS = 0.05
+_MAX_SECONDS = 366 * 86400
 _EXIT_TIMEOUT, _EXIT_REFUSED, _EXIT_NOT_STARTED = 124, 125, 127
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "KILL": 5, "SETGID": 6, "SETUID": 7}
+# What nobody but an owner should be able to do with what root takes over: run it as its owner, or write to it.
+_OF_OTHERS = stat.S_ISUID | stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -61,20 +63,24 @@ class Isolation:
         own_proc: whether it can mount a /proc of its own. Container runtimes mask parts of theirs, which forbids it.
         hidden: paths that actions do not see.
         grace: seconds between SIGTERM and SIGKILL at the time limit.
+        longest: seconds that no action exceeds, whatever time limit its environment names.
         reason: why there are no namespaces.
     """
 
-    def __init__(self, *, namespaces: bool, own_proc: bool, hidden: list[str], grace: float, reason: str = "") -> None:
-        self.namespaces, self.own_proc, self.hidden, self.grace = namespaces, own_proc, hidden, grace
-        self.reason = reason
+    def __init__(
+        self, *, namespaces: bool, own_proc: bool, hidden: list[str], grace: float, longest: float, reason: str = ""
+    ) -> None:
+        self.namespaces, self.own_proc, self.hidden = namespaces, own_proc, hidden
+        self.grace, self.longest, self.reason = grace, longest, reason
 
     def as_text(self) -> str:
         """Returns the content of the file that each action reads."""
-        lines = [f"namespaces {self.namespaces:d}", f"own_proc {self.own_proc:d}", f"grace {self.grace}"]
+        lines = [f"namespaces {self.namespaces:d}", f"own_proc {self.own_proc:d}"]
+        lines += [f"grace {self.grace}", f"longest {self.longest}"]
         return "\n".join([*lines, *(f"hidden {path}" for path in self.hidden)]) + "\n"
 
     @classmethod
-    def from_text(cls, text: str) -> Isolation:
+    def from_text(cls, text: str) -> "Isolation":
         """Reads what as_text() wrote."""
         pairs = [line.partition(" ")[::2] for line in text.splitlines()]
         values = dict(pairs)
@@ -83,6 +89,7 @@ class Isolation:
             own_proc=values["own_proc"] == "1",
             hidden=[value for name, value in pairs if name == "hidden"],
             grace=float(values["grace"]),
+            longest=float(values["longest"]),
         )
 
 
@@ -177,14 +184,16 @@ def _start(
         environment = {name: value for name, value in environment.items() if not _is_linkers(name)}
     child = os.fork()
     if child == 0:
-        _become(command, environment)
+        _become(command, environment, in_bubblewrap=isolation.namespaces)
     if isolation.namespaces:
         os.close(seccomp)
     return child
 
 
-def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
+def _become(command: list[str], environment: dict[str, str], *, in_bubblewrap: bool) -> "NoReturn":
     try:
+        if not in_bubblewrap:
+            os.setsid()  # `kill 0` in a script would end NativeLink, if its user is the same
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -203,29 +212,53 @@ def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
 # Whose the files are -------------------------------------------------------------------------------------------------
 
 
-def _below(folder: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
-    """Yields everything below a folder with an open descriptor of its parent, a folder before what is in it.
+def _walk(folder: str) -> "Iterator[tuple[int, os.DirEntry[str] | None]]":
+    """Yields the open descriptor of a folder with None, then with each file in it; so for the folders below.
 
-    No path is ever built: what an action leaves may be deeper than any path can name.
+    No path is ever built and no descriptor is kept: what an action leaves may be deeper than any path can name, or than
+    files can be open. Symbolic links are not followed.
+
+    Raises:
+        OSError: a folder was moved in the meantime.
     """
-    opened = os.open(folder, _OPEN_FOLDER)
-    stack = [(opened, _entries(opened))]
-    while stack:
-        parent, entries = stack[-1]
-        if not entries:
-            os.close(parent)
-            stack.pop()
-            continue
-        entry = entries.pop()
-        yield parent, entry
-        if entry.is_dir(follow_symlinks=False):
-            opened = os.open(entry.name, _OPEN_FOLDER, dir_fd=parent)
-            stack.append((opened, _entries(opened)))
+    opened = _open_folder(folder, None)
+    above: list[tuple[os.stat_result, list[str]]] = []  # each folder on the way, and those in it that are to come
+    try:
+        while True:
+            yield opened, None
+            below = []
+            with os.scandir(opened) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(entry.name)
+                    else:
+                        yield opened, entry
+            above.append((os.fstat(opened), below))
+            while not above[-1][1]:
+                above.pop()
+                if not above:
+                    return
+                opened = _exchange(opened, os.open("..", _OPEN_FOLDER, dir_fd=opened))
+                if not os.path.samestat(os.fstat(opened), above[-1][0]):
+                    raise OSError(f"a folder in {folder} was moved")
+            opened = _exchange(opened, _open_folder(above[-1][1].pop(), opened))
+    finally:
+        os.close(opened)
 
 
-def _entries(folder: int) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
+def _exchange(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _open_folder(name: str, parent: int | None) -> int:
+    try:
+        return os.open(name, _OPEN_FOLDER, dir_fd=parent)
+    except PermissionError:  # of the worker's own user, and without permissions
+        opened = os.open(name, _OPEN_FOLDER | os.O_PATH, dir_fd=parent)
+        os.chmod(f"/proc/self/fd/{opened}", stat.S_IRWXU)
+        os.close(opened)
+        return os.open(name, _OPEN_FOLDER, dir_fd=parent)
 
 
 def hand_over(folder: str) -> None:
@@ -235,66 +268,78 @@ def hand_over(folder: str) -> None:
     user, gets copies.
     """
     is_root = os.geteuid() == 0
-    if is_root:
-        os.chown(folder, ACTION_USER, ACTION_USER, follow_symlinks=False)
-    for parent, entry in _below(folder):
-        if is_root and entry.is_dir(follow_symlinks=False):
-            os.chown(entry.name, ACTION_USER, ACTION_USER, dir_fd=parent, follow_symlinks=False)
-        elif not is_root and entry.is_file(follow_symlinks=False):
-            status = entry.stat(follow_symlinks=False)
+    for opened, file in _walk(folder):
+        if is_root and file is None:
+            os.fchown(opened, ACTION_USER, ACTION_USER)
+        elif not is_root and file is not None and file.is_file(follow_symlinks=False):
+            status = file.stat(follow_symlinks=False)
             if status.st_nlink > 1:
-                _replace_by_copy(entry.name, status, parent=parent)
+                _replace_by_copy(file.name, status, parent=opened)
 
 
 def _replace_by_copy(name: str, status: os.stat_result, *, parent: int) -> None:
-    copy = ".run_action.copy"
     source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+    os.unlink(name, dir_fd=parent)
+    target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
     while os.sendfile(target, source, None, 1 << 30):
         pass
     os.fchmod(target, stat.S_IMODE(status.st_mode))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
     os.close(source)
     os.close(target)
-    os.replace(copy, name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
 def take_back(folder: str) -> None:
     """Makes everything in a folder the worker's again, which has to read outputs and remove folders.
 
-    Only after the action's last process: nothing may exchange a name here in the meantime.
+    First the folder, so that no action of the same user exchanges a name in it while its files are changed.
     """
     is_root = os.geteuid() == 0
+    for opened, file in _walk(folder):
+        if file is not None:
+            _take_back_file(file, parent=opened, is_root=is_root)
+            continue
+        if is_root:
+            os.fchown(opened, 0, 0)
+        mode = stat.S_IMODE(os.fstat(opened).st_mode)
+        if (wanted := (mode | stat.S_IRWXU) & ~_OF_OTHERS) != mode:
+            os.fchmod(opened, wanted)
+
+
+def _take_back_file(file: os.DirEntry[str], *, parent: int, is_root: bool) -> None:
+    status = file.stat(follow_symlinks=False)
+    # The root user's files are inputs, in the store too.
+    if is_root and status.st_uid != ACTION_USER:
+        return
     if is_root:
-        os.chown(folder, 0, 0, follow_symlinks=False)
-    os.chmod(folder, stat.S_IMODE(os.lstat(folder).st_mode) | stat.S_IRWXU)
-    for parent, entry in _below(folder):
-        status = entry.stat(follow_symlinks=False)
-        # The root user's files are inputs, in the store too.
-        is_ours = not is_root or status.st_uid == ACTION_USER
-        if is_root and is_ours:
-            os.chown(entry.name, 0, 0, dir_fd=parent, follow_symlinks=False)
-        wanted = {stat.S_IFDIR: stat.S_IRWXU, stat.S_IFREG: stat.S_IRUSR * is_ours}.get(stat.S_IFMT(status.st_mode), 0)
-        if wanted & ~status.st_mode:
-            os.chmod(entry.name, stat.S_IMODE(status.st_mode) | wanted, dir_fd=parent)
+        os.chown(file.name, 0, 0, dir_fd=parent, follow_symlinks=False)
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISREG(status.st_mode) and (wanted := (mode | stat.S_IRUSR) & ~_OF_OTHERS) != mode:
+        os.chmod(file.name, wanted, dir_fd=parent)
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
 
 
 def _control(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+    if _ctypes.call_function(prctl, (option, value, 0, 0, 0)):
+        raise OSError(f"prctl({option}) failed")
 
 
 def _descendants(depth: int = 1) -> list[int]:
-    """Returns what descends from this process, oldest first; with depth 3 all but children and grandchildren."""
+    """Returns what descends from this process, oldest first; with depth 3 all but children and grandchildren.
+
+    Zombies are left out.
+    """
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
             text = _read_or_empty(f"/proc/{name}/stat")
-            if text:  # the name, in brackets, may hold anything; state and parent follow
-                children.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(name))
+            if text:  # the name, in brackets, may hold anything
+                state, parent = text.rpartition(")")[2].split()[:2]
+                if state != "Z":
+                    children.setdefault(int(parent), []).append(int(name))
     found, generation = [], [os.getpid()]
     while generation:
         generation = [child for pid in generation for child in sorted(children.get(pid, []))]
@@ -313,7 +358,7 @@ def _read_or_empty(path: str) -> str:
         return ""
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def _signal(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -368,25 +413,58 @@ def _terminate(child: int, *, in_bubblewrap: bool, grace: float) -> None:
             return
 
 
+def _stop_and_kill() -> None:
+    """Kills what descends from this process, after all of it is stopped, so that nothing forks in the meantime."""
+    end = time.monotonic() + _STOP_SECONDS
+    stopped: set[int] = set()
+    running = _children()
+    while running and _reap() and time.monotonic() < end:
+        for pid in running:
+            _signal(pid, signal.SIGSTOP)
+        stopped.update(running)
+        # First those that are found at once: what forks and ends, again and again, lives for less than a ms each time.
+        running = [pid for pid in _children() if pid not in stopped]
+        running = running or [pid for pid in _descendants() if pid not in stopped]
+    # At once: a stopped process whose parent ends is continued.
+    for pid in _descendants() if stopped else ():
+        _signal(pid, signal.SIGKILL)
+
+
 def _kill_all() -> bool:
     """Ends everything that descends from this process; returns whether that succeeded.
 
-    This process is their subreaper: a daemon is its child too, and where there are no children there is nothing.
+    This process is their subreaper: what loses its parent is its child, and without children there is nothing left.
     """
     end = time.monotonic() + _KILL_SECONDS
-    is_first = True
-    while time.monotonic() < end:
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return True
-        # bubblewrap's end is that of all in it, within a ms: no need to look for them.
-        if signal.sigtimedwait({signal.SIGCHLD}, _POLL_SECONDS) is None or not is_first:
-            for pid in _descendants():
-                _signal(pid, signal.SIGKILL)
-        is_first = False
-    return False
+    killed: list[int] = []
+    while _reap():
+        if time.monotonic() > end:
+            return False
+        children = _children()
+        for pid in children:
+            _signal(pid, signal.SIGKILL)
+        if children == killed:
+            signal.sigtimedwait({signal.SIGCHLD}, _POLL_SECONDS)
+        killed = children
+    return True
+
+
+def _reap() -> bool:
+    """Takes note of every child that has ended; returns whether there are others."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return _descendants()
 
 
 # The two commands ----------------------------------------------------------------------------------------------------
@@ -405,7 +483,13 @@ def start(root: str) -> Isolation:
             take_back(os.path.join(root, name))
     hidden = [*_HIDDEN, *filter(None, os.environ.get(HIDDEN, "").split(":"))]
     hidden = [path for path in hidden if os.path.exists(path)]
-    isolation = Isolation(namespaces=True, own_proc=True, hidden=hidden, grace=float(os.environ.get(GRACE, "10")))
+    isolation = Isolation(
+        namespaces=True,
+        own_proc=True,
+        hidden=hidden,
+        grace=float(os.environ.get(GRACE, "10")),
+        longest=float(os.environ.get(LONGEST) or _MAX_SECONDS),
+    )
     if _fault(isolation, root):
         isolation.own_proc = False
         isolation.reason = _fault(isolation, root)
@@ -471,12 +555,13 @@ def run(root: str, parent: int, command: list[str]) -> int:
         return _EXIT_REFUSED  # NativeLink has already killed it
     environment = _environment(parent)
     folder = _action_folder(root, environment.pop(FOLDER, ""))
-    limit, report = _seconds(environment.pop(LIMIT, "")), environment.pop(REPORT, "")
+    limit, report = environment.pop(LIMIT, ""), environment.pop(REPORT, "")
     working = os.getcwd()
     if not f"{working}/".startswith(f"{folder}/"):
         raise RefusedError(f"the action would start in {working}, outside of its folder {folder}")
     findings = _read_or_empty(os.path.join(root, FINDINGS))
     isolation = Isolation.from_text(findings) if findings else start(root)
+    seconds = _seconds(limit, longest=isolation.longest)
     if isolation.namespaces:
         environment.setdefault("TMPDIR", "/tmp")
     _control(_PR_SET_CHILD_SUBREAPER, 1)
@@ -487,13 +572,15 @@ def run(root: str, parent: int, command: list[str]) -> int:
         hand_over(folder)
         places = {"root": root, "folder": folder, "working": working}
         child = _start(command, environment, isolation=isolation, **places)
-        code = _exit_code(child, seconds=limit)
+        code = _exit_code(child, seconds=seconds)
         if code is None:
-            _say(f"the time limit of {limit:g} s is over: SIGTERM, and SIGKILL after {isolation.grace:g} s")
+            _say(f"the time limit of {seconds:g} s is over: SIGTERM, and SIGKILL after {isolation.grace:g} s")
             _terminate(child, in_bubblewrap=isolation.namespaces, grace=isolation.grace)
     except InterruptedError:
         _say("the worker ends this action")
     finally:
+        if not isolation.namespaces:  # with them the end of bubblewrap's first process is that of all
+            _stop_and_kill()
         if _kill_all():
             take_back(folder)
         else:
@@ -517,10 +604,10 @@ def _action_folder(root: str, folder: str) -> str:
     return folder
 
 
-def _seconds(milliseconds: str) -> float:
+def _seconds(milliseconds: str, *, longest: float) -> float:
     if not milliseconds.isdecimal():
         raise RefusedError(f"{LIMIT} is {milliseconds!r}, and not a number of milliseconds")
-    return int(milliseconds) / 1000
+    return min(float(milliseconds) / 1000, longest)
 
 
 def _write_report(path: str, folder: str) -> None:
@@ -534,8 +621,11 @@ def _write_report(path: str, folder: str) -> None:
 
 
 def _say(sentence: str) -> None:
-    os.set_blocking(2, True)  # an action may have changed it
-    os.write(2, os.fsencode(f"run_action: {sentence}\n"))
+    try:
+        os.set_blocking(2, True)  # an action may have changed it
+        os.write(2, os.fsencode(f"run_action: {sentence}\n"))
+    except OSError:
+        return  # NativeLink has ended, and nobody reads it
 
 
 def main(arguments: list[str]) -> int:
@@ -553,4 +643,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    os._exit(main(sys.argv[1:]))  # there is nothing to flush, and Python's clean-up takes 2 ms

@@ -10,9 +10,12 @@ events="$(mktemp)"
 log="$(mktemp)"
 training=//src/training:training_test
 compose=(docker compose --file docker/compose.yaml)
-# Not --config=remote, which takes its endpoints and key from user.bazelrc.
+# Not --config=remote, which takes its endpoints and key from user.bazelrc. No cache of this machine, which a second run
+# would find its results in.
 flags=(--config=remote-shared --remote_cache=grpc://127.0.0.1:50051 --remote_executor=grpc://127.0.0.1:50052
-  "--build_event_json_file=$events")
+  --disk_cache= "--build_event_json_file=$events")
+# A test runs again, whatever an earlier run left: in Bazel's own cache, or with KEEP=1 in the CAS.
+anew=(--noremote_accept_cached --nocache_test_results)
 
 fail() { # EXIT_CODE SENTENCE
   echo "smoke_test: $2" >&2
@@ -55,9 +58,10 @@ for line in open(sys.argv[1], encoding="utf-8"):
 PYTHON
 }
 
-expect() { # WHERE WHAT BAZEL_ARGUMENT...
+expect() { # REMOTE|CACHED WHAT BAZEL_ARGUMENT...
   local where="$1" what="$2" seen
   shift 2
+  [[ "$where" == CACHED ]] || set -- "${anew[@]}" "$@"
   bazel test "${flags[@]}" "$@" || fail 1 "$what: failed"
   seen="$(where_tests_ran | sort -u)"
   [[ "$seen" == "$where" ]] || fail 1 "$what: expected $where, build events: ${seen:-none}"
@@ -78,7 +82,7 @@ training_worker() {
 expect_despite() { # WHAT COMMAND...: the training passes although the command is run in the middle of it
   local what="$1" bazel_pid worker=""
   shift
-  bazel test "${flags[@]}" --noremote_accept_cached --nocache_test_results --remote_retries=12 "$training" > "$log" 2>&1 &
+  bazel test "${flags[@]}" "${anew[@]}" --remote_retries=12 "$training" > "$log" 2>&1 &
   bazel_pid=$!
   while [[ -z "$worker" ]] && kill -0 "$bazel_pid" 2> /dev/null; do
     worker="$(training_worker)"
@@ -93,7 +97,7 @@ expect_despite() { # WHAT COMMAND...: the training passes although the command i
 # A time limit ends the whole training and leaves its log.
 expect_timeout() {
   local test_log=bazel-testlogs/src/training/training_test/test.log
-  if bazel test "${flags[@]}" --noremote_accept_cached --nocache_test_results --test_timeout=4 "$training" > "$log" 2>&1; then
+  if bazel test "${flags[@]}" "${anew[@]}" --test_timeout=4 "$training" > "$log" 2>&1; then
     fail 1 "the training was over before its time limit of 4 seconds"
   fi
   grep -q TIMEOUT "$log" || { cat "$log" >&2 && fail 1 "a time limit: Bazel does not say TIMEOUT"; }
@@ -121,27 +125,28 @@ if in_worker python3 -c 'import socket; socket.create_connection(("1.1.1.1", 443
 fi
 echo "ok  the worker has what actions need and cannot reach the internet"
 
-expect REMOTE "a small test runs remotely" --nocache_test_results //src/remote/config:execution_platform_test
-expect REMOTE "eight at once on two workers all finish" --jobs=8 --runs_per_test=8 --nocache_test_results \
+expect REMOTE "a small test runs remotely" //src/remote/config:execution_platform_test
+expect REMOTE "eight at once on two workers all finish" --jobs=8 --runs_per_test=8 \
   //src/remote/config:execution_platform_test
-expect REMOTE "a time limit of an hour is accepted" --test_timeout=3600 --nocache_test_results \
+expect REMOTE "a time limit of an hour is accepted" --test_timeout=3600 \
   //src/remote/config:execution_platform_test
-expect REMOTE "a training runs remotely" --noremote_accept_cached "$training"
+expect REMOTE "a training runs remotely" "$training"
 artifact=bazel-testlogs/src/training/training_test/test.outputs
 [[ -s "$artifact/outputs.zip" || -d "$artifact/model" ]] || fail 1 "the model did not come back into $artifact"
 echo "ok  its model came back"
 bazel clean
 expect CACHED "the second time it is a remote cache hit" "$training"
 
-# As `down` does, and without leaving the workers' stores behind.
+# `down` alone would leave the workers' stores behind.
 "${compose[@]}" rm --stop --force --volumes > /dev/null 2>&1
+"${compose[@]}" down > /dev/null 2>&1
 up
 bazel clean
-expect CACHED "it still is with new containers" "$training"
+expect CACHED "it still is after down and up" "$training"
 
 # It leaves folders without write permission: a worker without docker/run_action.py does not survive that on v0.7.0.
-expect REMOTE "a test that leaves locked folders passes" --noremote_accept_cached //src/training:run_training_test
-expect REMOTE "the workers live on" --runs_per_test=4 --nocache_test_results //src/remote/config:execution_platform_test
+expect REMOTE "a test that leaves locked folders passes" //src/training:run_training_test
+expect REMOTE "the workers live on" --runs_per_test=4 //src/remote/config:execution_platform_test
 expect_timeout
 # Its isolation check: whether an action reaches the CAS, writes its inputs, sees other processes.
 bazel run //src/remote:doctor -- --config=remote-shared "${flags[@]:1:2}" > "$log" || { cat "$log" >&2 && fail 1 "doctor found errors"; }

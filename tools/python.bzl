@@ -15,6 +15,7 @@ def py_modules(
         extra_deps = {},
         data = {},
         options = {},
+        together = {},
         testonly = []):
     """One target for each module, program and test of a room.
 
@@ -28,6 +29,8 @@ def py_modules(
       extra_deps: target -> packages that no import shows.
       data: target -> files that it reads.
       options: test -> further arguments of its rule, such as its tags.
+      together: target -> test files that it runs in one process, since each alone would load torch for itself. Their own
+        targets are there too, for who names one.
       testonly: modules and programs for tests alone; ["*"]: all of them.
     """
     native.filegroup(
@@ -53,16 +56,30 @@ def py_modules(
             visibility = ["//visibility:public"],
             deps = deps + extra_deps.get(name, []),
         )
+    parts = {part: target for target, names in together.items() for part in names}
+    deps_of_parts = {}
     for size, tests_of_size in tests.items():
         for name, deps in tests_of_size.items():
+            all_deps = deps + extra_deps.get(name, [])
+            if name in parts:
+                deps_of_parts[name] = all_deps
             pytest_test(
                 name = name,
                 size = size,
                 srcs = [name + ".py"],
                 data = data.get(name, []),
-                deps = deps + extra_deps.get(name, []),
-                **options.get(name, {})
+                deps = all_deps,
+                **options.get(name, {"tags": ["manual"]} if name in parts else {})
             )
+    for target, names in together.items():
+        pytest_test(
+            name = target,
+            size = "medium",
+            timeout = "long",
+            srcs = [name + ".py" for name in names],
+            data = _union([data.get(name, []) for name in names]),
+            deps = _union([deps_of_parts[name] for name in names]),
+        )
 
 def pytest_test(name, srcs, deps = [], args = [], **kwargs):
     """A test target whose srcs are run by pytest.
@@ -82,6 +99,10 @@ def pytest_test(name, srcs, deps = [], args = [], **kwargs):
         deps = deps + ["@pypi//pytest"],
         **kwargs
     )
+
+def _union(lists):
+    """Returns what is in any of some lists, once each."""
+    return {entry: None for entries in lists for entry in entries}.keys()
 
 def _visibility(name, testonly):
     """Returns the packages that may use a module: those of the layers above its own, or all where only tests do."""

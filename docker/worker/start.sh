@@ -9,7 +9,10 @@ rm -f "$folder/draining"
 # What a crash left: NativeLink before v1 does not start over a folder that it cannot empty.
 if [ -d "$folder/work" ]; then find "$folder/work" -type d ! -perm -0700 -exec chmod u+rwx {} \;; fi
 # What this machine allows actions. The certificates are below /run, which they do not see.
-if grep -qs /run_action "${1:-}"; then /usr/bin/python3 -IS "$here/run_action.py" start "$folder"; fi
+if grep -qs /run_action "${1:-}"; then
+  FINETUNE_ACTION_LONGEST_SECONDS="$(sed -nE 's/.*"max_action_timeout(_s)?": ([0-9]+).*/\2/p' "$1")" \
+    /usr/bin/python3 -IS "$here/run_action.py" start "$folder"
+fi
 # As many open files as the container's runtime allows.
 ulimit -n "$(ulimit -Hn)"
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -44,12 +45,15 @@ LANGUAGE_FLAGS = (
 KINDS = ("model", "model.checkpoint", "model.checkpoint/checkpoint-*")
 Check = Callable[[str], str]
 OUTPUTS = Path("bazel-testlogs/src/training/training_test/test.outputs")
+# No test changes the sources or the libraries, and to read them takes longer than all else.
+code_read_once = functools.cache(training_code)
+version_read_once = functools.cache(importlib.metadata.version)
 
 
 def train_in(folder: Path, outputs: Path, *flags: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Trains as run_training.sh does, in a folder with model and rows; returns the exit code."""
     outputs.mkdir(parents=True, exist_ok=True)
-    lines = [f"{digest}  ./{name}\n" for name, digest in training_code().items()]
+    lines = [f"{digest}  ./{name}\n" for name, digest in code_read_once().items()]
     (outputs / CODE_FILE).write_text("".join(lines))
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(folder))
     monkeypatch.setenv("TEST_UNDECLARED_OUTPUTS_DIR", str(outputs))
@@ -243,11 +247,10 @@ def language(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def code_read_once() -> Iterator[None]:
-    """No test changes the sources, and to read them takes longer than all else."""
-    once = functools.cache(training_code)
+def all_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(run_keys, "training_code", once)
+        monkeypatch.setattr(run_keys, "training_code", code_read_once)
+        monkeypatch.setattr(run_keys, "version", version_read_once)
         yield
 
 

@@ -25,6 +25,7 @@ SweepPointInfo = provider(
 
 # What decides the bits or names an input has an attribute, or is fixed.
 _NO_OVERRIDES = {
+    "bf16": "its bits are those of one CPU model, and an output is portable",
     "dataset_config_name": "an action has no network: use train_data",
     "dataset_revision": "an action has no network: use train_data",
     "model_name_or_path": "use base_model",

@@ -24,6 +24,7 @@ EMBEDDED_MODELS = [
 
 FIELDS = [
     "assistant_only_loss",
+    "bf16",
     "class_weights",
     "completion_only_loss",
     "dataset_config_name",

@@ -9,8 +9,9 @@ same rows in one epoch of batches of 64. --seeds N compares accuracies over N se
 
     bazel run //src/training:benchmark -- --recipe embedded_llm [--rounds 3] [--max_train_samples 96] [--FIELD VALUE]
 
-trains a language model for an epoch by our loop and by peft with transformers' Trainer: rows and tokens
-a second, share of the matrix peak, memory, losses, and where a step spends its time; as tables on standard error.
+trains a language model for an epoch by our loop and by peft with transformers' Trainer, both with --bf16 if
+it is given: rows and tokens a second, share of the matrix peak, memory, losses, and where a step spends its time; as
+tables on standard error.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
 from src.cli.parser import RefusingParser
 from src.cli.working_folder import working_folder
+from src.training.environment.bfloat16 import check_bfloat16
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.recipes.recipe import TEXT_GENERATION, Recipe
@@ -108,6 +110,8 @@ def _language_model(arguments: list[str]) -> dict[str, Any]:
     if options.rounds < 1:
         raise RequestError("--rounds must be above 0")
     prepare_environment(recipe.reproducible)
+    if recipe.bf16:
+        check_bfloat16()
     from src.training.benchmarks.language_contest import LanguageContest, summary
     from src.training.benchmarks.peak_flops import peak_flops
     from src.training.environment.description import describe_environment
@@ -123,7 +127,7 @@ def _language_model(arguments: list[str]) -> dict[str, Any]:
         epochs = contest.take_turns(rounds=options.rounds)
         shares = contest.step_shares()
     # A core of its own for each process: not what the library makes of several threads.
-    peak = resolved.threads * peak_flops(threads=1, shapes=contest.product_shapes())
+    peak = resolved.threads * peak_flops(threads=1, shapes=contest.product_shapes(), bf16=recipe.bf16)
     result = summary(
         epochs,
         rows=len(resolved.task.train),
@@ -137,6 +141,7 @@ def _language_model(arguments: list[str]) -> dict[str, Any]:
         "tokens_a_row": contest.tokens_a_row(),
         "threads": resolved.threads,
         "reproducible": recipe.reproducible,
+        "bf16": recipe.bf16,
         "peak_gflops": round(peak / 1e9, 1),
         **result,
         "share_of_a_step": shares,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from src.cli.errors import EXIT_DONE, RequestError, exit_code_of
 from src.cli.standard_output import write_result
 from src.cli.working_folder import working_folder
+from src.training.environment.bfloat16 import check_bfloat16
 from src.training.environment.determinism import prepare_environment
 from src.training.environment.stop_signal import StopSignal
 from src.training.recipes.files import read_recipe
@@ -81,6 +82,8 @@ def run(request: Request, *, stop: StopSignal, resolved: ResolvedRun | None = No
     """
     # What follows loads numpy and torch, which read the environment once.
     prepare_environment(request.recipe.reproducible)
+    if request.recipe.bf16:
+        check_bfloat16()
     from src.training.run.artifact import check_output_folder
     from src.training.run.console import configure_logging
     from src.training.run.resolved_run import resolve_run

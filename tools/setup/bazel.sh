@@ -54,10 +54,17 @@ apt_install() { # PACKAGE...
   [[ $EUID -eq 0 ]] || command -v sudo > /dev/null ||
     fail 1 "sudo is not installed: run as root: apt-get install --no-install-recommends $*"
   say "apt-get: installing $*"
+  # One at a time in a checkout: apt-get itself does not wait for who fetches package lists.
+  if command -v flock > /dev/null; then
+    exec 8< "$root/tools/setup/bazel.sh"
+    flock 8
+  fi
   # Package lists are fetched only if the installed ones are empty or too old.
-  apt_get install -y --no-install-recommends "$@" > /dev/null 2>&1 < /dev/null && return
-  quietly apt_get update || fail 1 "apt-get update failed: see above"
-  quietly apt_get install -y --no-install-recommends "$@" || fail 1 "apt-get could not install $*: see above"
+  if ! apt_get install -y --no-install-recommends "$@" > /dev/null 2>&1 < /dev/null; then
+    quietly apt_get update || fail 1 "apt-get update failed: see above"
+    quietly apt_get install -y --no-install-recommends "$@" || fail 1 "apt-get could not install $*: see above"
+  fi
+  exec 8<&-
 }
 
 # Debian's launcher runs bazel-4 (through tools/bazel) unless the release of .bazelversion is installed beside it.

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -206,18 +207,39 @@ def test_an_action_has_its_output_its_exit_code_and_its_environment_however_larg
 
 
 def test_folders_and_files_without_permissions_come_back(worker: Worker) -> None:
-    script = "mkdir -p a/b && touch a/b/c && mkfifo a/d && ln -s /etc a/e && chmod 0 a/b/c a/b a && chmod 500 . .."
+    script = r"""
+        mkdir -p a/b && touch a/b/c && mkfifo a/d && ln -s /etc a/e && ln -s ../../b a/f && chmod 0 a/b/c a/b a
+        name="$(printf 'x\ny\377')"
+        mkdir "$name" && touch "$name/$(printf '\n\033[2J')" && chmod 0 "$name"/* "$name"
+        chmod 500 . ..
+    """
     action = worker.action("sh", "-c", script)
+    etc = Path("/etc").stat()
     assert (action.end(), action.stderr) == (0, "")
-    assert Path("/etc").stat().st_uid == 0
+    assert Path("/etc").stat() == etc
     assert worker.as_worker("cat", action.folder / "work/a/b/c", check=False).returncode == 0
     action.check_left_behind()
 
 
 def test_paths_longer_than_any_call_takes_come_back(worker: Worker) -> None:
     script = "import os\nfor _ in range(200):\n os.mkdir('x' * 100)\n os.chdir('x' * 100)\nos.mkdir('locked', 0)\n"
-    action = worker.action(PYTHON, "-IS", "-c", script)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))  # less than the folders in each other
+    try:
+        action = worker.action(PYTHON, "-IS", "-c", script)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert (action.end(), action.stderr) == (0, "")
+    action.check_left_behind()
+
+
+def test_nothing_that_comes_back_runs_as_its_owner_or_can_be_written_by_others(worker: Worker) -> None:
+    # The one that its owner cannot read gets that permission.
+    script = "cp /bin/true a; cp a b; chmod 4755 a; chmod 6111 b; touch c; chmod 666 c; mkdir d; chmod 3777 d"
+    action = worker.action("sh", "-c", script)
+    assert (action.end(), action.stderr) == (0, "")
+    modes = {path.name: oct(path.stat().st_mode & 0o7777) for path in (action.folder / "work").iterdir()}
+    assert modes == {"a": "0o755", "b": "0o511", "c": "0o644", "d": "0o1755", "inputs": "0o755"}
     action.check_left_behind()
 
 
@@ -263,6 +285,47 @@ def test_a_daemon_ends_with_its_action(worker: Worker) -> None:
     action = worker.action("sh", "-c", f"(setsid sh -c 'trap \"\" TERM HUP; sleep {marker}; :' &); sleep 0.1; exit 4")
     assert action.end() == 4
     assert running(marker) == []
+
+
+def test_processes_that_fork_and_end_again_and_again_end_with_their_action(worker: Worker) -> None:
+    marker = f"9876.{time.monotonic_ns()}"
+    # None of them lives for long, and each is in a session of its own.
+    script = """
+import os, time
+end = time.monotonic() + 25
+if os.fork() == 0:
+    while time.monotonic() < end:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+"""
+    action = worker.action(PYTHON, "-IS", "-c", script, marker)
+    assert (action.end(), action.stderr) == (0, "")
+    assert running(marker) == []
+    action.check_left_behind()
+
+
+def test_a_tree_that_grows_ends_with_its_action(worker: Worker) -> None:
+    marker = f"9876.{time.monotonic_ns()}"
+    script = """
+import os, resource, time
+resource.setrlimit(resource.RLIMIT_NPROC, (40, 40))
+end = time.monotonic() + 25
+while time.monotonic() < end:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
+    action = worker.timed_out(PYTHON, "-IS", "-c", script, marker)
+    assert action.report.exists() and running(marker) == []
+    action.check_left_behind()
+
+
+def test_an_action_is_not_in_the_process_group_of_nativelink(worker: Worker) -> None:
+    # `kill 0` in a script reaches all of its group.
+    action = worker.action("sh", "-c", "kill -TERM 0; sleep 20")
+    assert (action.end(), action.stderr) == (128 + 15, "")
 
 
 def test_an_action_that_nativelink_kills_ends_whole(worker: Worker) -> None:
@@ -361,6 +424,7 @@ def test_libraries_that_an_action_names_are_loaded_by_it_alone(worker: Worker) -
         ("FOLDER", "{root}/work/..", "and not the folder of an action in"),
         ("FOLDER", "", "FINETUNE_ACTION_FOLDER is '', and not the folder of an action in"),
         ("FOLDER", "{root}/work/neighbour", "outside of its folder {root}/work/neighbour"),
+        ("TIME_LIMIT_MS", "1e9", "FINETUNE_ACTION_TIME_LIMIT_MS is '1e9', and not a number of milliseconds"),
         ("TIME_LIMIT_MS", "-1", "FINETUNE_ACTION_TIME_LIMIT_MS is '-1', and not a number of milliseconds"),
     ],
 )
@@ -376,6 +440,27 @@ def test_variables_that_an_action_sets_itself_are_not_trusted(
     assert (action.end(), action.stdout) == (125, "")
     assert sentence.format(root=worker.root) in action.stderr
     assert [path.stat().st_uid for path in sorted(worker.root.rglob("*")) if "action-" not in str(path)] == owners
+
+
+@pytest.mark.parametrize("limit", ["9" * 20, "9" * 5000])
+def test_no_action_asks_for_more_time_than_the_workers_config_allows(
+    make_worker: Callable[[str], Worker], limit: str
+) -> None:
+    worker = make_worker("root" if can_change_users() else "user")
+    worker.start()
+    worker.pretend("longest", 0.2)
+    action = worker.action("sleep", "20", variables={"FINETUNE_ACTION_TIME_LIMIT_MS": limit})
+    assert action.end() == 124 and "the time limit of 0.2 s is over" in action.stderr
+
+
+def test_a_start_imports_no_python_beside_os(make_worker: Callable[[str], Worker]) -> None:
+    worker = make_worker("root" if can_change_users() else "user")
+    # Process 1 has not started it.
+    action = worker.as_worker(PYTHON, "-IS", "-X", "importtime", worker.program, "action", worker.root, "1")
+    assert action.returncode == 125
+    imported = {line.rpartition("|")[2].strip() for line in action.stderr.splitlines() if "import time:" in line}
+    assert {"os", "_signal"} <= imported
+    assert not imported & {"__future__", "ctypes", "enum", "functools", "re", "signal", "struct", "typing", "warnings"}
 
 
 def test_a_report_outside_of_the_actions_folder_is_not_written(worker: Worker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from src.remote.config.execution_platform import read_platform
 
 SCRIPTS = Path(__file__).parents[3] / "docker" / "worker"
 # Says when it starts, in a file that is whole once it is there, and how it ends, as NativeLink does: at once.
@@ -101,6 +104,27 @@ def test_a_scheduler_which_has_nowhere_to_write_stops_as_it_should(environment: 
         scheduler.kill()
         scheduler.wait()
     assert (state / "ended").exists() and not (state / "draining").exists()
+
+
+@pytest.mark.parametrize("dialect", ["v0.6", "v1.6"])
+def test_a_start_learns_the_longest_action_from_nativelinks_config(
+    environment: dict[str, str], tmp_path: Path, dialect: str
+) -> None:
+    for name in ("start.sh", "drain.sh"):
+        shutil.copy(SCRIPTS / name, tmp_path)
+    program = "import os, sys; print(sys.argv[1:], os.environ['FINETUNE_ACTION_LONGEST_SECONDS'])"
+    (tmp_path / "run_action.py").write_text(program)
+    config = SCRIPTS.parent / f"nativelink-{dialect}-worker.json5"
+    worker = subprocess.Popen([tmp_path / "start.sh", config], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert worker.stdout is not None
+        assert (
+            worker.stdout.readline() == f"['start', '{tmp_path}/state'] {read_platform().action_time_limit_seconds}\n"
+        )
+        wait_for((tmp_path / "state" / "started").exists)
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=60)
 
 
 def test_a_worker_starts_over_a_folder_that_a_crash_left_locked(environment: dict[str, str], tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ class LanguageContest:
             model=copy.deepcopy(self._model),
             args=TrainingArguments(
                 output_dir=str(self._scratch / "trainer"), report_to=[], disable_tqdm=True, use_cpu=True,
+                bf16=self._resolved.recipe.bf16,
                 save_strategy="no", logging_steps=1, label_names=["labels"], num_train_epochs=1,
                 remove_unused_columns=False, optim="adamw_torch_fused", seed=settings.seed,
                 per_device_train_batch_size=settings.per_device_train_batch_size,

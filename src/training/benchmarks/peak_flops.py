@@ -14,23 +14,27 @@ _SIZE = 1024
 _REPEATS = 8
 
 
-def peak_flops(*, threads: int, shapes: Sequence[tuple[int, int, int]] = ()) -> float:
+def peak_flops(*, threads: int, shapes: Sequence[tuple[int, int, int]] = (), bf16: bool = False) -> float:
     """Returns the operations per second of products in this process, each by torch's BLAS or numpy's: the faster.
 
     Args:
         threads: of this process.
         shapes: rows, inner and columns of each product; none: a single large one.
+        bf16: whether they are of bfloat16, which numpy has not.
     """
     torch.set_num_threads(threads)
     shapes = shapes or [(_SIZE, _SIZE, _SIZE)]
     with threadpool_limits(threads, user_api="blas"):
-        seconds = sum(map(_fastest, shapes))
+        seconds = sum(_fastest(shape, bf16=bf16) for shape in shapes)
     return 2 * sum(map(math.prod, shapes)) / seconds
 
 
-def _fastest(shape: tuple[int, int, int]) -> float:
+def _fastest(shape: tuple[int, int, int], *, bf16: bool) -> float:
     rows, inner, columns = shape
     left, right = torch.rand(rows, inner), torch.rand(columns, inner).t()
+    if bf16:
+        left, right = left.bfloat16(), right.bfloat16()
+        return _seconds(lambda: torch.mm(left, right))
     return min(map(_seconds, (lambda: torch.mm(left, right), lambda: left.numpy() @ right.numpy())))
 
 

@@ -420,13 +420,13 @@ def low_rank_adapters(inputs: Inputs) -> Result:
 
 @operation
 def fused_linear_layers(inputs: Inputs) -> Result:
-    from src.training.fused.linear import Linear, LoraLinear, Projection
+    from src.training.fused.linear import Float32Weight, Linear, LoraLinear, Projection
 
     yield from with_gradients(Linear.apply, inputs.tensor(3, 22, 192), inputs.tensor(576, 192), inputs.tensor(576))
     weight, bias = inputs.tensor(576, 192), inputs.tensor(576)
 
     def adapted(hidden: Any, down: Any, up: Any) -> Any:
-        part = Projection(weight=weight, bias=bias, trained=(down, up), scale=2.0)
+        part = Projection(weight=Float32Weight(weight), bias=bias, trained=(down, up), scale=2.0)
         return LoraLinear.apply(hidden, part, down, up)
 
     yield from with_gradients(adapted, *(inputs.tensor(*shape) for shape in ((3, 22, 192), (8, 192), (576, 8))))
@@ -456,7 +456,7 @@ def fused_decoder_layer(inputs: Inputs) -> Result:
 
     from src.training.fused.attention import Layout
     from src.training.fused.decoder import DecoderLayer, LayerWeights, Norm, Places, Rotation
-    from src.training.fused.linear import Projection
+    from src.training.fused.linear import Float32Weight, Projection
 
     # Three heads of queries for each of keys; a row longer than a block of queries.
     layout, width, keys, inner, size = Layout(prefix=5, lengths=(140, 3)), 192, 64, 512, 32
@@ -479,7 +479,7 @@ def fused_decoder_layer(inputs: Inputs) -> Result:
     def layer(hidden: Any, *adapters: Any) -> Any:
         pairs = zip(adapters[::2], adapters[1::2], strict=True)
         query, key, value, out, gate, up, down = (
-            Projection(weight=weight, bias=None, trained=pair, scale=2.0)
+            Projection(weight=Float32Weight(weight), bias=None, trained=pair, scale=2.0)
             for weight, pair in zip(frozen, pairs, strict=True)
         )
         weights = LayerWeights(

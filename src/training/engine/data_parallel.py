@@ -67,6 +67,9 @@ class DataParallel:
         """
         self.model, self.problem, self.splits = model, problem, splits
         self._eval_batch_size = settings.per_device_eval_batch_size
+        # Known from here on: an adapter that has been merged is no part of the model any more.
+        self._trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self._trains_all = len(self._trained) == len(list(model.parameters()))
         train = splits[TRAIN]
         self.steps_an_epoch = math.ceil(len(train) / settings.rows_per_step)
         self.steps = settings.max_steps or math.ceil(settings.num_train_epochs * self.steps_an_epoch)
@@ -163,11 +166,10 @@ class DataParallel:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Returns the weights that training changes, each once."""
-        trained = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
-        if len(trained) < len(list(self.model.parameters())):
-            return {name: weight.detach() for name, weight in trained.items()}
+        if not self._trains_all:
+            return {name: weight.detach() for name, weight in self._trained.items()}
         # A head that is tied to the embedding has a name of its own.
-        again = {name for name, _ in self.model.named_parameters(remove_duplicate=False)} - trained.keys()
+        again = {name for name, _ in self.model.named_parameters(remove_duplicate=False)} - self._trained.keys()
         return {name: values for name, values in self.model.state_dict().items() if name not in again}
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:

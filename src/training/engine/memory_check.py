@@ -22,6 +22,7 @@ from src.training.engine.language_pass import MICRO_BATCH_TOKENS
 from src.training.environment.cores import plan_processes
 from src.training.environment.memory_limits import available_memory
 from src.training.fused.decoder import can_fuse, find_decoder
+from src.training.fused.linear import frozen_layers
 from src.training.fused.registry import find_fused
 from src.training.model.lora import without_adapter
 from src.training.optimizer.word_embedding import word_embedding
@@ -128,7 +129,14 @@ def check_training_fits(
 
 
 def check_language_model_fits(
-    model: Any, *, rows_per_process: int, longest: int, threads: int, keeps_best: bool, available: int | None = None
+    model: Any,
+    *,
+    rows_per_process: int,
+    longest: int,
+    threads: int,
+    keeps_best: bool,
+    bf16: bool = False,
+    available: int | None = None,
 ) -> None:
     """Refuses the training of a language model by an estimate; warns where it may not fit.
 
@@ -138,6 +146,7 @@ def check_language_model_fits(
         longest: tokens of the longest row.
         threads: of the run.
         keeps_best: whether the best epoch's weights are kept beside the model.
+        bf16: whether frozen weights are kept in bfloat16 too.
         available: bytes; None: ask the system.
 
     Raises:
@@ -154,6 +163,9 @@ def check_language_model_fits(
     kept = 5 * size.width + 2 * size.inner if is_fused else 12 * size.width + 5 * size.inner
     batch = tokens * (size.layers * kept + _LOGIT_COPIES * size.vocabulary)
     held = (3 + 2 * threads + keeps_best) * trained + threads * batch
+    if bf16:
+        # Two copies, of half the bytes: for the outputs and for the gradients of the inputs.
+        held += sum(layer.weight.numel() for layer in frozen_layers(model))
     need = _BYTES * held + threads * _PROCESS_BYTES
     available = available_memory() if available is None else available
     total, free = show_size(need), show_size(available)

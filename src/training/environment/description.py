@@ -16,7 +16,7 @@ def describe_environment() -> dict[str, object]:
     import torch
 
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         # torch's own word names the build: 2.13.0+cpu, or 2.13.0+cu130, which is 2.13.0 to its package.
@@ -24,7 +24,8 @@ def describe_environment() -> dict[str, object]:
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Returns what the processor calls itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

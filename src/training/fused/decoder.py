@@ -18,7 +18,7 @@ import torch
 from src.training.data.batches import Batch
 from src.training.fused.attention import Attention, Layout
 from src.training.fused.layer_cache import LayerCache
-from src.training.fused.linear import Projection, has_dropout, projection
+from src.training.fused.linear import Projection, forward_all, has_dropout, known_projection, projection
 
 _ops: Any = torch.ops.aten
 # Of transformers: classes whose layers are the one below.
@@ -150,13 +150,6 @@ def _linear_layers(layer: Any) -> tuple[Any, ...]:
     )
 
 
-def _known(module: Any) -> Projection:
-    part = projection(module)
-    # Seen to by can_fuse.
-    assert part is not None
-    return part
-
-
 @dataclass(frozen=True, kw_only=True)
 class Norm:
     """RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467): x / rms(x) times a frozen scale."""
@@ -196,7 +189,7 @@ class LayerWeights:
     @classmethod
     def of(cls, layer: Any) -> LayerWeights:
         """Reads a layer of transformers, as it is now: weights may have moved, adapters may be disabled."""
-        query, key, value, out, gate, up, down = map(_known, _linear_layers(layer))
+        query, key, value, out, gate, up, down = map(known_projection, _linear_layers(layer))
         first, second = (
             Norm(scale=norm.weight.detach(), eps=norm.variance_epsilon)
             for norm in (layer.input_layernorm, layer.post_attention_layernorm)
@@ -276,8 +269,8 @@ class DecoderLayer(torch.autograd.Function):
         del trained
         rate = layer.before_attention.rate(inputs)
         normed = layer.before_attention.forward(inputs, rate)
-        (query, query_low), (key, key_low), (value, value_low) = (
-            part.forward(normed) for part in (layer.query, layer.key, layer.value)
+        (query, query_low), (key, key_low), (value, value_low) = forward_all(
+            (layer.query, layer.key, layer.value), normed
         )
         heads = key.shape[1] // layer.size
         query = _by_head(places.query_turn.forward(query), heads, layer.size)
@@ -291,7 +284,7 @@ class DecoderLayer(torch.autograd.Function):
         summed = torch.from_numpy(attended).add_(summed)
         rate_2 = layer.before_feed_forward.rate(summed)
         normed = layer.before_feed_forward.forward(summed, rate_2)
-        (gate, gate_low), (up, up_low) = layer.gate.forward(normed), layer.up.forward(normed)
+        (gate, gate_low), (up, up_low) = forward_all((layer.gate, layer.up), normed)
         fed, down_low = layer.down.forward(_gated(gate, up))
         ctx.layer, ctx.places = layer, places
         ctx.kept = (inputs, rate, query, key, value, mixed, summed, rate_2, gate, up)

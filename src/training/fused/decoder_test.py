@@ -12,8 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from src.training.data.batches import Batch
 from src.training.fused import attention, layer_cache
+from src.training.fused.bfloat16 import Bfloat16Weight
 from src.training.fused.causal import CachedRows, CausalForward
 from src.training.fused.decoder import GrowingRows, can_fuse
+from src.training.fused.linear import fuse_linear_layers
 
 torch.set_num_threads(1)
 
@@ -164,3 +166,26 @@ def test_weights_that_are_trained_are_decoded_by_the_layers_all_the_same() -> No
     model = build().merge_and_unload().eval().requires_grad_()
     forward = CausalForward(model)
     assert not forward.is_fused and isinstance(forward.grow([[1, 2]], shared=1), GrowingRows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_bfloat16_loss_and_gradients_are_near_and_each_input_is_rounded_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch, rounded = build(kind), batch_of(), list[tuple[int, ...]]()
+    exact = loss_and_gradients(model, CausalForward(model)(batch), batch)
+    fuse_linear_layers(model, bf16=True)
+    forward, operand = CausalForward(model), Bfloat16Weight.operand
+
+    def counted(self: Bfloat16Weight, values: Any) -> torch.Tensor:
+        rounded.append(values.shape)
+        return operand(self, values)
+
+    monkeypatch.setattr(Bfloat16Weight, "operand", counted)
+    assert forward.is_fused
+    found = loss_and_gradients(model, forward(batch), batch)
+    # Of 3 layers and the head; the first layer's inputs need no gradient.
+    assert len(rounded) == (3 * 4 + 1) + (3 * 7 - 3 + 1)
+    assert 0 < abs(float(found.pop("loss") - exact.pop("loss"))) < 1e-2
+    for name, gradient in found.items():
+        assert float((gradient - exact[name]).norm() / exact[name].norm()) < 0.06, name

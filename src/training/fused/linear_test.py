@@ -11,7 +11,10 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from src.training.fused.linear import Linear, fuse_linear_layers
+from src.cli.errors import MachineError
+from src.training.fused import bfloat16
+from src.training.fused.bfloat16 import Bfloat16Weight
+from src.training.fused.linear import Linear, free_bfloat16_weights, frozen_layers, fuse_linear_layers, projection
 
 torch.set_num_threads(1)
 
@@ -110,6 +113,19 @@ def test_in_evaluation_disabled_and_merged_they_are_pefts_too(settings: dict[str
     close(ours(inputs), before)
 
 
+def test_an_adapter_that_has_not_moved_is_left_out_where_nothing_is_learnt() -> None:
+    model: Any = get_peft_model(Layers(), LoraConfig(target_modules=["first"]))
+    module = model.base_model.model.first
+    part = projection(module)
+    assert part is not None and part.trained
+    with torch.no_grad():
+        part = projection(module)
+        assert part is not None and not part.trained
+        module.lora_B["default"].weight[0, 0] = 1
+        part = projection(module)
+        assert part is not None and part.trained
+
+
 def test_a_model_that_is_trained_whole_has_all_gradients() -> None:
     torch.manual_seed(0)
     theirs = Layers()
@@ -126,3 +142,53 @@ def test_layers_of_other_kinds_keep_their_own_code() -> None:
     fuse_linear_layers(model)
     assert not any("forward" in vars(layer) for layer in [*layers, dora.base_model.model.first])
     assert "forward" in vars(adapted()[0].base_model.model.first)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_frozen_weights_are_multiplied_in_bfloat16_while_training_alone(dropout: float) -> None:
+    ours, theirs = adapted(lora_dropout=dropout)
+    fuse_linear_layers(ours, bf16=True)
+    assert len(frozen_layers(ours)) == 2
+    inputs = [torch.linspace(-1, 1, 6 * WIDE).view(2, 3, WIDE).requires_grad_() for _ in range(2)]
+    outs = []
+    for model, given in zip((ours, theirs), inputs, strict=True):
+        torch.manual_seed(5)
+        outs.append(model(given))
+        outs[-1].square().sum().backward()
+    found = {name: weight.grad for name, weight in ours.named_parameters() if weight.grad is not None}
+    pairs = [(outs[0], outs[1]), (inputs[0].grad, inputs[1].grad)]
+    pairs += [(found[name], weight.grad) for name, weight in theirs.named_parameters() if weight.grad is not None]
+    assert len(pairs) == len(found) + 2 == 6
+    for rounded, exact in pairs:
+        assert 1e-5 < float((rounded - exact).detach().norm() / exact.detach().norm()) < 0.02
+    ours.eval(), theirs.eval()
+    close(ours(inputs[0]), theirs(inputs[0]))
+    free_bfloat16_weights(ours)
+    ours.train(), theirs.train()
+    torch.manual_seed(5)
+    close(ours(inputs[0]), outs[1])
+
+
+def test_weights_that_are_trained_are_never_rounded() -> None:
+    whole = Layers()
+    fuse_linear_layers(whole, bf16=True)
+    assert not frozen_layers(whole)
+    assert_same(whole, copy.deepcopy(whole))
+    assert not any("bfloat16_weight" in vars(layer) for layer in whole.modules())
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+@pytest.mark.parametrize("rows", [1, 7, 600])
+def test_a_weight_that_onednn_has_laid_out_takes_any_number_of_rows(rows: int) -> None:
+    # In float32: the same calls, on every CPU.
+    inputs, weight = torch.randn(rows, WIDE), torch.randn(NARROW, WIDE)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, bfloat16._ROWS)
+    assert packed.is_mkldnn
+    close(torch.from_numpy(bfloat16._product(inputs, packed)), inputs @ weight.t())
+
+
+def test_products_that_are_wrong_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = bfloat16._product
+    monkeypatch.setattr(bfloat16, "_product", lambda *given: right(*given) * 1.1)
+    with pytest.raises(MachineError, match="leave --bf16 out"):
+        Bfloat16Weight(torch.randn(NARROW, WIDE))

@@ -203,6 +203,13 @@ def _save_adapter(model: Any, folder: Path) -> None:
     write_json(config, fields)
 
 
+def free_frozen_weights(model: Any) -> None:
+    """Gives the memory of weights that were not trained back. The model cannot compute any more."""
+    for weight in model.parameters():
+        if not weight.requires_grad:
+            weight.data = weight.new_empty(0)
+
+
 def has_adapter_alone(folder: Path) -> bool:
     """Whether a model's folder has its adapter, and no merged weights."""
     return (folder / ADAPTER).is_dir() and not any(folder.glob("*.safetensors"))

@@ -179,6 +179,10 @@ class Recipe:
         ("all-linear",), "modules that get an adapter: names such as q_proj v_proj, or all-linear", convert=parse_names
     )
     save_merged: bool = setting(True, "save the weights with the adapter merged into them, beside the adapter")
+    bf16: bool = setting(
+        False,
+        "train with products in bfloat16 where weights are frozen (a language model with LoRA; AMX or AVX512_BF16)",
+    )
 
     max_length: int | None = positive_integer(
         None, "maximum tokens of a row; longer ones are truncated (default: 1024, or as many as the model reads)"
@@ -218,9 +222,12 @@ FIELDS = settings_of(Recipe)
 
 def task_mistakes(recipe: Recipe) -> list[str]:
     """Returns one phrase for each field that is not for the recipe's task."""
+    if recipe.bf16 and recipe.task == TEXT_CLASSIFICATION:
+        return ["bf16 is for text-generation: classifiers train in float32, leave it out"]
     if recipe.task != TEXT_GENERATION:
         return []
-    return [
+    trains_all = recipe.bf16 and recipe.use_peft is False
+    return ["bf16 needs use_peft: without it no weight is frozen"] * trains_all + [
         f"{name} is for text-classification{', use max_length' if name == 'max_seq_length' else ''}"
         for name in _CLASSIFIER_FIELDS
         if getattr(recipe, name) != FIELDS[name].default

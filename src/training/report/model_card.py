@@ -36,7 +36,7 @@ These rows took no part in training or in choosing the model. Row by row: {{ com
 
 Trained{{ adapters }} on {{ "{:,}".format(train_rows) }} rows for {{ epochs }} in batches of \
 {{ recipe.per_device_train_batch_size }}, peak learning rate {{ "%g" % recipe.learning_rate }}, \
-seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}.
+seed {{ recipe.seed }}, reproducible: {{ recipe.reproducible }}{{ ", products in bfloat16" if recipe.bf16 }}.
 `recipe.json` describes the run completely, `metrics.json` has all numbers.
 `report.html` shows it.
 """

@@ -16,10 +16,11 @@ from src.training.data.token_rows import TokenRows, encode_conversations
 from src.training.engine.data_parallel import TEST, TRAIN, VALIDATION, DataParallel
 from src.training.engine.language_pass import LanguagePass
 from src.training.engine.memory_check import check_language_model_fits
+from src.training.environment.bfloat16 import bfloat16_instructions
 from src.training.evaluation.comparison import Comparison
 from src.training.evaluation.problem import Answer, Scored
 from src.training.fused.causal import CausalForward
-from src.training.fused.linear import fuse_linear_layers
+from src.training.fused.linear import free_bfloat16_weights, frozen_layers, fuse_linear_layers
 from src.training.inference.generator import Answer as Generated
 from src.training.inference.generator import Decoding, generate
 from src.training.inference.text_stream import whole_characters
@@ -86,8 +87,12 @@ class LanguageKind:
             longest=max(int(rows.lengths.max(initial=0)) for rows in self._splits.values()),
             threads=self._resolved.threads,
             keeps_best=self._resolved.keeps_best,
+            bf16=self._recipe.bf16,
         )
-        fuse_linear_layers(model)
+        fuse_linear_layers(model, bf16=self._recipe.bf16)
+        if self._recipe.bf16:
+            count, instructions = len(frozen_layers(model)), bfloat16_instructions()
+            log.info("Products with %d frozen weights while training: bfloat16, by %s", count, instructions)
         self._forward = CausalForward(model)
         self._stop_ids = self._form.end_ids(tokenizer)
         self._plan_answers(tokenizer)
@@ -188,6 +193,7 @@ class LanguageKind:
     def save(self, model: Any, tokenizer: Any, folder: Path) -> None:
         """See Kind.save."""
         check_moved(model)
+        free_bfloat16_weights(model)
         self._save(model, tokenizer, folder)
 
     def _save(self, model: Any, tokenizer: Any, folder: Path) -> None:

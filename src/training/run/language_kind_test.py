@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import re
@@ -12,6 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from src.cli.errors import MachineError
+from src.training.engine import memory_check
+from src.training.engine.memory_check import check_language_model_fits
+from src.training.environment import bfloat16
+from src.training.fused.linear import frozen_layers
 from src.training.model.pretrained import load_tokenizer
 from src.training.run import language_kind
 from src.training.testing.program_runs import called_from
@@ -169,3 +175,72 @@ def test_accumulated_batches_train_as_one_of_them_all_does(user_folder: Path) ->
     whole, parts = (load_file(user_folder / name / "adapter" / "adapter_model.safetensors") for name in ("out", "half"))
     for name, values in whole.items():
         torch.testing.assert_close(parts[name], values, atol=2e-4, rtol=0)
+
+
+def test_in_bfloat16_it_trains_as_in_float32_and_is_another_run(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpuinfo = user_folder / "cpuinfo"
+    cpuinfo.write_text("flags : avx512_bf16\n")
+    monkeypatch.setattr(bfloat16, "_CPUINFO", cpuinfo)
+    few = ("--max_generate_samples", "1", "--max_eval_samples", "2", "--max_predict_samples", "2")
+    with called_from(user_folder):
+        assert train(*few) == 0 and train(*few, "--bf16", "--output_dir", "rounded") == 0
+    assert "frozen weights while training: bfloat16, by AVX512_BF16" in capsys.readouterr().out
+    assert "products in bfloat16" in (user_folder / "rounded" / "README.md").read_text()
+    recipes, losses = [], []
+    for name in ("out", "rounded"):
+        recipes.append(read(user_folder / name / "recipe.json"))
+        events = map(json.loads, (user_folder / name / "events.jsonl").read_text().splitlines())
+        losses.append([event["loss"] for event in events if event["event"] == "step"])
+    assert [recipe["recipe"]["bf16"] for recipe in recipes] == [False, True]
+    assert recipes[0]["fingerprint"] != recipes[1]["fingerprint"]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=1e-2)
+
+
+def test_bfloat16_is_refused_before_anything_is_read_where_it_does_not_pay(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpuinfo = user_folder / "cpuinfo"
+    cpuinfo.write_text("flags : avx2\n")
+    monkeypatch.setattr(bfloat16, "_CPUINFO", cpuinfo)
+    assert train("--bf16", model="not/downloaded") == 2
+    assert "would emulate it, slower than float32: leave it out" in capsys.readouterr().err
+    cpuinfo.write_text("flags : amx_bf16\n")
+    wrong = [
+        (("--reproducible", "portable"), "bf16 needs reproducible machine or off"),
+        (("--use_peft", "false"), "bf16 needs use_peft"),
+        (("--task", "text-classification"), "bf16 is for text-generation"),
+    ]
+    for flags, phrase in wrong:
+        assert train("--bf16", *flags, model="not/downloaded") == 2
+        assert phrase in capsys.readouterr().err
+
+
+def test_weights_in_bfloat16_are_part_of_the_memory_estimate(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_check, "_PROCESS_BYTES", 0)
+    model = _base(user_folder / "base").requires_grad_(False)
+    load: dict[str, Any] = {"rows_per_process": 1, "longest": 1, "threads": 1, "keeps_best": False}
+    rounded = 4 * sum(layer.weight.numel() for layer in frozen_layers(model))
+    check_language_model_fits(model, **load, available=rounded // 2)
+    with pytest.raises(MachineError, match="training needs about"):
+        check_language_model_fits(model, **load, bf16=True, available=rounded // 2)
+
+
+def test_a_run_that_fails_after_its_adapter_was_merged_resumes_to_the_same_model(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert train() == 0
+    adapter = user_folder / "out" / "adapter" / "adapter_model.safetensors"
+    expected = adapter.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(language_kind.LanguageKind, "verify", fill_the_disk)
+        assert train("--overwrite_output_dir") == 1
+    assert train("--overwrite_output_dir") == 0
+    assert adapter.read_bytes() == expected
+    assert not (user_folder / "out.checkpoint").exists()

@@ -180,6 +180,10 @@ def cross_field_mistakes(recipe: Recipe) -> list[str]:
         if getattr(recipe, key) is not None and not recipe.train_file:
             mistakes.append(f"{key} needs train_file")
     mistakes += recipes.task_mistakes(recipe)
+    if recipe.bf16 and recipe.reproducible == "portable":
+        mistakes.append(
+            "bf16 needs reproducible machine or off: portable promises the bits of CPUs that do not multiply bfloat16"
+        )
     if recipe.early_stopping_threshold and recipe.early_stopping_patience is None:
         mistakes.append("early_stopping_threshold needs early_stopping_patience")
     return mistakes + file_mistakes(dataclasses.asdict(recipe))

@@ -55,7 +55,7 @@ _DECIDING_LANGUAGE_MODEL = (
 )
 _DECIDING_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "save_merged")
 # Where they are not given they decide nothing: fingerprints of runs without them stay as they are.
-_DECIDING_IF_GIVEN = ("max_steps", "gradient_accumulation_steps")
+_DECIDING_IF_GIVEN = ("max_steps", "gradient_accumulation_steps", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ _ANYWAY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), ("true",)),
     **dict.fromkeys(("shuffle_train_dataset", "group_by_length", "use_fast_tokenizer", "save_safetensors"), ("true",)),
     **dict.fromkeys(("no_cuda", "use_cpu", "ignore_mismatched_sizes"), ("true",)),
-    **dict.fromkeys(("fp16", "bf16", "tf32", "trust_remote_code", "do_regression"), ("false",)),
+    **dict.fromkeys(("fp16", "tf32", "trust_remote_code", "do_regression"), ("false",)),
     **dict.fromkeys(("pad_to_max_length", "gradient_checkpointing", "torch_compile", "disable_tqdm"), ("false",)),
     **dict.fromkeys(("eval_strategy", "evaluation_strategy"), ("epoch",)),
     "report_to": ("none",),
@@ -29,7 +29,7 @@ _ANYWAY: dict[str, tuple[str, ...]] = {
 _SCORED = "rows are scored after each epoch: leave it out"
 _LOGGED = "the loss is in events.jsonl, two hundred times a run: leave it out"
 _CHECKPOINTS = "checkpoints are saved by time: use --checkpoint_seconds"
-_FLOAT32 = "CPUs train in float32 here: leave it out"
+_FLOAT32 = "CPUs train in float32 here, or a language model with --bf16 in bfloat16: leave it out"
 _BEST = (
     "the best epoch is that of the highest accuracy (in a regression, the lowest loss; of many labels, the highest "
     "F1): leave it out"
@@ -50,7 +50,7 @@ _INSTEAD = {
     "hub_strategy": "the model is uploaded once, when it is complete: leave it out",
     **dict.fromkeys(("eval_steps", "eval_strategy", "evaluation_strategy", "eval_delay"), _SCORED),
     **dict.fromkeys(("save_steps", "save_strategy"), _CHECKPOINTS),
-    **dict.fromkeys(("fp16", "bf16", "tf32", "fp16_opt_level"), _FLOAT32),
+    **dict.fromkeys(("fp16", "tf32", "fp16_opt_level"), _FLOAT32),
     "warmup_steps": "use --warmup_ratio, the fraction of the steps",
     "task_name": "use --dataset_name nyu-mll/glue with --dataset_config_name, such as sst2",
     **dict.fromkeys(("train_split_name", "validation_split_name", "test_split_name", "remove_splits"), _SPLITS),

@@ -19,6 +19,7 @@ from src.training.environment.determinism import configure_torch
 from src.training.environment.stop_signal import StopSignal
 from src.training.evaluation.problem import Scored
 from src.training.evaluation.result import FinishedRun
+from src.training.model.lora import free_frozen_weights
 from src.training.run import artifact
 from src.training.run.console import section, show_comparison, show_metrics
 from src.training.run.events import EventLog, read_events
@@ -176,6 +177,8 @@ class TrainingRun:
         write_finished_run(staging, self._finished(trainer, before=before, after=after))
         (staging / artifact.EVENTS_FILE).write_bytes(self.events.path.read_bytes())
         section("Loading saved model to verify")
+        # What is loaded needs as much. What a checkpoint needs stays: something may still fail.
+        free_frozen_weights(model)
         self.kind.verify(staging, sample)
         with self.stop.deferred():
             self.folders.place.commit()
