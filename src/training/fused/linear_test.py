@@ -77,13 +77,19 @@ def adapted(**settings: Any) -> tuple[Any, Any]:
     return ours, theirs
 
 
-def assert_same(ours: Any, theirs: Any) -> None:
+def run(ours: Any, theirs: Any) -> tuple[list[Any], list[torch.Tensor]]:
+    """Runs both forward and back; returns their outputs and inputs."""
     inputs = [torch.linspace(-1, 1, 6 * WIDE).view(2, 3, WIDE).requires_grad_() for _ in range(2)]
     outs = []
     for model, given in zip((ours, theirs), inputs, strict=True):
         torch.manual_seed(5)
         outs.append(model(given))
         outs[-1].square().sum().backward()
+    return outs, inputs
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    outs, inputs = run(ours, theirs)
     close(*outs)
     close(inputs[0].grad, inputs[1].grad)
     for (name, mine), (other, its) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
@@ -149,12 +155,7 @@ def test_frozen_weights_are_multiplied_in_bfloat16_while_training_alone(dropout:
     ours, theirs = adapted(lora_dropout=dropout)
     fuse_linear_layers(ours, bf16=True)
     assert len(frozen_layers(ours)) == 2
-    inputs = [torch.linspace(-1, 1, 6 * WIDE).view(2, 3, WIDE).requires_grad_() for _ in range(2)]
-    outs = []
-    for model, given in zip((ours, theirs), inputs, strict=True):
-        torch.manual_seed(5)
-        outs.append(model(given))
-        outs[-1].square().sum().backward()
+    outs, inputs = run(ours, theirs)
     found = {name: weight.grad for name, weight in ours.named_parameters() if weight.grad is not None}
     pairs = [(outs[0], outs[1]), (inputs[0].grad, inputs[1].grad)]
     pairs += [(found[name], weight.grad) for name, weight in theirs.named_parameters() if weight.grad is not None]
