@@ -154,7 +154,8 @@ def _base_recipe(
         raw = read_recipe(_LANGUAGE_MODEL, folder=working_folder())
         if not (model or data):
             return _LANGUAGE_MODEL, raw
-        # Of its own rows it takes some; of others, all.
+        # The rate was chosen for its model and rows. Of its own rows it takes some; of others, all.
+        del raw["learning_rate"]
         return "custom", {name: value for name, value in raw.items() if not (data and name.endswith("_samples"))}
     named = model or overrides.get("dataset_name")
     if named is not None and (model or saved_dataset_folder(named, folder=working_folder()) is None):

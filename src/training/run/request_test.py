@@ -48,11 +48,13 @@ def refusal(*arguments: str) -> str:
     return str(raised.value)
 
 
-def test_a_language_model_takes_all_rows_of_ones_own() -> None:
+def test_a_language_model_takes_all_rows_of_ones_own_at_the_usual_rate() -> None:
     recipe = parse(*OWN_DATA, "--task", "text-generation").recipe
     assert recipe.model_name_or_path == "embedded:smollm2-135m-instruct"
     assert (recipe.max_train_samples, recipe.max_eval_samples, recipe.max_predict_samples) == (None, None, None)
-    assert parse("--task", "text-generation").recipe.max_train_samples == 640
+    assert recipe.learning_rate is None
+    own = parse("--task", "text-generation").recipe
+    assert (own.max_train_samples, own.learning_rate) == (480, 4e-3)
 
 
 @pytest.mark.parametrize(
