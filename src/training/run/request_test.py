@@ -54,7 +54,7 @@ def test_a_language_model_takes_all_rows_of_ones_own_at_the_usual_rate() -> None
     assert (recipe.max_train_samples, recipe.max_eval_samples, recipe.max_predict_samples) == (None, None, None)
     assert recipe.learning_rate is None
     own = parse("--task", "text-generation").recipe
-    assert (own.max_train_samples, own.learning_rate) == (480, 4e-3)
+    assert (own.max_train_samples, own.learning_rate) == (384, 4e-3)
 
 
 @pytest.mark.parametrize(
