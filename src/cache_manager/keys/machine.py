@@ -7,7 +7,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-# Fields of /proc/cpuinfo that distinguish CPU models; a virtual machine may hide the model's name.
+from src.training.environment.description import cpu_fields
+
+# What distinguishes CPU models; a virtual machine may hide the model's name.
 _CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "model name")
 # Instruction sets that torch's libraries choose their code by.
 _ISA = ("sse4_1", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512", "amx")
@@ -33,11 +35,9 @@ def deciding_machine(reproducible: str) -> dict[str, Any]:
 
 def _cpu() -> dict[str, str]:
     try:
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+        fields = cpu_fields()
     except OSError:
         return {"model name": platform.processor()}
-    lines = (line.partition(":") for line in first.splitlines())
-    fields = {name.strip(): value.strip() for name, _, value in lines}
     cpu = {name: fields[name] for name in _CPU_FIELDS if name in fields}
     # arm64 calls them `Features`.
     flags = fields.get("flags", fields.get("Features", "")).split()

@@ -78,7 +78,7 @@ class DataParallel:
             threads if on_cpu else 1,
             batch_size=settings.rows_per_step,
             # What is frozen exists once, and has no gradients.
-            weights=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+            weights=sum(weight.numel() for weight in self._trained.values()),
             min_rows_per_process=min_rows_per_process,
         )
         self.optimizer = Optimizer(

@@ -155,14 +155,13 @@ def check_language_model_fits(
     size = model_size(model)
     if size is None or next(model.parameters()).device.type != "cpu":
         return
-    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     tokens = min(rows_per_process * longest, max(MICRO_BATCH_TOKENS, longest))
     # Of transformers' layers measured with LoRA on all linear ones: 14,600 numbers a token and layer of 576 wide and
     # 1,536 inside. Of fused ones all that DecoderLayer keeps.
     is_fused = can_fuse(find_decoder(without_adapter(model)))
     kept = 5 * size.width + 2 * size.inner if is_fused else 12 * size.width + 5 * size.inner
     batch = tokens * (size.layers * kept + _LOGIT_COPIES * size.vocabulary)
-    held = (3 + 2 * threads + keeps_best) * trained + threads * batch
+    held = (3 + 2 * threads + keeps_best) * size.weights + threads * batch
     if bf16:
         # Two copies, of half the bytes: for the outputs and for the gradients of the inputs.
         held += sum(layer.weight.numel() for layer in frozen_layers(model))
@@ -171,9 +170,9 @@ def check_language_model_fits(
     total, free = show_size(need), show_size(available)
     if need * _REFUSED_SHARE > available:
         raise MachineError(
-            f"training needs about {total} of memory beside the model, for {trained:,} trained weights and batches of "
-            f"{tokens:,} tokens in each of {threads} processes, and {free} are available: lower --max_length, "
-            "--per_device_train_batch_size or --threads, or choose a smaller model"
+            f"training needs about {total} of memory beside the model, for {size.weights:,} trained weights and "
+            f"batches of {tokens:,} tokens in each of {threads} processes, and {free} are available: lower "
+            "--max_length, --per_device_train_batch_size or --threads, or choose a smaller model"
         )
     if need > available:
         log.warning("training may not fit: about %s of %s available", total, free)

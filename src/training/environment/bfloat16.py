@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from src.cli.errors import MachineError
-from src.training.environment.description import cpu_name
+from src.training.environment.description import cpu_fields, cpu_name
 
-# Of /proc/cpuinfo, which names what the kernel lets a process use. Best first: where both are, oneDNN takes it.
+# Of the field `flags`, which names what the kernel lets a process use. Best first: where both are, oneDNN takes it.
 _INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512_BF16"}
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 def bfloat16_instructions() -> str | None:
     """Returns the name of the instructions that multiply bfloat16 here; None: there are none. Does not load torch."""
     try:
-        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+        flags = cpu_fields().get("flags", "").split()
     except OSError:
         return None
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
     return next((name for flag, name in _INSTRUCTIONS.items() if flag in flags), None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import MachineError
-from src.training.environment import bfloat16
+from src.training.environment import bfloat16, description
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from src.training.environment import bfloat16
 def test_the_kernel_tells_what_multiplies_bfloat16(
     cpuinfo: str | None, instructions: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bfloat16, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(description, "_CPUINFO", tmp_path / "cpuinfo")
     if cpuinfo is not None:
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: X\n{cpuinfo}\n" * 2)
     assert bfloat16.bfloat16_instructions() == instructions

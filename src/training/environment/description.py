@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "safetensors")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_environment() -> dict[str, object]:
@@ -27,10 +28,20 @@ def describe_environment() -> dict[str, object]:
 def cpu_name() -> str:
     """Returns what the processor calls itself."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return cpu_fields().get("model name", "unknown")
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def cpu_fields() -> dict[str, str]:
+    """Returns what the kernel says of the first processor, by its own names.
+
+    Raises:
+        OSError: it says nothing: this is no Linux.
+    """
+    first = _CPUINFO.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def peak_rss_bytes(*, children: int = 0) -> int:

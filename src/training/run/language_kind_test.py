@@ -6,6 +6,7 @@ import errno
 import json
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from src.cli.errors import MachineError
 from src.training.engine import memory_check
 from src.training.engine.memory_check import check_language_model_fits
-from src.training.environment import bfloat16
+from src.training.environment import description
 from src.training.fused.linear import frozen_layers
 from src.training.model.pretrained import load_tokenizer
 from src.training.run import language_kind
@@ -177,12 +178,18 @@ def test_accumulated_batches_train_as_one_of_them_all_does(user_folder: Path) ->
         torch.testing.assert_close(parts[name], values, atol=2e-4, rtol=0)
 
 
-def test_in_bfloat16_it_trains_as_in_float32_and_is_another_run(
-    user_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def pretend_cpu(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
+    """Makes this CPU say that it has the given instructions."""
     cpuinfo = user_folder / "cpuinfo"
-    cpuinfo.write_text("flags : avx512_bf16\n")
-    monkeypatch.setattr(bfloat16, "_CPUINFO", cpuinfo)
+    monkeypatch.setattr(description, "_CPUINFO", cpuinfo)
+    return lambda flags: cpuinfo.write_text(f"flags : {flags}\n")
+
+
+def test_in_bfloat16_it_trains_as_in_float32_and_is_another_run(
+    user_folder: Path, pretend_cpu: Callable[[str], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend_cpu("avx512_bf16")
     few = ("--max_generate_samples", "1", "--max_eval_samples", "2", "--max_predict_samples", "2")
     with called_from(user_folder):
         assert train(*few) == 0 and train(*few, "--bf16", "--output_dir", "rounded") == 0
@@ -199,14 +206,12 @@ def test_in_bfloat16_it_trains_as_in_float32_and_is_another_run(
 
 
 def test_bfloat16_is_refused_before_anything_is_read_where_it_does_not_pay(
-    user_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pretend_cpu: Callable[[str], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cpuinfo = user_folder / "cpuinfo"
-    cpuinfo.write_text("flags : avx2\n")
-    monkeypatch.setattr(bfloat16, "_CPUINFO", cpuinfo)
+    pretend_cpu("avx2")
     assert train("--bf16", model="not/downloaded") == 2
     assert "would emulate it, slower than float32: leave it out" in capsys.readouterr().err
-    cpuinfo.write_text("flags : amx_bf16\n")
+    pretend_cpu("amx_bf16")
     wrong = [
         (("--reproducible", "portable"), "bf16 needs reproducible machine or off"),
         (("--use_peft", "false"), "bf16 needs use_peft"),
