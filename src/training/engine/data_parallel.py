@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,7 @@ class DataParallel:
         problem: Problem,
         threads: int,
         forward_pass: ForwardPass | None = None,
-        answer: Callable[[int], list[Answer]] | None = None,
+        answer: Callable[[np.ndarray], list[Answer]] | None = None,
         min_rows_per_process: int = MIN_ROWS_PER_PROCESS,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -61,7 +61,7 @@ class DataParallel:
             problem: decides the loss and the scores.
             threads: cores to use.
             forward_pass: computes the model's batches; None: as a classifier's are.
-            answer: generates the answers to one batch of prompts, by its number, for `answers`.
+            answer: generates the answers to prompts, by their numbers, for `answers`.
             min_rows_per_process: with fewer rows of a step a process costs more than it saves.
             is_stopping: whether the run has to end: nothing may then hold it up.
         """
@@ -143,19 +143,24 @@ class DataParallel:
         for first in range(0, batches, _BATCHES_PER_CALL * self.processes):
             check()
             self._group.call("score", split, first, first + _BATCHES_PER_CALL * self.processes)
-        return self.problem.score(self._outputs[split].numpy(), rows.labels, split=name)
+        return self.problem.score(self.outputs(split), rows.labels, split=name)
 
-    def answers(self, batches: int, *, check: Callable[[], None] = lambda: None) -> list[Answer]:
-        """Generates the answers to all batches of prompts, in their order.
+    def outputs(self, split: str) -> np.ndarray:
+        """Returns the outputs that `score` has computed last, float32 [rows, outputs]."""
+        outputs: np.ndarray = self._outputs[split].numpy()
+        return outputs
+
+    def answers(self, batches: Sequence[np.ndarray], *, check: Callable[[], None] = lambda: None) -> list[Answer]:
+        """Generates answers to prompts, in their order.
 
         Args:
-            batches: how many there are.
+            batches: numbers of the prompts that are answered together.
             check: called between batches; may raise to stop.
         """
         found: list[Answer] = []
-        for first in range(0, batches, self.processes):
+        for first in range(0, len(batches), self.processes):
             check()
-            for share in self._group.call("answer", first, batches):
+            for share in self._group.call("answer", batches[first : first + self.processes]):
                 found += share
         return found
 
@@ -226,7 +231,7 @@ class Rank:
         seed: int,
         splits: Mapping[str, EncodedRows],
         outputs: Mapping[str, torch.Tensor],
-        answer: Callable[[int], list[Answer]] | None,
+        answer: Callable[[np.ndarray], list[Answer]] | None,
     ) -> None:
         """In the process that it works in, once forked.
 
@@ -244,7 +249,7 @@ class Rank:
             seed: decides the order of rows and dropout.
             splits: encoded rows; those named TRAIN are trained on.
             outputs: shared, float32 [rows, outputs] by split: what `score` writes.
-            answer: generates the answers to one batch of prompts.
+            answer: generates the answers to prompts, by their numbers.
         """
         torch.set_num_threads(threads)
         optimizer.take_rank(rank)
@@ -340,12 +345,11 @@ class Rank:
         for chosen, numbers in score_batches(self._forward.score, rows, own):
             output[torch.from_numpy(chosen)] = numbers
 
-    def answer(self, first: int, batches: int) -> list[Answer]:
-        """Generates the answers to this process's batch of prompts from `first` on, if there is one for it."""
+    def answer(self, batches: Sequence[np.ndarray]) -> list[Answer]:
+        """Generates the answers to this process's batch of prompts, if there is one for it."""
         self._model.eval()
         assert self._answer is not None
-        batch = first + self._rank
-        return self._answer(batch) if batch < batches else []
+        return self._answer(batches[self._rank]) if self._rank < len(batches) else []
 
 
 def _seed_dropout(*numbers: int) -> None:

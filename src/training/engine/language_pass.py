@@ -12,6 +12,8 @@ from src.training.data.batches import Batch
 from src.training.evaluation.problem import Problem
 from src.training.fused.causal import CausalForward
 from src.training.fused.dropout import DropoutMasks
+from src.training.inference.generator import has_clear_best
+from src.training.problems.generation.problem import GenerationProblem
 
 # What goes through the model at once, unless a single row is longer: of a model of 135 M weights the backward pass
 # needs 1.8 MB a token.
@@ -19,9 +21,9 @@ MICRO_BATCH_TOKENS = 1024
 
 
 class LanguagePass:
-    """See ForwardPass. Scoring yields for each row its loss, its learnt tokens, and how many are predicted rightly."""
+    """See ForwardPass. Scoring yields what GenerationProblem says of each row."""
 
-    outputs = 3
+    outputs = len(GenerationProblem.output_names)
     reads_embedding_rows = False
 
     def __init__(self, forward: CausalForward, problem: Problem) -> None:
@@ -42,8 +44,9 @@ class LanguagePass:
         return self._problem.loss_sum(self._forward(batch), batch["labels"])
 
     def score(self, batch: Batch) -> torch.Tensor:
-        """Returns loss, learnt tokens and right predictions of each row, [rows, 3]."""
+        """See ForwardPass.score."""
         logits, labels = self._forward(batch), batch["labels"]
         losses = functional.cross_entropy(logits, labels, reduction="none")
-        tokens = torch.stack([losses, torch.ones_like(losses), (logits.argmax(1) == labels).float()], 1)
+        right = logits.argmax(1) == labels
+        tokens = torch.stack([losses, torch.ones_like(losses), right, right & has_clear_best(logits)], 1)
         return tokens.new_zeros(len(batch["input_ids"]), self.outputs).index_add_(0, batch["targets"][:, 0], tokens)

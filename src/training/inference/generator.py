@@ -128,11 +128,15 @@ def _decode_together(
 
 def _choose_surely(forward: CausalForward, logits: torch.Tensor, row: _Row, decoding: Decoding) -> int:
     """As _choose; where two tokens are all but equal, by the row computed alone."""
-    if not decoding.temperature:
-        best, second = logits.topk(2).values.tolist()
-        if best - second < _TIE * max(1.0, abs(best)):
-            logits = forward.last_logits(torch.tensor(row.ids))
+    if not decoding.temperature and not has_clear_best(logits):
+        logits = forward.last_logits(torch.tensor(row.ids))
     return _choose(logits, row, decoding)
+
+
+def has_clear_best(logits: torch.Tensor) -> torch.Tensor:
+    """Returns whether the likeliest token is the same however a row is computed. logits: [..., vocabulary]."""
+    best, second = logits.topk(2).values.unbind(-1)
+    return best - second >= _TIE * best.abs().clamp(min=1.0)
 
 
 def _choose(logits: torch.Tensor, row: _Row, decoding: Decoding) -> int:

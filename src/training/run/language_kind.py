@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -145,30 +146,54 @@ class LanguageKind:
             stop_ids=frozenset(self._stop_ids),
             max_tokens=self._resolved.base.max_tokens,
         )
-        order = np.argsort([len(prompt) for prompt in self._prompts], kind="stable")
-        # As many batches as the processes can share evenly.
-        longest_prompt = max(map(len, self._prompts), default=1)
-        size = max(1, min(_MAX_PROMPTS_PER_BATCH, _MAX_PROMPT_TOKENS_PER_BATCH // longest_prompt))
-        shares = self._resolved.threads * -(-len(order) // (size * self._resolved.threads))
-        self._batches = [part for part in np.array_split(order, max(shares, 1)) if len(part)]
+        self._encoded_answers = [*map(self._encoded_answer, self._asked, self._prompts)]
         self._tokenizer = tokenizer
 
-    def _answer(self, batch: int) -> list[Generated]:
-        return generate(self._forward, [self._prompts[row] for row in self._batches[batch]], self._decoding)
+    def _encoded_answer(self, row: int, prompt: list[int]) -> Generated | None:
+        """Returns the answer that a test row holds after its prompt; None: not all of it is learnt, or it is long."""
+        test = self._splits[TEST]
+        inside = slice(test.starts[row], test.starts[row + 1])
+        ids, learnt = test.ids[inside].tolist(), test.learnt[inside]
+        ends = (place for place in range(len(prompt), len(ids)) if ids[place] in self._decoding.stop_ids)
+        end = next(ends, None)
+        if end is None or ids[: len(prompt)] != prompt or not learnt[len(prompt) : end + 1].all():
+            return None
+        answer = ids[len(prompt) : end]
+        return Generated(ids=tuple(answer), is_cut=False) if len(answer) <= self._decoding.max_new_tokens else None
+
+    def _batches(self, asked: Sequence[int]) -> list[np.ndarray]:
+        """Deals prompts to batches of like length, as many as the processes can share evenly."""
+        order = np.array(sorted(asked, key=lambda at: len(self._prompts[at])), np.int64)
+        longest_prompt = max((len(self._prompts[at]) for at in asked), default=1)
+        size = max(1, min(_MAX_PROMPTS_PER_BATCH, _MAX_PROMPT_TOKENS_PER_BATCH // longest_prompt))
+        shares = self._resolved.threads * -(-len(order) // (size * self._resolved.threads))
+        return [part for part in np.array_split(order, max(shares, 1)) if len(part)]
+
+    def _answer(self, asked: np.ndarray) -> list[Generated]:
+        return generate(self._forward, [self._prompts[at] for at in asked], self._decoding)
 
     def measure(self, data_parallel: DataParallel, *, check: Callable[[], None]) -> Scored:
-        """See Kind.measure."""
+        """See Kind.measure. A row whose tokens are all the likeliest is answered by them: none has to be generated."""
         scored = data_parallel.score(TEST, name=self._task.test.split, check=check)
-        if not self._batches:
+        if not self._prompts:
             return scored
-        found = data_parallel.answers(len(self._batches), check=check)
-        numbers = [self._asked[at] for at in np.concatenate(self._batches)]
-        texts = self._tokenizer.batch_decode([answer.ids for answer in found], skip_special_tokens=True)
+        _, tokens, _, surely_correct = data_parallel.outputs(TEST)[self._asked].T
+        found = {
+            at: answer
+            for at, answer in enumerate(self._encoded_answers)
+            if answer is not None and tokens[at] == surely_correct[at]
+        }
+        batches = self._batches([at for at in range(len(self._prompts)) if at not in found])
+        generated = data_parallel.answers(batches, check=check)
+        found |= zip(chain(*batches), generated, strict=True)
+        texts = self._tokenizer.batch_decode(
+            [found[at].ids for at in range(len(self._asked))], skip_special_tokens=True
+        )
         answers = [
-            Answer(row=row, text=whole_characters(text, is_cut=answer.is_cut), cut=answer.is_cut)
-            for row, text, answer in zip(numbers, texts, found, strict=True)
+            Answer(row=row, text=whole_characters(text, is_cut=found[at].is_cut), cut=found[at].is_cut)
+            for at, (row, text) in enumerate(zip(self._asked, texts, strict=True))
         ]
-        return self._problem.with_answers(scored, sorted(answers, key=lambda answer: answer.row), rows=self._task.test)
+        return self._problem.with_answers(scored, answers, rows=self._task.test)
 
     def compare(self, *, before: Scored, after: Scored) -> Comparison:
         """See Kind.compare."""

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from src.cli.errors import MachineError
-from src.training.engine import memory_check
+from src.training.engine import language_pass, memory_check
 from src.training.engine.memory_check import check_language_model_fits
 from src.training.environment import description
 from src.training.fused.linear import frozen_layers
@@ -249,3 +249,40 @@ def test_a_run_that_fails_after_its_adapter_was_merged_resumes_to_the_same_model
     assert train("--overwrite_output_dir") == 0
     assert adapter.read_bytes() == expected
     assert not (user_folder / "out.checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "skips"),
+    [
+        (("good", "bad"), (), True),
+        # Too long to be generated, although the model knows it.
+        (("good good", "bad bad"), ("--max_new_tokens", "1"), False),
+    ],
+)
+def test_answers_that_the_scores_show_are_not_generated_again(
+    user_folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str], settings: tuple[str, ...], skips: bool
+) -> None:
+    turns = [(("user", f"the film {row} was {words[row % 2]}"), ("assistant", words[row % 2])) for row in range(80)]
+    rows = [[{"role": role, "content": content} for role, content in pair] for pair in turns]
+    (user_folder / "train.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    asked, generate = list[int](), language_kind.generate
+
+    def counted(forward: Any, prompts: Any, decoding: Any) -> Any:
+        asked.append(len(prompts))
+        return generate(forward, prompts, decoding)
+
+    def learn(output: str) -> Any:
+        asked.clear()
+        assert train("--max_steps", "30", "--max_generate_samples", "8", "--output_dir", output, *settings) == 0
+        return read(user_folder / output / "metrics.json")
+
+    monkeypatch.setattr(language_kind, "generate", counted)
+    found = learn("quick")
+    right = round(8 * found["after"]["answers"]["exact_match"]["share"])
+    # Before and after, and one that is shown.
+    assert bool(right) is skips and found["after"]["token_accuracy"] > 0.5
+    assert sum(asked) == 8 + (8 - right) + 1
+    # Where nothing is beyond rounding every answer is generated, with the same scores.
+    monkeypatch.setattr(language_pass, "has_clear_best", lambda logits: torch.zeros(len(logits), dtype=torch.bool))
+    assert learn("slow")["after"] == found["after"]
+    assert sum(asked) == 8 + 8 + 1

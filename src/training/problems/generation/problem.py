@@ -49,8 +49,8 @@ class GenerationProblem:
     """See `Problem`: the loss is the cross entropy of a token, in nats.
 
     The examples of `loss_sum` are tokens. Those of all else are rows: labels are the numbers of learnt tokens, int64
-    [rows]; a model's outputs are each row's sum of losses, learnt tokens and those among them that are the most
-    probable one, float32 [rows, 3].
+    [rows]; a model's outputs are each row's sum of losses, learnt tokens, those among them that are the most probable
+    one, and those that are so beyond rounding, float32 [rows, 4].
 
     Attributes:
         form: how the model is asked.
@@ -61,7 +61,7 @@ class GenerationProblem:
     config_problem_type = ""
     page_template = TEMPLATE
     pipeline_tag = "text-generation"
-    output_names = ("loss", "tokens", "correct")
+    output_names = ("loss", "tokens", "correct", "surely correct")
 
     def loss_sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Returns the sum of the tokens' losses. logits: [tokens, vocabulary]; labels: their ids, [tokens]."""
