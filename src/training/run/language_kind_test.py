@@ -256,7 +256,7 @@ def test_a_run_that_fails_after_its_adapter_was_merged_resumes_to_the_same_model
     [
         (("good", "bad"), (), True),
         # Too long to be generated, although the model knows it.
-        (("good good", "bad bad"), ("--max_new_tokens", "1"), False),
+        (("good good", "bad bad"), ("--max_new_tokens", "1", "--max_steps", "120"), False),
     ],
 )
 def test_answers_that_the_scores_show_are_not_generated_again(
@@ -280,7 +280,7 @@ def test_answers_that_the_scores_show_are_not_generated_again(
     found = learn("quick")
     right = round(8 * found["after"]["answers"]["exact_match"]["share"])
     # Before and after, and one that is shown.
-    assert bool(right) is skips and found["after"]["token_accuracy"] > 0.5
+    assert bool(right) is skips and found["after"]["token_accuracy"] > 0.7
     assert sum(asked) == 8 + (8 - right) + 1
     # Where nothing is beyond rounding every answer is generated, with the same scores.
     monkeypatch.setattr(language_pass, "has_clear_best", lambda logits: torch.zeros(len(logits), dtype=torch.bool))
