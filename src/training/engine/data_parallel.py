@@ -114,6 +114,7 @@ class DataParallel:
             is_stopping=is_stopping,
         )  # fmt: skip
         self._prepared = -1
+        self._is_closed = False
 
     def step(self, step: int) -> tuple[float, float]:
         """Takes a step, from 0; returns the batch's loss and the learning rate."""
@@ -195,8 +196,9 @@ class DataParallel:
 
     def close(self) -> None:
         """Ends the processes and gives the model its own copy of the weights. A second call does nothing."""
-        if self._group.is_closed:
+        if self._is_closed:
             return
+        self._is_closed = True
         self._group.close()
         gc.unfreeze()
         self._blas.restore_original_limits()

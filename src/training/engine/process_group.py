@@ -73,14 +73,24 @@ class ProcessGroup:
             RuntimeError: a process failed, with its traceback; the group stays usable. Or a process is gone: the
                 group is unusable after it, as after `close`.
             Exception: what rank 0 raises, once the others are done.
+            BaseException: what ends the run, such as Ctrl-C, at once: the group is closed.
         """
         if self.is_closed:
             raise RuntimeError("the training processes are closed")
+        try:
+            return self._call(method, arguments)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # The run ends: nothing waits for what the others are at.
+                self._kill()
+            raise
+
+    def _call(self, method: str, arguments: tuple[Any, ...]) -> list[Any]:
         for rank, pipe in enumerate(self._pipes, 1):
             self._send(rank, pipe, (method, arguments))
         try:
             own = getattr(self.own, method)(*arguments)
-        except BaseException:
+        except Exception:
             # Unread answers would be taken for the next call's.
             self._answers()
             raise
@@ -120,6 +130,11 @@ class ProcessGroup:
         how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         hint = ": the machine may be short of memory" if code == -signal.SIGKILL else ""
         return RuntimeError(f"training process {rank} was ended {how}{hint}; rerun the command to resume")
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            os.kill(process, signal.SIGKILL)
+        self.close()
 
     def close(self) -> None:
         """Ends the processes. Shared memory stays."""

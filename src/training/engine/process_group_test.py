@@ -169,16 +169,21 @@ def test_a_failure_of_rank_0_leaves_the_others_in_step(make: Make, ranks: tuple[
     assert group.call("add", 4) == [4, 14, 24]
 
 
-def test_a_stop_in_rank_0_leaves_the_others_in_step(make: Make) -> None:
+def test_a_stop_in_rank_0_ends_the_others_at_once() -> None:
     class Stopped(Share):
         def stop(self) -> None:
             if self.rank == 0:
                 raise KeyboardInterrupt
+            time.sleep(300)
 
-    group = make(Stopped)
+    before = children(), descriptors()
+    group = ProcessGroup(Stopped, count=3)
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         group.call("stop")
-    assert group.call("add", 4) == [4, 14, 24]
+    assert time.monotonic() - began < 60
+    assert group.is_closed and (children(), descriptors()) == before
+    group.close()
 
 
 def test_a_missing_method_is_a_failure(make: Make) -> None:
