@@ -13,7 +13,7 @@ _SECONDS = 0.1
 
 
 class MemoryPeak:
-    """Context manager.
+    """Context manager. What it watches should not be timed: a look walks over all pages, and halts their faults.
 
     Attributes:
         bytes: the most that this process and its children held at once, above what they held before. A page that
