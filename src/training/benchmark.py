@@ -124,12 +124,14 @@ def _language_model(arguments: list[str]) -> dict[str, Any]:
         raise RequestError("--recipe is for language models: without it, a classifier's loops are compared")
     with tempfile.TemporaryDirectory() as folder:
         contest = LanguageContest(resolved, scratch=Path(folder))
+        memory_peaks = contest.memory_peaks()
         epochs = contest.take_turns(rounds=options.rounds)
         shares = contest.step_shares()
     # A core of its own for each process: not what the library makes of several threads.
     peak = resolved.threads * peak_flops(threads=1, shapes=contest.product_shapes(), bf16=recipe.bf16)
     result = summary(
         epochs,
+        memory_peaks=memory_peaks,
         rows=len(resolved.task.train),
         tokens_a_row=contest.tokens_a_row(),
         seconds_at_peak=contest.flops_an_epoch() / peak,

@@ -7,7 +7,7 @@ import cProfile
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from src.training.run.resolved_run import ResolvedRun
 
 # torch's cross entropy leaves these out.
 _NOT_LEARNT = -100
-# In the order in which they take turns.
 _TRAINER, _SAME_BATCHES, _OURS = "peft_trainer", "peft_trainer_same_batches", "ours"
 
 
@@ -43,12 +42,10 @@ class Epoch:
     Attributes:
         seconds: from the start of the first step to the end of the last.
         losses: of each step's batch, before the step.
-        memory: bytes at the peak, above what this process held before.
     """
 
     seconds: float = 0.0
     losses: list[float]
-    memory: int = 0
 
 
 class LanguageContest:
@@ -59,6 +56,8 @@ class LanguageContest:
     """
 
     names = (_TRAINER, _SAME_BATCHES, _OURS)
+    # Ours first: it encodes the rows.
+    _turns = names[::-1]
 
     def __init__(self, resolved: ResolvedRun, *, scratch: Path) -> None:
         """Loads the model; `scratch` is for what Trainer writes.
@@ -72,21 +71,24 @@ class LanguageContest:
         self._model.config.use_cache = False
         self.rows: TokenRows | None = None
 
-    def take_turns(self, *, rounds: int) -> dict[str, list[Epoch]]:
-        """Trains epochs by each loop, by turns; returns so many of each, by loop.
+    def memory_peaks(self) -> dict[str, int]:
+        """Trains an epoch by each loop; returns bytes at the peak, above what this process held before, by loop.
 
-        A first one of each tells the memory: what looks at it slows a loop by a third.
+        Its seconds count for nothing: what looks at the memory slows a loop by a third.
         """
-        memory = {}
-        # Ours first: it encodes the rows.
-        for name in reversed(self.names):
+        peaks = {}
+        for name in self._turns:
             with MemoryPeak() as peak:
                 self._epoch(name)
-            memory[name] = peak.bytes
+            peaks[name] = peak.bytes
+        return peaks
+
+    def take_turns(self, *, rounds: int) -> dict[str, list[Epoch]]:
+        """Trains an epoch by each loop, by turns; returns the epochs by loop."""
         epochs: dict[str, list[Epoch]] = {name: [] for name in self.names}
         for _ in range(rounds):
-            for name in reversed(self.names):
-                epochs[name].append(replace(self._epoch(name), memory=memory[name]))
+            for name in self._turns:
+                epochs[name].append(self._epoch(name))
         return epochs
 
     def _epoch(self, name: str) -> Epoch:
@@ -174,12 +176,18 @@ class LanguageContest:
 
 
 def summary(
-    epochs: dict[str, list[Epoch]], *, rows: int, tokens_a_row: float, seconds_at_peak: float
+    epochs: dict[str, list[Epoch]],
+    *,
+    memory_peaks: dict[str, int],
+    rows: int,
+    tokens_a_row: float,
+    seconds_at_peak: float,
 ) -> dict[str, Any]:
     """Returns medians by loop, and how far the losses of the same batches lie apart at most.
 
     Args:
         epochs: by loop.
+        memory_peaks: of LanguageContest.memory_peaks.
         rows: of an epoch.
         tokens_a_row: mean, padding aside.
         seconds_at_peak: that an epoch's products would take at the processor's peak.
@@ -195,7 +203,7 @@ def summary(
             "tokens_per_second": round(rows * tokens_a_row / seconds, 1),
             "fraction_of_peak": round(seconds_at_peak / seconds, 4),
             "times_ours": round(seconds / ours, 2),
-            "peak_memory_mb": round(max(epoch.memory for epoch in all_) / 1e6),
+            "peak_memory_mb": round(memory_peaks[name] / 1e6),
             "losses": [round(loss, 4) for loss in all_[-1].losses],
         }
     differences = np.subtract(epochs[_SAME_BATCHES][-1].losses, epochs[_OURS][-1].losses)

@@ -127,7 +127,7 @@ class LanguageKind:
         return encoded.rows
 
     def _plan_answers(self, tokenizer: Any) -> None:
-        """Batches the prompts of the test rows by length. A row cut before its last answer is not asked for it."""
+        """Finds the prompts and answers of the test rows. A row cut before its last answer is not asked for it."""
         max_length = self._recipe.max_length or 0
         rows = [self._task.test.rows[row] for row in self._asked]
         prompts = [self._form.prompt_ids(tokenizer, row.asked) for row in rows]
@@ -186,12 +186,11 @@ class LanguageKind:
         batches = self._batches([at for at in range(len(self._prompts)) if at not in found])
         generated = data_parallel.answers(batches, check=check)
         found |= zip(chain(*batches), generated, strict=True)
-        texts = self._tokenizer.batch_decode(
-            [found[at].ids for at in range(len(self._asked))], skip_special_tokens=True
-        )
+        ordered = [found[at] for at in range(len(self._asked))]
+        texts = self._tokenizer.batch_decode([answer.ids for answer in ordered], skip_special_tokens=True)
         answers = [
-            Answer(row=row, text=whole_characters(text, is_cut=found[at].is_cut), cut=found[at].is_cut)
-            for at, (row, text) in enumerate(zip(self._asked, texts, strict=True))
+            Answer(row=row, text=whole_characters(text, is_cut=answer.is_cut), cut=answer.is_cut)
+            for row, text, answer in zip(self._asked, texts, ordered, strict=True)
         ]
         return self._problem.with_answers(scored, answers, rows=self._task.test)
 
